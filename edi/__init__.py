@@ -1,0 +1,1 @@
+"""Documents, control numbers, transports, partners."""

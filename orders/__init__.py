@@ -1,0 +1,1 @@
+"""The state: tables, migrations, every lock, inbox, changelog, decisions, effects, stock, audit."""

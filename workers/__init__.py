@@ -1,0 +1,1 @@
+"""The processes: Celery app, intake, HTTP, embedded services, the `countermand` command."""
