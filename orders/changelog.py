@@ -1,0 +1,56 @@
+"""The changelog of an order: append-only (a trigger refuses anything else), one entry a change."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from orders.locks import AnyRow
+from orders.tables import change_request
+from orders.tables import changelog as changelog_table
+
+
+class Action(StrEnum):
+    """What can happen to an order."""
+
+    LOADED = "loaded"
+    VALIDATED = "validated"
+    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
+    SHIPPING_ADDRESS_CHANGED = "shipping_address_changed"
+    BILLING_ADDRESS_CHANGED = "billing_address_changed"
+    EDI_CLAIMED = "edi_claimed"
+    EDI_SENT = "edi_sent"
+    EDI_RELEASED = "edi_released"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry; `actor` is `helpdesk:<source>`, `edi:<partner>`, `store` or `operator`."""
+
+    order_id: int
+    actor: str
+    action: Action
+    change_request_id: int | None = None
+    note: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+def write(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Appends entries, in their sequence."""
+    if entries:
+        connection.execute(insert(changelog_table), [asdict(entry) for entry in entries])
+
+
+def of_order(connection: Connection, order_id: int) -> Sequence[AnyRow]:
+    """Returns an order's entries, oldest first, each with the key of the request that caused it."""
+    entries = (
+        select(changelog_table, change_request.c.source, change_request.c.external_id)
+        .outerjoin(change_request, change_request.c.id == changelog_table.c.change_request_id)
+        .where(changelog_table.c.order_id == order_id)
+        .order_by(changelog_table.c.id)
+    )
+    return connection.execute(entries).all()

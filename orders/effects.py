@@ -1,0 +1,42 @@
+"""The outbox: what a decision triggers, done after its commit, exactly once."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Connection, case, func, update
+
+from orders.tables import EffectState, effect
+
+# Tries before an effect is dead; the pauses between them double, from two seconds, to some four minutes.
+MAX_ATTEMPTS = 8
+
+
+class EffectGone(Exception):
+    """An effect that was claimed is not pending any more. Nothing of the batch is written."""
+
+
+def mark_done(connection: Connection, ids: Sequence[int]) -> None:
+    """Marks claimed effects as done."""
+    done = (
+        update(effect)
+        .where(effect.c.id.in_(ids), effect.c.state == EffectState.PENDING)
+        .values(state=EffectState.DONE, done_at=func.clock_timestamp(), error=None)
+    )
+    found = connection.execute(done).rowcount
+    if found != len(ids):
+        raise EffectGone(f"{found} of {len(ids)} claimed effects were still pending")
+
+
+def count_failure(connection: Connection, effect_id: int, error: str) -> None:
+    """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS."""
+    tried = effect.c.attempts + 1
+    connection.execute(
+        update(effect)
+        .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
+        .values(
+            attempts=tried,
+            not_before=func.clock_timestamp() + func.power(2, tried) * timedelta(seconds=1),
+            state=case((tried >= MAX_ATTEMPTS, EffectState.DEAD), else_=EffectState.PENDING),
+            error=error,
+        )
+    )

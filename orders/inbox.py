@@ -1,0 +1,110 @@
+"""The inbox: every request that was accepted, known for ever by (source, id)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from orders.dead_letters import DeadLetter, keep_dead_letters
+from orders.locks import lock_numbers_for_accepting
+from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
+from orders.tables import change_request
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as a broker handed it over; `position` is the broker's own id of it, where it has one."""
+
+    origin: str
+    position: str | None
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a batch of deliveries: how many were new, repeated, and put to the dead letters."""
+
+    new: int
+    repeated: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    delivery: Delivery
+    message: ChangeMessage
+    data_sha256: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.message.source, self.message.id
+
+
+def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
+    """Takes a batch of deliveries into the inbox, in their sequence; what cannot be taken becomes a dead letter.
+
+    Nothing is lost and nothing is taken twice: a key that is known already keeps its first request, and counts as
+    repeated when the data are the same, as a conflict when they are not.
+    """
+    parsed, dead = _parse(deliveries)
+    lock_numbers_for_accepting(connection, [one.message.data.order for one in parsed])
+    new = _insert(connection, parsed)
+    conflicts = _conflicts(connection, parsed)
+    keep_dead_letters(connection, dead + conflicts)
+    return Accepted(new=new, repeated=len(parsed) - new - len(conflicts), dead=len(dead) + len(conflicts))
+
+
+def _parse(deliveries: Sequence[Delivery]) -> tuple[list[_Parsed], list[DeadLetter]]:
+    parsed, dead = [], []
+    for delivery in deliveries:
+        try:
+            message = parse_change(delivery.raw)
+        except UnreadableMessage as unreadable:
+            dead.append(_dead(delivery, unreadable.reason, str(unreadable)))
+        else:
+            parsed.append(_Parsed(delivery, message, message.data_sha256()))
+    return parsed, dead
+
+
+def _dead(delivery: Delivery, reason: Unreadable, error: str) -> DeadLetter:
+    return DeadLetter(delivery.origin, delivery.position, delivery.raw, reason, error)
+
+
+def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> int:
+    if not parsed:
+        return 0
+    rows = [
+        {
+            "source": one.message.source,
+            "external_id": one.message.id,
+            "order_number": one.message.data.order,
+            "kind": one.message.data.kind,
+            "ticket": one.message.data.ticket,
+            "body": one.delivery.raw,
+            "data_sha256": one.data_sha256,
+        }
+        for one in parsed
+    ]
+    # One statement of many rows: ids are handed out in the sequence of the rows.
+    taken = insert(change_request).values(rows).on_conflict_do_nothing().returning(change_request.c.id)
+    return len(connection.execute(taken).all())
+
+
+def _conflicts(connection: Connection, parsed: Sequence[_Parsed]) -> list[DeadLetter]:
+    if not parsed:
+        return []
+    key = tuple_(change_request.c.source, change_request.c.external_id)
+    columns = (change_request.c.source, change_request.c.external_id, change_request.c.data_sha256)
+    known = connection.execute(select(*columns).where(key.in_({one.key for one in parsed})))
+    first = {(row.source, row.external_id): row.data_sha256 for row in known}
+    return [
+        _dead(
+            one.delivery,
+            Unreadable.CONFLICTING_DUPLICATE,
+            f"request {one.message.id} of {one.message.source} is known with other data; the first one stays. "
+            "Send a new request with an id of its own",
+        )
+        for one in parsed
+        if first[one.key] != one.data_sha256
+    ]

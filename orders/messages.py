@@ -1,0 +1,262 @@
+"""What comes in, parsed at the edge: change requests (CloudEvents 1.0, structured JSON) and orders (NDJSON)."""
+
+import hashlib
+from dataclasses import fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from rules import model
+
+MAX_MESSAGE_BYTES = 256 * 1024
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class Unreadable(StrEnum):
+    """Why a message became a dead letter."""
+
+    NOT_JSON = "not_json"
+    INVALID_MESSAGE = "invalid_message"
+    TOO_LARGE = "too_large"
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+
+
+class UnreadableMessage(Exception):
+    """A message that cannot be taken: `reason` for programs, the text for people. It quotes no value."""
+
+    def __init__(self, reason: Unreadable, explanation: str) -> None:
+        super().__init__(explanation)
+        self.reason = reason
+
+
+def _no_control_characters(text: str) -> str:
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _no_white_space(text: str) -> str:
+    if len(text.split()) != 1 or text != text.strip():
+        raise ValueError("must not contain white space")
+    return text
+
+
+def _no_white_space_around(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("must not begin or end with white space")
+    return text
+
+
+def _country_code(text: str) -> str:
+    if not (len(text) == 2 and text.isascii() and text.isalpha()):
+        raise ValueError("must be a two-letter country code (ISO 3166-1 alpha-2)")
+    return text.upper()
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain the NUL character; PostgreSQL cannot store it")
+    return text
+
+
+def _in_this_age(moment: datetime) -> datetime:
+    if not 2000 <= moment.year < 2100:
+        raise ValueError("must lie between the years 2000 and 2099")
+    return moment.astimezone(UTC)
+
+
+def _nothing_if_empty(value: Any) -> Any:
+    return None if value == {} else value
+
+
+_Plain = AfterValidator(_no_control_characters)
+Number = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_white_space), _Plain]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_white_space_around), _Plain]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=256), _Plain]
+RequiredLine = Annotated[Line, StringConstraints(min_length=1)]
+FreeText = Annotated[str, AfterValidator(_no_nul)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_this_age)]
+Quantity = Annotated[int, Field(ge=1, le=2_147_483_647)]
+Price = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
+
+
+class _Model(BaseModel):
+    # Strict: a number for a text, or a text for a number, is the sender's mistake and not ours to guess at.
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Address(_Model):
+    """A postal address; an unknown field is an error here, for half an address sends a parcel astray."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: RequiredLine
+    line1: Line
+    city: Line
+    country: Annotated[str, AfterValidator(_country_code)]
+    line2: Line | None = None
+    postal_code: Line | None = None
+    region: Line | None = None
+    phone: Line | None = None
+    company: Line | None = None
+
+    def to_rules(self) -> model.Address:
+        """Returns the rules' frozen value."""
+        return model.Address(**{field.name: getattr(self, field.name) for field in fields(model.Address)})
+
+
+OptionalAddress = Annotated[Address | None, BeforeValidator(_nothing_if_empty)]
+
+
+class Addresses(_Model):
+    """The addresses that a change_address request wants; an empty object is the same as none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shipping: OptionalAddress = None
+    billing: OptionalAddress = None
+
+
+class RequestedLine(_Model):
+    """One line that a partial_cancel request names."""
+
+    sku: Key
+    quantity: Quantity
+
+
+class ChangeData(_Model):
+    """The `data` of a change request."""
+
+    order: Number
+    kind: model.Kind
+    ticket: Key | None = None
+    note: FreeText | None = None
+    requester: FreeText | None = None
+    addresses: Addresses | None = None
+    lines: list[RequestedLine] | None = None
+
+    @model_validator(mode="after")
+    def _an_address_change_carries_an_address(self) -> Self:
+        if self.kind is model.Kind.CHANGE_ADDRESS and not (
+            self.addresses and (self.addresses.shipping or self.addresses.billing)
+        ):
+            raise ValueError("a change_address needs `addresses` with `shipping` and/or `billing`")
+        return self
+
+
+class ChangeMessage(_Model):
+    """One change request as it travels: a CloudEvent of type `order.change.requested`."""
+
+    specversion: Literal["1.0"]
+    type: Literal["order.change.requested"]
+    source: Key
+    id: Key
+    time: Moment
+    data: ChangeData
+
+    def data_sha256(self) -> str:
+        """Returns a hash that is the same for the same `data`, however it was written down."""
+        return hashlib.sha256(self.data.model_dump_json(exclude_none=True).encode()).hexdigest()
+
+    def to_rules(self) -> model.ChangeRequest:
+        """Returns the rules' frozen value."""
+        wanted = self.data.addresses or Addresses()
+        return model.ChangeRequest(
+            kind=self.data.kind,
+            asked_at=self.time,
+            requester=self.data.requester,
+            note=self.data.note,
+            shipping=wanted.shipping.to_rules() if wanted.shipping else None,
+            billing=wanted.billing.to_rules() if wanted.billing else None,
+        )
+
+
+class Customer(_Model):
+    """Who placed an order."""
+
+    name: RequiredLine
+    email: RequiredLine
+
+
+class OrderLine(_Model):
+    """One line of an order; `unit_price` is a decimal as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sku: Key
+    description: Line
+    quantity: Quantity
+    unit_price: Price
+
+    @property
+    def price(self) -> Decimal:
+        """The unit price as a number."""
+        return Decimal(self.unit_price)
+
+
+class OrderMessage(_Model):
+    """One order as the store hands it over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: Number
+    status: Literal["pre_order", "validated"]
+    placed_at: Moment
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    warehouse: RequiredLine
+    customer: Customer
+    shipping: Address
+    billing: Address
+    lines: Annotated[list[OrderLine], Field(min_length=1)]
+    hold_until: Moment | None = None
+
+
+def parse_change(raw: bytes) -> ChangeMessage:
+    """Parses one change request. Raises UnreadableMessage, with the reason that its dead letter gets."""
+    if len(raw) > MAX_MESSAGE_BYTES:
+        raise UnreadableMessage(
+            Unreadable.TOO_LARGE, f"the message has {len(raw):,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken"
+        )
+    return _parse(ChangeMessage, raw)
+
+
+def parse_order(raw: bytes) -> OrderMessage:
+    """Parses one order line. Raises UnreadableMessage."""
+    return _parse(OrderMessage, raw)
+
+
+def _parse(kind: type[_M], raw: bytes) -> _M:
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as invalid:
+        is_json = all(error["type"] != "json_invalid" for error in invalid.errors(include_input=False))
+        raise UnreadableMessage(
+            Unreadable.INVALID_MESSAGE if is_json else Unreadable.NOT_JSON, explain(invalid)
+        ) from None
+
+
+def explain(invalid: ValidationError, *, at_most: int = 3) -> str:
+    """Says in one line which fields are wrong and why. It quotes no value: values may be personal data."""
+    errors = invalid.errors(include_input=False, include_url=False, include_context=False)
+    told = [f"{'.'.join(str(part) for part in e['loc']) or 'message'}: {_uncapitalised(e['msg'])}" for e in errors]
+    more = f" (and {len(told) - at_most} more)" if len(told) > at_most else ""
+    return "; ".join(told[:at_most]) + more
+
+
+def _uncapitalised(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

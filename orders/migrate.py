@@ -1,0 +1,38 @@
+"""Bringing the schema up to date."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+# Two programs that start at once must not migrate at once.
+_MIGRATING = 0x434D4D  # "CMM"
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Returns Alembic's configuration for our migrations on this connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(connection: Connection) -> str:
+    """Brings the schema up to date within the caller's transaction; returns the revision that it is at then."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
+    command.upgrade(alembic_config(connection), "head")
+    return current_revision(connection) or "none"
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Returns the revision that the database is at; None before the first migration."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_revision(connection: Connection) -> str | None:
+    """Returns the revision that this program needs."""
+    return ScriptDirectory.from_config(alembic_config(connection)).get_current_head()

@@ -1,0 +1,50 @@
+"""Setting requests aside: what cannot be decided is counted, delayed and in the end parked, visibly."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, case, func, select, update
+
+from orders.locks import claim_overdue_unknown
+from orders.tables import RequestState, change_request
+from rules.model import ParkedReason
+
+# Tries before a request that always fails is parked; the pauses between them double, from two seconds.
+MAX_ATTEMPTS = 5
+
+
+def count_failure(connection: Connection, request_id: int, error: str) -> None:
+    """Counts one failed try of a request: it waits twice as long as before, and is parked after MAX_ATTEMPTS."""
+    request = change_request.c
+    last = request.attempts + 1 >= MAX_ATTEMPTS
+    connection.execute(
+        update(change_request)
+        .where(request.id == request_id, request.state == RequestState.RECEIVED)
+        .values(
+            attempts=request.attempts + 1,
+            not_before=func.clock_timestamp() + func.power(2, request.attempts + 1) * timedelta(seconds=1),
+            state=case((last, RequestState.PARKED), else_=RequestState.RECEIVED),
+            reasons=case((last, [ParkedReason.FAILED_REPEATEDLY]), else_=request.reasons),
+            error=error,
+        )
+    )
+
+
+def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: int) -> int:
+    """Parks requests whose order nobody loaded within the patience; returns how many."""
+    ids = claim_overdue_unknown(connection, limit=limit, patience_since=patience_since(connection, patience))
+    connection.execute(
+        update(change_request)
+        .where(change_request.c.id.in_(ids), change_request.c.state == RequestState.RECEIVED)
+        .values(
+            state=RequestState.PARKED,
+            reasons=[ParkedReason.UNKNOWN_ORDER],
+            error=f"no order of that number was loaded within {int(patience.total_seconds())} seconds",
+        )
+    )
+    return len(ids)
+
+
+def patience_since(connection: Connection, patience: timedelta) -> datetime:
+    """Returns the moment before which an undecided request has used up its patience, by the database's clock."""
+    since: datetime = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()
+    return since

@@ -1,0 +1,303 @@
+"""The tables. PostgreSQL is the truth: what must never happen is forbidden here, not only avoided elsewhere.
+
+Triggers (append-only changelog, frozen interchanges) stand in the migrations: they are not part of the metadata.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from rules.model import Edi, Effect, Kind, Outcome, Status
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "uq": "%(table_name)s_%(column_0_N_name)s_unique",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "fk": "%(table_name)s_%(column_0_name)s_fk",
+        "ix": "%(table_name)s_%(column_0_N_name)s_index",
+    }
+)
+
+
+class RequestState(StrEnum):
+    """A request is `received` until it is decided or set aside."""
+
+    RECEIVED = "received"
+    DECIDED = "decided"
+    PARKED = "parked"
+
+
+class EffectState(StrEnum):
+    """An effect is `pending` until it is done; `dead` means its tries are used up."""
+
+    PENDING = "pending"
+    DONE = "done"
+    DEAD = "dead"
+
+
+class InterchangeState(StrEnum):
+    """An interchange is `claimed` until its outcome is known."""
+
+    CLAIMED = "claimed"
+    SENT = "sent"
+    RELEASED = "released"
+
+
+class DeadLetterState(StrEnum):
+    """A dead letter stays `new` until it is put back on the broker."""
+
+    NEW = "new"
+    REQUEUED = "requeued"
+
+
+def _one_of(column: str, values: type[StrEnum], *without: StrEnum) -> CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values if value not in without)
+    return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
+
+
+def _moment(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _moment_now(name: str) -> Column[object]:
+    # The clock, not the start of the transaction: times of one order must follow the order of its locks.
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp())
+
+
+partner = Table(
+    "partner",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # A counter row and not a SEQUENCE: a sequence leaves a gap for every rollback.
+    Column("last_control_number", BigInteger, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _moment("not_before"),
+    Column("error", Text),
+)
+
+interchange = Table(
+    "interchange",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("partner", Text, ForeignKey("partner.name"), nullable=False),
+    Column("control_number", BigInteger, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("orders", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default=InterchangeState.CLAIMED),
+    # Whoever sends holds the lease; each new holder raises the fence, so that a late one cannot confirm.
+    Column("fence", Integer, nullable=False, server_default="1"),
+    _moment("lease_until", nullable=False),
+    _moment_now("claimed_at"),
+    # Requests accepted before this had used up their patience when the interchange was claimed.
+    _moment("patience_since", nullable=False),
+    _moment("sent_at"),
+    _moment("released_at"),
+    Column("error", Text),
+    UniqueConstraint("partner", "control_number"),
+    _one_of("state", InterchangeState),
+    CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_its_time"),
+    CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_has_its_time"),
+    # Two interchanges in flight to one partner could arrive out of sequence.
+    Index("interchange_one_in_flight", "partner", unique=True, postgresql_where=text("state = 'claimed'")),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("number", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False),
+    Column("edi_state", Text, nullable=False, server_default=Edi.NOT_SENT),
+    Column("version", Integer, nullable=False, server_default="1"),
+    _moment("placed_at", nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("warehouse", Text, nullable=False),
+    _moment("hold_until"),
+    Column("customer", JSONB, nullable=False),
+    Column("shipping", JSONB, nullable=False),
+    Column("billing", JSONB, nullable=False),
+    # When the customer asked for the address in force; NULL while it is the one the order came with.
+    _moment("shipping_asked_at"),
+    _moment("billing_asked_at"),
+    Column("interchange_id", BigInteger, ForeignKey("interchange.id")),
+    # Why no document can be made of the order; such an order is held back until it changes.
+    Column("export_error", Text),
+    _one_of("status", Status),
+    _one_of("edi_state", Edi),
+    CheckConstraint("status NOT IN ('abandoned', 'cancelled') OR edi_state = 'not_sent'", name="closed_is_not_sent"),
+    CheckConstraint("status <> 'pre_order' OR edi_state = 'not_sent'", name="pre_order_is_not_sent"),
+    CheckConstraint("(edi_state = 'not_sent') = (interchange_id IS NULL)", name="sent_by_an_interchange"),
+    # What the exporter looks for; without it every export would read all orders ever sent.
+    Index(
+        "orders_exportable",
+        "id",
+        postgresql_where=text("status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL"),
+    ),
+    # The orders of one interchange, for confirming and for releasing.
+    Index("orders_interchange_id_index", "interchange_id", postgresql_where=text("interchange_id IS NOT NULL")),
+)
+
+order_line = Table(
+    "order_line",
+    metadata,
+    Column("order_id", BigInteger, ForeignKey("orders.id"), primary_key=True),
+    # Lines are told apart by their place: real orders carry the same sku on several lines.
+    Column("line_no", Integer, primary_key=True),
+    Column("sku", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("unit_price", Numeric, nullable=False),
+    CheckConstraint("quantity > 0", name="quantity_is_positive"),
+    CheckConstraint("unit_price >= 0", name="price_is_not_negative"),
+)
+
+change_request = Table(
+    "change_request",
+    metadata,
+    # Handed out while the order's number is locked: ids of one order follow the order of acceptance.
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    # Not a foreign key: a ticket may arrive before its order.
+    Column("order_number", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("ticket", Text),
+    Column("body", LargeBinary, nullable=False),
+    Column("data_sha256", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=RequestState.RECEIVED),
+    Column("outcome", Text),
+    Column("reasons", ARRAY(Text), nullable=False, server_default="{}"),
+    _moment_now("received_at"),
+    # Equal to received_at, until a parked request is reprocessed.
+    _moment_now("undecided_since"),
+    _moment("decided_at"),
+    # The place within the batch that was decided at that moment.
+    Column("decided_place", Integer),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _moment_now("not_before"),
+    Column("error", Text),
+    UniqueConstraint("source", "external_id"),
+    _one_of("state", RequestState),
+    _one_of("kind", Kind),
+    _one_of("outcome", Outcome, Outcome.DEFERRED),
+    CheckConstraint(
+        "(state = 'decided') = (outcome IS NOT NULL AND decided_at IS NOT NULL AND decided_place IS NOT NULL)",
+        name="decided_has_its_decision",
+    ),
+    CheckConstraint("state = 'received' OR cardinality(reasons) > 0", name="has_its_reasons"),
+    # The backlog in order of acceptance; decided requests would make it grow for ever.
+    Index("change_request_undecided", "id", postgresql_where=text("state = 'received'")),
+    # Whether an order has undecided requests: asked for every order that is exported.
+    Index("change_request_undecided_order", "order_number", "id", postgresql_where=text("state = 'received'")),
+)
+
+changelog = Table(
+    "changelog",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("order_id", BigInteger, ForeignKey("orders.id"), nullable=False, index=True),
+    _moment_now("at"),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("change_request_id", BigInteger, ForeignKey("change_request.id")),
+    Column("note", Text),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    # The same change cannot be logged, and so not be made, twice for one request.
+    UniqueConstraint("change_request_id", "action"),
+)
+
+effect = Table(
+    "effect",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False, server_default="{}"),
+    Column("state", Text, nullable=False, server_default=EffectState.PENDING),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _moment_now("not_before"),
+    _moment("done_at"),
+    Column("error", Text),
+    UniqueConstraint("change_request_id", "kind"),
+    _one_of("kind", Effect),
+    _one_of("state", EffectState),
+    CheckConstraint("(state = 'done') = (done_at IS NOT NULL)", name="done_has_its_time"),
+    # What the effect tasks look for.
+    Index("effect_pending", "kind", "id", postgresql_where=text("state = 'pending'")),
+)
+
+stock = Table(
+    "stock",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("quantity", BigInteger, nullable=False),
+)
+
+stock_movement = Table(
+    "stock_movement",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("order_id", BigInteger, ForeignKey("orders.id"), nullable=False),
+    Column("line_no", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("sku", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False),
+    _moment_now("at"),
+    # A line goes back to stock once for one cause, whoever asks again.
+    UniqueConstraint("order_id", "line_no", "cause"),
+)
+
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # A decision is told once.
+    Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False, unique=True),
+    Column("channel", Text, nullable=False),
+    Column("visibility", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _moment_now("at"),
+    CheckConstraint("visibility IN ('public', 'internal')", name="visibility_is_known"),
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("origin", Text, nullable=False),
+    # The broker's own id of the message, where it has one: a redelivery is not a second dead letter.
+    Column("position", Text),
+    Column("raw", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=DeadLetterState.NEW),
+    _moment_now("at"),
+    UniqueConstraint("origin", "position"),
+    _one_of("state", DeadLetterState),
+)
