@@ -175,6 +175,13 @@ def claim_overdue_unknown(connection: Connection, *, limit: int, patience_since:
     return list(connection.scalars(overdue))
 
 
+def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Locks those of these requests that are parked, by id, and returns their ids."""
+    request = change_request
+    parked = select(request.c.id).where(request.c.id.in_(ids), request.c.state == RequestState.PARKED)
+    return list(connection.scalars(parked.order_by(request.c.id).with_for_update(key_share=True)))
+
+
 def claim_effects(connection: Connection, kind: Effect, *, limit: int, among: Sequence[int] | None) -> Sequence[AnyRow]:
     """Locks up to `limit` due effects of one kind, oldest first, and returns them with their requests."""
     request = change_request

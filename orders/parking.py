@@ -23,6 +23,7 @@ def count_failure(connection: Connection, request_id: int, error: str) -> None:
             attempts=request.attempts + 1,
             not_before=func.clock_timestamp() + func.power(2, request.attempts + 1) * timedelta(seconds=1),
             state=case((last, RequestState.PARKED), else_=RequestState.RECEIVED),
+            parked_at=case((last, func.clock_timestamp())),
             reasons=case((last, [ParkedReason.FAILED_REPEATEDLY]), else_=request.reasons),
             error=error,
         )
@@ -37,6 +38,7 @@ def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: i
         .where(change_request.c.id.in_(ids), change_request.c.state == RequestState.RECEIVED)
         .values(
             state=RequestState.PARKED,
+            parked_at=func.clock_timestamp(),
             reasons=[ParkedReason.UNKNOWN_ORDER],
             error=f"no order of that number was loaded within {int(patience.total_seconds())} seconds",
         )

@@ -193,6 +193,7 @@ change_request = Table(
     # Equal to received_at, until a parked request is reprocessed.
     _moment_now("undecided_since"),
     _moment("decided_at"),
+    _moment("parked_at"),
     # The place within the batch that was decided at that moment.
     Column("decided_place", Integer),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -206,6 +207,7 @@ change_request = Table(
         "(state = 'decided') = (outcome IS NOT NULL AND decided_at IS NOT NULL AND decided_place IS NOT NULL)",
         name="decided_has_its_decision",
     ),
+    CheckConstraint("(state = 'parked') = (parked_at IS NOT NULL)", name="parked_has_its_time"),
     CheckConstraint("state = 'received' OR cardinality(reasons) > 0", name="has_its_reasons"),
     # The backlog in order of acceptance; decided requests would make it grow for ever.
     Index("change_request_undecided", "id", postgresql_where=text("state = 'received'")),

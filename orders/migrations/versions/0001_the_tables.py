@@ -120,6 +120,7 @@ def upgrade() -> None:
             "undecided_since", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("parked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("decided_place", sa.Integer(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
@@ -137,6 +138,9 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "outcome IN ('applied', 'partly_applied', 'unchanged', 'refused', 'escalated')",
             name=op.f("change_request_outcome_is_known"),
+        ),
+        sa.CheckConstraint(
+            "(state = 'parked') = (parked_at IS NOT NULL)", name=op.f("change_request_parked_has_its_time")
         ),
         sa.CheckConstraint(
             "state = 'received' OR cardinality(reasons) > 0", name=op.f("change_request_has_its_reasons")

@@ -1,0 +1,35 @@
+"""What an EDI document is made of, whatever its syntax: frozen values, read once from the order."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from rules.model import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One article ordered; `quantity` in pieces, `unit_price` in the currency of the order."""
+
+    line_no: int
+    sku: str
+    description: str
+    quantity: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDocument:
+    """One order as the warehouse is told of it; `placed_at` is aware (UTC), `currency` an ISO 4217 code."""
+
+    number: str
+    placed_at: datetime
+    currency: str
+    customer_name: str
+    shipping: Address
+    billing: Address
+    lines: tuple[Line, ...]
+
+
+class CannotRender(Exception):
+    """One order does not fit its document; the message says what was found, what is allowed and what to do."""

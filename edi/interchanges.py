@@ -1,0 +1,268 @@
+"""An interchange from its claim to its outcome. Each function is one transaction's worth; the bytes travel between.
+
+Claim, send, confirm: after the claim's commit no change is applied to its orders. What is sent is what was stored,
+also the second time. A confirmation counts only from the holder of the newest fence.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from edi.documents import CannotRender, Line, OrderDocument
+from edi.edifact import Message, assemble, render_order
+from edi.partners import Partner
+from orders import changelog, locks
+from orders.fingerprint import ORDER_SHA256
+from orders.locks import AnyRow
+from orders.parking import patience_since
+from orders.tables import InterchangeState, interchange, order_line, orders
+from orders.tables import partner as partner_table
+from rules.model import Address, Edi
+
+# Longer than any delivery takes; when it runs out, whoever comes next sends the same bytes.
+LEASE = timedelta(seconds=60)
+# The longest pause after deliveries that failed; it doubles from two seconds.
+LONGEST_PAUSE = timedelta(minutes=5)
+
+
+class LostFence(Exception):
+    """Someone else has taken the interchange over since; what became of it is theirs to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A claimed interchange, to be sent by whoever holds this fence."""
+
+    id: int
+    partner: str
+    control_number: int
+    filename: str
+    content: bytes
+    orders: int
+    fence: int
+
+    @property
+    def is_first_attempt(self) -> bool:
+        """True while no earlier attempt can have delivered it."""
+        return self.fence == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim found: an interchange to send (or none), and how many orders it had to hold back."""
+
+    interchange: InFlight | None
+    held_back: int = 0
+
+    @property
+    def found_something(self) -> bool:
+        """True if another claim may find more."""
+        return self.interchange is not None or self.held_back > 0
+
+
+def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> Claim:
+    """Claims what is due for a partner as one interchange, or takes over one whose sender is gone.
+
+    Nothing is claimed while another interchange is on its way, or while the partner rests after a failure.
+    """
+    counter = _lock_counter(connection, partner)
+    on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    if on_its_way is not None:
+        return Claim(_take_over(connection, on_its_way) if on_its_way.lease_until <= now else None)
+    if counter.not_before is not None and counter.not_before > now:
+        return Claim(None)
+    since = patience_since(connection, patience)
+    ids = locks.claim_exportable(connection, limit=partner.orders_per_interchange, patience_since=since)
+    documents = _documents(connection, locks.without_undecided(connection, ids, since))
+    messages, unrenderable = _render(documents, partner)
+    _hold_back(connection, unrenderable)
+    if not messages:
+        return Claim(None, len(unrenderable))
+    number = counter.last_control_number + 1
+    content = assemble(list(messages.values()), partner, number, now)
+    row = connection.execute(
+        insert(interchange)
+        .values(
+            partner=partner.name,
+            control_number=number,
+            filename=f"{partner.name}-{number:09d}.edi",
+            content=content,
+            sha256=hashlib.sha256(content).hexdigest(),
+            orders=len(messages),
+            lease_until=func.clock_timestamp() + LEASE,
+            patience_since=since,
+        )
+        .returning(interchange)
+    ).one()
+    _mark_claimed(connection, row, list(messages))
+    return Claim(_in_flight(row), len(unrenderable))
+
+
+def _lock_counter(connection: Connection, partner: Partner) -> AnyRow:
+    row = locks.lock_partner(connection, partner.name)
+    if row is None:
+        connection.execute(upsert(partner_table).values(name=partner.name).on_conflict_do_nothing())
+        row = locks.lock_partner(connection, partner.name)
+    return row
+
+
+def _take_over(connection: Connection, row: AnyRow) -> InFlight:
+    taken = connection.execute(
+        update(interchange)
+        .where(interchange.c.id == row.id, interchange.c.fence == row.fence)
+        .values(fence=row.fence + 1, lease_until=func.clock_timestamp() + LEASE)
+        .returning(interchange)
+    )
+    return _in_flight(taken.one())
+
+
+def _in_flight(row: AnyRow) -> InFlight:
+    return InFlight(row.id, row.partner, row.control_number, row.filename, row.content, row.orders, row.fence)
+
+
+def _documents(connection: Connection, ids: Sequence[int]) -> dict[int, OrderDocument]:
+    lines: dict[int, list[Line]] = {order_id: [] for order_id in ids}
+    of_orders = select(order_line).where(order_line.c.order_id.in_(ids)).order_by(order_line.c.line_no)
+    for row in connection.execute(of_orders):
+        lines[row.order_id].append(Line(row.line_no, row.sku, row.description, row.quantity, row.unit_price))
+    rows = connection.execute(select(orders).where(orders.c.id.in_(ids)).order_by(orders.c.id))
+    return {
+        row.id: OrderDocument(
+            number=row.number,
+            placed_at=row.placed_at,
+            currency=row.currency,
+            customer_name=row.customer["name"],
+            shipping=Address(**row.shipping),
+            billing=Address(**row.billing),
+            lines=tuple(lines[row.id]),
+        )
+        for row in rows
+    }
+
+
+def _render(documents: dict[int, OrderDocument], partner: Partner) -> tuple[dict[int, Message], dict[int, str]]:
+    messages, errors = {}, {}
+    for order_id, document in documents.items():
+        try:
+            messages[order_id] = render_order(document, partner)
+        except CannotRender as error:
+            errors[order_id] = str(error)
+    return messages, errors
+
+
+def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
+    for order_id, error in errors.items():
+        connection.execute(update(orders).where(orders.c.id == order_id).values(export_error=error))
+
+
+_LOG_CLAIM = text(
+    f"""
+    INSERT INTO changelog (order_id, actor, action, before, after)
+    SELECT id, CAST(:actor AS text), :action, jsonb_build_object('edi', edi_state), jsonb_build_object(
+        'edi', CAST(:edi AS text), 'partner', CAST(:partner AS text),
+        'control_number', CAST(:control_number AS bigint), 'order_sha256', {ORDER_SHA256})
+    FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
+    """  # noqa: S608  # our own constant
+)
+
+
+def _mark_claimed(connection: Connection, row: AnyRow, ids: Sequence[int]) -> None:
+    connection.execute(
+        _LOG_CLAIM,
+        {
+            "actor": f"edi:{row.partner}",
+            "action": changelog.Action.EDI_CLAIMED,
+            "edi": Edi.CLAIMED,
+            "partner": row.partner,
+            "control_number": row.control_number,
+            "ids": list(ids),
+        },
+    )
+    claimed = (
+        update(orders)
+        .where(orders.c.id.in_(ids), orders.c.edi_state == Edi.NOT_SENT)
+        .values(edi_state=Edi.CLAIMED, interchange_id=row.id, version=orders.c.version + 1)
+    )
+    _expect(len(ids), connection.execute(claimed).rowcount, row)
+    counted = update(partner_table).where(partner_table.c.name == row.partner)
+    connection.execute(counted.values(last_control_number=row.control_number))
+
+
+def confirm(connection: Connection, sent: InFlight) -> None:
+    """Marks an interchange and its orders as sent: EDI SENT, final. Raises LostFence."""
+    _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT)
+    rested = update(partner_table).where(partner_table.c.name == sent.partner)
+    connection.execute(rested.values(failures=0, not_before=None, error=None))
+
+
+def release(connection: Connection, undelivered: InFlight, error: str) -> None:
+    """Gives the orders of an interchange that was certainly not delivered free again. Raises LostFence.
+
+    Its number stays used up and accounted for; the partner rests, twice as long after each failure in a row.
+    """
+    _settle(connection, undelivered, InterchangeState.RELEASED, changelog.Action.EDI_RELEASED, Edi.NOT_SENT, error)
+    failures = partner_table.c.failures + 1
+    # The exponent is bounded too: a partner may be away for weeks.
+    pause = func.least(func.power(2, func.least(failures, 10)) * timedelta(seconds=1), LONGEST_PAUSE)
+    connection.execute(
+        update(partner_table)
+        .where(partner_table.c.name == undelivered.partner)
+        .values(failures=failures, not_before=func.clock_timestamp() + pause, error=error)
+    )
+
+
+def note_error(connection: Connection, unsettled: InFlight, error: str) -> None:
+    """Notes why an interchange could not be settled; it stays claimed until its lease runs out."""
+    connection.execute(
+        update(interchange)
+        .where(interchange.c.id == unsettled.id, interchange.c.fence == unsettled.fence)
+        .values(error=error)
+    )
+
+
+def _settle(
+    connection: Connection,
+    settled: InFlight,
+    state: InterchangeState,
+    action: changelog.Action,
+    edi: Edi,
+    error: str | None = None,
+) -> None:
+    locks.lock_partner(connection, settled.partner)
+    row = locks.lock_interchange(connection, settled.id)
+    if (row.state, row.fence) != (InterchangeState.CLAIMED, settled.fence):
+        raise LostFence(
+            f"interchange {row.control_number} of {row.partner} is {row.state} at fence {row.fence}; "
+            f"expected claimed at fence {settled.fence}"
+        )
+    held = [order.id for order in locks.lock_orders_of_interchange(connection, settled.id)]
+    times = {InterchangeState.SENT: "sent_at", InterchangeState.RELEASED: "released_at"}
+    connection.execute(
+        update(interchange)
+        .where(interchange.c.id == settled.id)
+        .values({"state": state, "error": error, times[state]: func.clock_timestamp()})
+    )
+    is_free = edi is Edi.NOT_SENT
+    outcome = (
+        update(orders)
+        .where(orders.c.id.in_(held), orders.c.edi_state == Edi.CLAIMED)
+        .values(
+            edi_state=edi, interchange_id=None if is_free else orders.c.interchange_id, version=orders.c.version + 1
+        )
+    )
+    _expect(row.orders, connection.execute(outcome).rowcount, row)
+    before, after = {"edi": Edi.CLAIMED}, {"edi": edi, "partner": row.partner, "control_number": row.control_number}
+    actor = f"edi:{row.partner}"
+    changelog.write(
+        connection, [changelog.Entry(order_id, actor, action, before=before, after=after) for order_id in held]
+    )
+
+
+def _expect(expected: int, found: int, row: AnyRow) -> None:
+    if found != expected:
+        raise LostFence(f"interchange {row.control_number} of {row.partner}: {found} of its {expected} orders are its")

@@ -1,0 +1,228 @@
+"""The nine promises of the contract, checked on the live database: one query a promise, returning what breaks it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from orders.fingerprint import ORDER_SHA256
+
+# How many violations of a check are spelled out.
+EXAMPLES = 5
+# A request that is due and still undecided this long after its patience has been forgotten by the workers.
+_FORGOTTEN_AFTER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise: how many things were looked at, and a query whose every row is a violation, in words."""
+
+    promise: int
+    name: str
+    checked: str
+    violations: str
+
+
+CHECKS = (
+    Check(
+        1,
+        "every accepted request is decided or parked, visibly",
+        "SELECT count(*) FROM change_request",
+        """
+        SELECT format('request %s of %s is %s, but %s', external_id, source, state, CASE state
+            WHEN 'received' THEN 'was forgotten: it is due since ' || not_before
+            WHEN 'decided' THEN 'has no outcome or no reason'
+            ELSE 'has no reason that can be shown' END)
+        FROM change_request LEFT JOIN orders ON orders.number = order_number
+        WHERE (state = 'received' AND edi_state IS DISTINCT FROM 'claimed'
+               AND not_before < now() - :forgotten_after
+               AND undecided_since < now() - :patience - :forgotten_after)
+           OR (state = 'decided' AND (outcome IS NULL OR decided_at IS NULL OR cardinality(reasons) = 0))
+           OR (state = 'parked' AND NOT reasons && ARRAY['unknown_order', 'failed_repeatedly'])
+        """,
+    ),
+    Check(
+        2,
+        "a request is decided once, with one set of changes and effects",
+        "SELECT count(*) FROM change_request WHERE state = 'decided'",
+        """
+        WITH meaning (reason, action) AS (VALUES
+            ('pre_order_abandoned', 'abandoned'), ('order_cancelled', 'cancelled'),
+            ('shipping_address_changed', 'shipping_address_changed'),
+            ('billing_address_changed', 'billing_address_changed')
+        ), found AS (
+            SELECT request.*,
+                ARRAY(SELECT action FROM meaning WHERE reason = ANY(reasons) AND state = 'decided' ORDER BY action)
+                    AS expected_actions,
+                ARRAY(SELECT action FROM changelog WHERE change_request_id = request.id ORDER BY action)
+                    AS actions,
+                CASE WHEN state <> 'decided' THEN '{}'
+                     WHEN 'order_cancelled' = ANY(reasons) THEN ARRAY['notify', 'restock']
+                     ELSE ARRAY['notify'] END AS expected_effects,
+                ARRAY(SELECT kind FROM effect WHERE change_request_id = request.id ORDER BY kind) AS effects
+            FROM change_request AS request
+        )
+        SELECT format('request %s of %s is %s (%s): changes %s, expected %s; effects %s, expected %s', external_id,
+            source, state, array_to_string(reasons, ', '), actions, expected_actions, effects, expected_effects)
+        FROM found WHERE actions <> expected_actions OR effects <> expected_effects
+        """,
+    ),
+    Check(
+        3,
+        "no order is both closed and in an interchange",
+        "SELECT count(*) FROM orders WHERE status IN ('abandoned', 'cancelled')",
+        """
+        SELECT format('order %s is %s and %s to the warehouse', number, status,
+            CASE WHEN edi_state = 'not_sent' THEN 'was claimed and never released' ELSE edi_state END)
+        FROM orders
+        WHERE status IN ('abandoned', 'cancelled') AND (
+            edi_state <> 'not_sent' OR interchange_id IS NOT NULL OR
+            (SELECT count(*) FILTER (WHERE action = 'edi_claimed') - count(*) FILTER (WHERE action = 'edi_released')
+             FROM changelog WHERE order_id = orders.id AND action IN ('edi_claimed', 'edi_released')) <> 0)
+        """,
+    ),
+    Check(
+        4,
+        "an interchange says what its orders were when it was claimed, and nothing it carries changed",
+        "SELECT count(*) FROM orders WHERE interchange_id IS NOT NULL",
+        f"""
+        SELECT format('interchange %s of %s: its bytes are not those that were claimed', control_number, partner)
+        FROM interchange WHERE encode(sha256(content), 'hex') <> sha256
+        UNION ALL
+        SELECT format('interchange %s of %s was made of %s orders and holds %s', control_number, partner,
+            interchange.orders, held.n)
+        FROM interchange
+        CROSS JOIN LATERAL (SELECT count(*) AS n FROM orders WHERE interchange_id = interchange.id) AS held
+        WHERE held.n <> CASE WHEN state = 'released' THEN 0 ELSE interchange.orders END
+        UNION ALL
+        SELECT format('order %s is not what interchange %s of %s says of it', number, control_number, partner)
+        FROM orders JOIN interchange ON interchange.id = interchange_id
+        WHERE {ORDER_SHA256} IS DISTINCT FROM (
+            SELECT after ->> 'order_sha256' FROM changelog
+            WHERE order_id = orders.id AND action = 'edi_claimed' ORDER BY changelog.id DESC LIMIT 1)
+        """,  # noqa: S608  # our own constant
+    ),
+    Check(
+        5,
+        "every line of a cancelled validated order is restocked exactly once",
+        "SELECT count(*) FROM order_line JOIN orders ON orders.id = order_id WHERE status = 'cancelled'",
+        """
+        WITH due AS (
+            SELECT number, line.order_id, line.line_no, line.sku, line.quantity, effect.state
+            FROM orders JOIN order_line AS line ON line.order_id = orders.id
+            LEFT JOIN changelog ON changelog.order_id = orders.id AND action = 'cancelled'
+            LEFT JOIN effect ON effect.change_request_id = changelog.change_request_id AND kind = 'restock'
+            WHERE status = 'cancelled'
+        ), moved AS (
+            SELECT order_id, line_no, sku, sum(quantity) AS quantity, count(*) AS times
+            FROM stock_movement WHERE cause = 'order_cancelled' GROUP BY order_id, line_no, sku
+        )
+        SELECT format('order %s line %s (%s × %s): restock is %s, moved %s times, %s pieces',
+            coalesce(number, moved.order_id::text), coalesce(due.line_no, moved.line_no), coalesce(due.quantity, 0),
+            coalesce(due.sku, moved.sku), coalesce(state, 'not asked for'), coalesce(times, 0),
+            coalesce(moved.quantity, 0))
+        FROM due FULL JOIN moved USING (order_id, line_no, sku)
+        WHERE (CASE WHEN state IS NULL OR state = 'dead' THEN -1 WHEN state = 'done' THEN 1 ELSE 0 END)
+                  <> coalesce(times, 0)
+           OR coalesce(moved.quantity, due.quantity) <> due.quantity
+        UNION ALL
+        SELECT format('stock of %s is %s, its movements add up to %s', sku, coalesce(stock.quantity, 0),
+            coalesce(ledger.quantity, 0))
+        FROM stock FULL JOIN (SELECT sku, sum(quantity) AS quantity FROM stock_movement GROUP BY sku) AS ledger
+            USING (sku)
+        WHERE coalesce(stock.quantity, 0) <> coalesce(ledger.quantity, 0)
+        """,
+    ),
+    Check(
+        6,
+        "every decision is told, by one notification",
+        "SELECT count(*) FROM change_request WHERE state = 'decided'",
+        """
+        SELECT format('request %s of %s is %s, its notify effect %s, told %s times', external_id, source,
+            request.state, coalesce(effect.state, 'missing'), told.n)
+        FROM change_request AS request
+        LEFT JOIN effect ON effect.change_request_id = request.id AND effect.kind = 'notify'
+        CROSS JOIN LATERAL (SELECT count(*) AS n FROM notification WHERE change_request_id = request.id) AS told
+        WHERE told.n <> (CASE WHEN effect.state = 'done' THEN 1 ELSE 0 END)
+           OR (request.state = 'decided') <> (effect.id IS NOT NULL)
+           OR effect.state = 'dead'
+        """,
+    ),
+    Check(
+        7,
+        "requests for one order are decided in the order in which they were accepted",
+        "SELECT count(*) FROM change_request WHERE state = 'decided'",
+        """
+        SELECT format('request %s of %s for order %s was decided before an earlier one', external_id, source,
+            order_number)
+        FROM (
+            SELECT *, (decided_at, decided_place) AS decided,
+                lag((decided_at, decided_place)) OVER (PARTITION BY order_number ORDER BY id) AS earlier
+            FROM change_request
+            -- One that was reprocessed has lost its place.
+            WHERE state = 'decided' AND undecided_since = received_at
+        ) AS sequence
+        WHERE decided < earlier
+        """,
+    ),
+    Check(
+        8,
+        "a request accepted before its order was claimed wins over the export",
+        "SELECT count(*) FROM changelog WHERE action = 'edi_claimed'",
+        """
+        SELECT format('order %s was claimed by interchange %s of %s while request %s of %s was undecided',
+            number, control_number, interchange.partner, external_id, source)
+        FROM changelog
+        JOIN orders ON orders.id = order_id
+        JOIN interchange ON interchange.partner = after ->> 'partner'
+            AND control_number = (after ->> 'control_number')::bigint
+        JOIN change_request AS request ON order_number = number
+        WHERE action = 'edi_claimed'
+          AND undecided_since < claimed_at AND undecided_since > patience_since
+          AND coalesce(decided_at, parked_at, 'infinity') > claimed_at
+        """,
+    ),
+    Check(
+        9,
+        "control numbers have no gap and no repeat, and a second sending is the same bytes",
+        "SELECT count(*) FROM interchange",
+        """
+        SELECT format('partner %s: %s interchanges with control numbers %s to %s, the counter stands at %s', name,
+            count(interchange.id), coalesce(min(control_number), 0), coalesce(max(control_number), 0),
+            last_control_number)
+        FROM partner LEFT JOIN interchange ON interchange.partner = name
+        GROUP BY name
+        HAVING count(DISTINCT control_number) <> last_control_number OR count(interchange.id) <> last_control_number
+            OR (last_control_number > 0 AND (min(control_number) <> 1 OR max(control_number) <> last_control_number))
+        UNION ALL
+        SELECT format('partner %s: file name %s was used %s times', partner, filename, count(*))
+        FROM interchange GROUP BY partner, filename HAVING count(*) > 1
+        """,
+    ),
+)
+
+
+def audit(connection: Connection, *, patience: timedelta) -> dict[str, Any]:
+    """Checks all promises in one snapshot and returns the contract's shape: {"ok", "checks": […]}.
+
+    The connection's transaction must not have begun yet: live traffic may go on beside it.
+    """
+    connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    parameters = {"patience": patience, "forgotten_after": _FORGOTTEN_AFTER}
+    checks = [_run(connection, check, parameters) for check in CHECKS]
+    return {"ok": not any(check["violations"] for check in checks), "checks": checks}
+
+
+def _run(connection: Connection, check: Check, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    violations = text(check.violations)
+    used = {name: value for name, value in parameters.items() if name in violations.compile().params}
+    found = connection.execute(violations, used).scalars().all()
+    return {
+        "promise": check.promise,
+        "name": check.name,
+        "checked": connection.execute(text(check.checked)).scalar_one(),
+        "violations": len(found),
+        "examples": list(found[:EXAMPLES]),
+    }

@@ -1,0 +1,151 @@
+"""Loading orders from the store: new ones are inserted, known ones are compared, nothing is overwritten."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from orders import changelog
+from orders.locks import AnyRow, lock_orders_by_number
+from orders.messages import OrderMessage
+from orders.tables import order_line, orders
+from rules.model import Status
+
+STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A known order that the store now describes otherwise: which fields, nothing of what they hold."""
+
+    number: str
+    fields: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What became of the orders handed over."""
+
+    new: int = 0
+    validated: int = 0
+    unchanged: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loaded:
+    """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest."""
+    new = _insert_new(connection, messages)
+    result = Loaded(new=len(new))
+    known = [message for message in messages if id(message) not in new]
+    if known:
+        _compare_known(connection, known, result)
+    return result
+
+
+def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> set[int]:
+    """Inserts the orders whose number is new; returns the identities of their messages."""
+    rows = [_order_row(message) for message in messages]
+    inserted = connection.execute(
+        upsert(orders).values(rows).on_conflict_do_nothing().returning(orders.c.id, orders.c.number)
+    )
+    ids = {row.number: row.id for row in inserted}
+    new: dict[str, OrderMessage] = {}
+    for message in messages:
+        if message.number in ids:
+            new.setdefault(message.number, message)
+    if new:
+        lines = [line for number, message in new.items() for line in _line_rows(ids[number], message)]
+        connection.execute(insert(order_line), lines)
+        entries = [
+            changelog.Entry(ids[number], STORE, changelog.Action.LOADED, after={"status": message.status})
+            for number, message in new.items()
+        ]
+        changelog.write(connection, entries)
+    return {id(message) for message in new.values()}
+
+
+def _order_row(message: OrderMessage) -> dict[str, Any]:
+    return {
+        "number": message.number,
+        "status": message.status,
+        "placed_at": message.placed_at,
+        "currency": message.currency,
+        "warehouse": message.warehouse,
+        "hold_until": message.hold_until,
+        "customer": message.customer.model_dump(),
+        "shipping": message.shipping.model_dump(exclude_none=True),
+        "billing": message.billing.model_dump(exclude_none=True),
+    }
+
+
+def _line_rows(order_id: int, message: OrderMessage) -> list[dict[str, Any]]:
+    return [
+        {
+            "order_id": order_id,
+            "line_no": line_no,
+            "sku": line.sku,
+            "description": line.description,
+            "quantity": line.quantity,
+            "unit_price": line.price,
+        }
+        for line_no, line in enumerate(message.lines, start=1)
+    ]
+
+
+def _compare_known(connection: Connection, messages: Sequence[OrderMessage], result: Loaded) -> None:
+    rows = {row.number: row for row in lock_orders_by_number(connection, [message.number for message in messages])}
+    lines = _lines_of(connection, [row.id for row in rows.values()])
+    validated: dict[int, AnyRow] = {}
+    for message in messages:
+        row = rows[message.number]
+        fields = _differing_fields(message, row, lines[row.id])
+        if (row.status, message.status) == (Status.PRE_ORDER, Status.VALIDATED):
+            validated[row.id] = row
+        elif message.status != row.status and row.id not in validated:
+            fields = ("status", *fields)
+        if fields:
+            result.differences.append(Difference(message.number, fields))
+        elif row.id not in validated:
+            result.unchanged += 1
+    _validate(connection, list(validated.values()))
+    result.validated = len(validated)
+
+
+def _lines_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
+    lines: dict[int, list[tuple[Any, ...]]] = {order_id: [] for order_id in ids}
+    of_orders = select(order_line).where(order_line.c.order_id.in_(ids)).order_by(order_line.c.line_no)
+    for row in connection.execute(of_orders):
+        lines[row.order_id].append((row.sku, row.description, row.quantity, row.unit_price))
+    return lines
+
+
+def _differing_fields(message: OrderMessage, row: AnyRow, lines: list[tuple[Any, ...]]) -> tuple[str, ...]:
+    described = _order_row(message)
+    del described["status"]
+    differing = [name for name, value in described.items() if getattr(row, name) != value]
+    if [(line.sku, line.description, line.quantity, line.price) for line in message.lines] != lines:
+        differing.append("lines")
+    return tuple(differing)
+
+
+def _validate(connection: Connection, rows: Sequence[AnyRow]) -> None:
+    if not rows:
+        return
+    connection.execute(
+        update(orders)
+        .where(orders.c.id.in_([row.id for row in rows]), orders.c.status == Status.PRE_ORDER)
+        .values(status=Status.VALIDATED, version=orders.c.version + 1)
+    )
+    entries = [
+        changelog.Entry(
+            row.id,
+            STORE,
+            changelog.Action.VALIDATED,
+            before={"status": Status.PRE_ORDER},
+            after={"status": Status.VALIDATED},
+        )
+        for row in rows
+    ]
+    changelog.write(connection, entries)

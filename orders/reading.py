@@ -1,0 +1,210 @@
+"""Reading the state for people and programs, in the shapes that the contract gives."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from orders import changelog
+from orders.locks import AnyRow
+from orders.tables import (
+    EffectState,
+    RequestState,
+    change_request,
+    effect,
+    interchange,
+    notification,
+    order_line,
+    orders,
+)
+from rules.advice import advice
+from rules.model import ParkedReason, Reason
+
+
+def as_utc(moment: datetime | None) -> str | None:
+    """Writes a moment as ISO 8601 in UTC, ending in Z."""
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def advice_for(reasons: Sequence[str]) -> str | None:
+    """Returns the customer's text for stored reasons; None while there are none."""
+    parked = set(ParkedReason)
+    return advice(ParkedReason(one) if one in parked else Reason(one) for one in reasons) or None
+
+
+def show_order(connection: Connection, number: str) -> dict[str, Any] | None:
+    """Returns an order with its lines, interchange and changelog; None if it is not known.
+
+    `export_error` is there only while it holds the order back.
+    """
+    row = connection.execute(select(orders).where(orders.c.number == number)).one_or_none()
+    if row is None:
+        return None
+    shown = {
+        "number": row.number,
+        "status": row.status,
+        "edi": row.edi_state,
+        "version": row.version,
+        "customer": row.customer,
+        "shipping": row.shipping,
+        "billing": row.billing,
+        "lines": _lines(connection, row.id),
+        "placed_at": as_utc(row.placed_at),
+        "warehouse": row.warehouse,
+        "interchange": _interchange(connection, row.interchange_id),
+        "changelog": [_changelog_entry(entry) for entry in changelog.of_order(connection, row.id)],
+    }
+    return shown if row.export_error is None else {**shown, "export_error": row.export_error}
+
+
+def _lines(connection: Connection, order_id: int) -> list[dict[str, Any]]:
+    lines = select(order_line).where(order_line.c.order_id == order_id).order_by(order_line.c.line_no)
+    return [
+        {
+            "sku": line.sku,
+            "description": line.description,
+            "quantity": line.quantity,
+            "unit_price": f"{line.unit_price:f}",
+        }
+        for line in connection.execute(lines)
+    ]
+
+
+def _interchange(connection: Connection, interchange_id: int | None) -> dict[str, Any] | None:
+    if interchange_id is None:
+        return None
+    row = connection.execute(select(interchange).where(interchange.c.id == interchange_id)).one()
+    return {
+        "partner": row.partner,
+        "control_number": row.control_number,
+        "state": row.state,
+        "filename": row.filename,
+        "sent_at": as_utc(row.sent_at),
+    }
+
+
+def _changelog_entry(row: AnyRow) -> dict[str, Any]:
+    return {
+        "at": as_utc(row.at),
+        "actor": row.actor,
+        "action": row.action,
+        "request": None if row.source is None else {"source": row.source, "id": row.external_id},
+        "note": row.note,
+        "before": row.before,
+        "after": row.after,
+    }
+
+
+def list_orders(
+    connection: Connection, *, status: str | None = None, edi: str | None = None, limit: int
+) -> list[dict[str, Any]]:
+    """Returns up to `limit` orders, in the sequence in which they were loaded."""
+    listed = select(orders).order_by(orders.c.id).limit(limit)
+    if status is not None:
+        listed = listed.where(orders.c.status == status)
+    if edi is not None:
+        listed = listed.where(orders.c.edi_state == edi)
+    return [
+        {
+            "number": row.number,
+            "status": row.status,
+            "edi": row.edi_state,
+            "version": row.version,
+            "placed_at": as_utc(row.placed_at),
+            "warehouse": row.warehouse,
+            "hold_until": as_utc(row.hold_until),
+            "export_error": row.export_error,
+        }
+        for row in connection.execute(listed)
+    ]
+
+
+def show_request(connection: Connection, source: str, external_id: str) -> dict[str, Any] | None:
+    """Returns a request with its decision, effects and notification; None if it is not known."""
+    row = connection.execute(
+        select(change_request).where(change_request.c.source == source, change_request.c.external_id == external_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    of_request = effect.c.change_request_id == row.id
+    effects = connection.execute(select(effect).where(of_request).order_by(effect.c.id))
+    return {
+        **_request_summary(row),
+        "advice": advice_for(row.reasons),
+        "error": row.error,
+        "effects": [{"kind": e.kind, "state": e.state, "done_at": as_utc(e.done_at)} for e in effects],
+        "notification": _notification(connection, row.id),
+    }
+
+
+def _request_summary(row: AnyRow) -> dict[str, Any]:
+    return {
+        "source": row.source,
+        "id": row.external_id,
+        "order": row.order_number,
+        "kind": row.kind,
+        "ticket": row.ticket,
+        "state": row.state,
+        "outcome": row.outcome,
+        "reasons": row.reasons,
+        "received_at": as_utc(row.received_at),
+        "decided_at": as_utc(row.decided_at),
+    }
+
+
+def _notification(connection: Connection, request_id: int) -> dict[str, Any] | None:
+    told = select(notification).where(notification.c.change_request_id == request_id)
+    row = connection.execute(told).one_or_none()
+    if row is None:
+        return None
+    return {name: getattr(row, name) for name in ("channel", "visibility", "subject", "body", "state")}
+
+
+def list_requests(
+    connection: Connection,
+    *,
+    state: str | None = None,
+    outcome: str | None = None,
+    reason: str | None = None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Returns up to `limit` requests, in the sequence of their acceptance."""
+    listed = select(change_request).order_by(change_request.c.id).limit(limit)
+    if state is not None:
+        listed = listed.where(change_request.c.state == state)
+    if outcome is not None:
+        listed = listed.where(change_request.c.outcome == outcome)
+    if reason is not None:
+        listed = listed.where(change_request.c.reasons.contains([reason]))
+    return [{**_request_summary(row), "error": row.error} for row in connection.execute(listed)]
+
+
+def count_requests(connection: Connection) -> dict[str, int]:
+    """Counts requests by state, those of them that wait for their order to be loaded, and pending effects."""
+    states = select(change_request.c.state, func.count()).group_by(change_request.c.state)
+    counted = {state.value: 0 for state in RequestState} | _counted(connection, states)
+    waiting = (
+        select(func.count())
+        .select_from(change_request.outerjoin(orders, orders.c.number == change_request.c.order_number))
+        .where(change_request.c.state == RequestState.RECEIVED, orders.c.id.is_(None))
+    )
+    pending = select(func.count()).select_from(effect).where(effect.c.state == EffectState.PENDING)
+    return {
+        **counted,
+        "waiting_for_their_order": connection.execute(waiting).scalar_one(),
+        "effects_pending": connection.execute(pending).scalar_one(),
+    }
+
+
+def count_outcomes(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts decided requests by outcome, and all requests by reason; most frequent first."""
+    outcome = change_request.c.outcome
+    reason = func.unnest(change_request.c.reasons).label("reason")
+    by_outcome = select(outcome, func.count()).where(outcome.is_not(None)).group_by(outcome)
+    by_reason = select(reason, func.count()).group_by("reason")
+    return _counted(connection, by_outcome), _counted(connection, by_reason)
+
+
+def _counted(connection: Connection, query: Select[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in connection.execute(query.order_by(func.count().desc()))}

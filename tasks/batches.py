@@ -1,0 +1,82 @@
+"""Working off a backlog in batches, so that no piece of work holds up another.
+
+A batch that fails is halved until the piece that fails stands alone; that one is counted against its tries.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from orders.faults import Fault, classify
+from tasks.database import in_transaction
+
+_log = structlog.get_logger()
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Claimed pieces of work: `perform` does them in the claiming transaction, `after` runs once that is committed."""
+
+    ids: Sequence[int]
+    perform: Callable[[], None]
+    after: Callable[[], None] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A kind of work: how at most `limit` pieces are claimed (or only those `among` some ids), how a failure counts."""
+
+    name: str
+    limit: int
+    claim: Callable[[Connection, int, Sequence[int] | None], Batch]
+    count_failure: Callable[[Connection, int, str], None]
+
+
+def drain(job: Job, *, seconds: float) -> bool:
+    """Works until nothing is due, at most about `seconds`; returns True if something may be left."""
+    deadline = time.monotonic() + seconds
+    while run_batch(job):
+        if time.monotonic() > deadline:
+            return True
+    return False
+
+
+def run_batch(job: Job, among: Sequence[int] | None = None) -> int:
+    """Claims and does one batch; returns how many pieces were done or counted as failed.
+
+    Raises when the database is away: that is nobody's failure.
+    """
+    claimed: list[Batch] = []
+
+    def work(connection: Connection) -> Batch:
+        batch = job.claim(connection, job.limit, among)
+        claimed[:] = [batch]
+        batch.perform()
+        return batch
+
+    try:
+        batch = in_transaction(work)
+    except Exception as error:
+        if not claimed or not claimed[0].ids or classify(error) is not Fault.WORK:
+            raise
+        return _after_a_failure(job, claimed[0].ids, error)
+    batch.after()
+    return len(batch.ids)
+
+
+def _after_a_failure(job: Job, ids: Sequence[int], error: Exception) -> int:
+    if len(ids) > 1:
+        half = len(ids) // 2
+        return run_batch(job, ids[:half]) + run_batch(job, ids[half:])
+    # The class and the first line: what follows may quote values, and those may be personal data.
+    told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    _log.error("failed", job=job.name, id=ids[0], error=told)
+    in_transaction(lambda connection: job.count_failure(connection, ids[0], told))
+    return 1

@@ -1,0 +1,48 @@
+"""Taking deliveries into the inbox: what the brokers' intakes and the webhooks have in common."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from orders.dead_letters import DeadLetter, keep_dead_letters
+from orders.faults import Fault, classify
+from orders.inbox import Accepted, Delivery, accept
+from orders.messages import Unreadable
+from tasks.database import in_transaction
+from tasks.doorbells import Doorbell, ring
+
+_log = structlog.get_logger()
+
+
+def take(deliveries: Sequence[Delivery]) -> Accepted:
+    """Takes deliveries in one transaction and rings; when this returns they are kept, each as request or dead letter.
+
+    One that the database refuses is put to the dead letters alone. Raises when the database is away: then nothing
+    was taken, and nothing may be acknowledged.
+    """
+    accepted = _take(deliveries)
+    if accepted.new:
+        ring(Doorbell.APPLY_CHANGES)
+    if accepted.dead:
+        _log.warning("dead letters", count=accepted.dead, origin=deliveries[0].origin)
+    return accepted
+
+
+def _take(deliveries: Sequence[Delivery]) -> Accepted:
+    try:
+        return in_transaction(lambda connection: accept(connection, deliveries))
+    except Exception as error:
+        if classify(error) is not Fault.WORK:
+            raise
+        if len(deliveries) == 1:
+            return _refused(deliveries[0], error)
+    half = len(deliveries) // 2
+    one, other = _take(deliveries[:half]), _take(deliveries[half:])
+    return Accepted(one.new + other.new, one.repeated + other.repeated, one.dead + other.dead)
+
+
+def _refused(delivery: Delivery, error: Exception) -> Accepted:
+    told = f"the database refused it: {type(error).__name__}"
+    letter = DeadLetter(delivery.origin, delivery.position, delivery.raw, Unreadable.INVALID_MESSAGE, told)
+    in_transaction(lambda connection: keep_dead_letters(connection, [letter]))
+    return Accepted(new=0, repeated=0, dead=1)

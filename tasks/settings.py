@@ -1,0 +1,36 @@
+"""What the environment says. Read once a process; a wrong value is told in one line."""
+
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every `COUNTERMAND_…` variable, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix="COUNTERMAND_", frozen=True)
+
+    home: Path = Path("var")
+    database_url: str | None = None
+    broker_url: str | None = None
+    partners: Path | None = None
+    patience_seconds: Seconds = 900
+    export_seconds: Seconds = 30
+    sweep_seconds: Seconds = 2
+
+    @property
+    def patience(self) -> timedelta:
+        """How long a request waits for its order, and an order for its undecided request."""
+        return timedelta(seconds=self.patience_seconds)
+
+
+@cache
+def settings() -> Settings:
+    """Returns the settings of this process."""
+    return Settings()

@@ -1,0 +1,358 @@
+"""ORDERS D.96A: what an order becomes, what is refused, and that a reader gets back what the order says."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydifact.parser import Parser
+from pydifact.segments import Segment
+
+from edi.charset import to_latin1
+from edi.documents import CannotRender, Line, OrderDocument
+from edi.edifact import Message, assemble, render_order
+from edi.partners import default_partner
+from rules.model import Address
+
+# pydifact's parser looks for a directory of segments that it does not ship.
+pytestmark = pytest.mark.filterwarnings("ignore:segments.xml not found")
+
+PARTNER = default_partner(Path("/nowhere"))
+AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+ADDRESS = Address(
+    name="Zoë O'Brien-Müller",
+    line1="Straße 5 + 7: Hof?",
+    line2="c/o Café",
+    city="Köln",
+    postal_code="50667",
+    country="DE",
+)
+ORDER = OrderDocument(
+    number="SO-10042",
+    placed_at=AT,
+    currency="EUR",
+    customer_name="Zoë O'Brien-Müller",
+    shipping=ADDRESS,
+    billing=ADDRESS,
+    lines=(
+        Line(1, "SKU-RED", "WHITE LANTERN", 3, Decimal("2.55")),
+        Line(2, "SKU+BLUE?", "", 10, Decimal("1E+2")),
+    ),
+)
+
+
+def interchange(*orders: OrderDocument) -> bytes:
+    return assemble([render_order(order, PARTNER) for order in orders], PARTNER, 42, AT)
+
+
+def segments(raw: bytes) -> list[Segment]:
+    return list(Parser().parse(raw.decode("latin-1")))
+
+
+def elements(found: Sequence[Segment], tag: str, first: str | None = None) -> list[list[Any]]:
+    return [list(s.elements) for s in found if s.tag == tag and (first is None or s.elements[0] == first)]
+
+
+def as_list(element: Any) -> list[str]:
+    return element if isinstance(element, list) else [element]
+
+
+def shipping(**changes: str) -> OrderDocument:
+    return replace(ORDER, shipping=replace(ADDRESS, **changes))
+
+
+def first_line(**changes: Any) -> OrderDocument:
+    return replace(ORDER, lines=(replace(ORDER.lines[0], **changes),))
+
+
+def test_an_order_reads_as_the_directory_says() -> None:
+    nad = "+++Zoë O?'Brien-Müller+Straße 5 ?+ 7?: Hof??:c/o Café+Köln++50667+DE'"
+    assert interchange(ORDER).decode("latin-1") == (
+        "UNA:+.? 'UNB+UNOC:3+STORE:14+WAREHOUSE:14+261123:0930+42'"
+        "UNH+1+ORDERS:D:96A:UN'BGM+220+SO-10042+9'DTM+137:202611230930:203'"
+        "NAD+BY+STORE::92'NAD+SU+WAREHOUSE::92'"
+        f"NAD+DP{nad}NAD+IV{nad}CUX+2:EUR:9'"
+        "LIN+1++SKU-RED:SA'IMD+F++:::WHITE LANTERN'QTY+21:3:PCE'PRI+AAA:2.55'"
+        "LIN+2++SKU?+BLUE??:SA'QTY+21:10:PCE'PRI+AAA:100'"
+        "UNS+S'CNT+2:2'UNT+18+1'UNZ+1+42'"
+    )
+
+
+def test_an_order_is_rendered_before_its_place_in_an_interchange_is_known() -> None:
+    message = render_order(ORDER, PARTNER)
+    once, twice = assemble([message], PARTNER, 1, AT), assemble([message, message], PARTNER, 2, AT)
+    assert once.count(message.body.encode("latin-1")) == 1
+    assert twice.count(message.body.encode("latin-1")) == 2
+    assert twice.endswith(b"UNT+18+2'UNZ+2+2'")
+
+
+def test_times_are_told_in_utc_wherever_they_come_from() -> None:
+    local = timezone(timedelta(hours=2))
+    assert interchange(replace(ORDER, placed_at=AT.astimezone(local))) == interchange(ORDER)
+    message = render_order(ORDER, PARTNER)
+    assert assemble([message], PARTNER, 1, AT.astimezone(local)) == assemble([message], PARTNER, 1, AT)
+
+
+def test_a_time_without_a_zone_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="has no time zone"):
+        assemble([render_order(ORDER, PARTNER)], PARTNER, 1, AT.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("number", [0, -1, 10**14])
+def test_a_control_number_beyond_the_standard_is_a_mistake_of_the_caller(number: int) -> None:
+    with pytest.raises(ValueError, match="UNB 0020"):
+        assemble([render_order(ORDER, PARTNER)], PARTNER, number, AT)
+
+
+def test_an_interchange_without_a_message_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="messages, not 0"):
+        assemble([], PARTNER, 1, AT)
+
+
+def test_a_long_street_is_broken_at_spaces_and_keeps_every_word() -> None:
+    line1 = "Acceso de Anacleto Mayol 12 Puerta 8 Escalera B"
+    [nad] = elements(segments(interchange(shipping(line1=line1))), "NAD", "DP")
+    assert nad[4] == ["Acceso de Anacleto Mayol 12 Puerta", "8 Escalera B", "c/o Café"]
+
+
+def test_person_and_company_share_the_name() -> None:
+    [nad] = elements(segments(interchange(shipping(company="Söhne & Co"))), "NAD", "DP")
+    assert nad[3] == ["Zoë O'Brien-Müller", "Söhne & Co"]
+
+
+def test_a_region_code_has_its_element_and_a_region_name_is_a_line_of_the_address() -> None:
+    [code] = elements(segments(interchange(shipping(region="NSW"))), "NAD", "DP")
+    assert (as_list(code[4])[-1], code[6]) == ("c/o Café", "NSW")
+    [name] = elements(segments(interchange(shipping(region="New South Wales"))), "NAD", "DP")
+    assert (as_list(name[4])[-1], name[6]) == ("New South Wales", "")
+
+
+def test_a_phone_number_is_told_if_it_fits_and_else_left_out() -> None:
+    assert elements(segments(interchange(shipping(phone="+49 221 5550100"))), "COM") == [[["+49 221 5550100", "TE"]]]
+    assert elements(segments(interchange(shipping(phone="1" * 26))), "COM") == []
+    assert elements(segments(interchange(shipping(phone="\ue000"))), "COM") == []
+
+
+def test_a_description_is_cut_after_two_components() -> None:
+    [imd] = elements(segments(interchange(first_line(description="LANTERN " * 20))), "IMD")
+    assert imd[2] == ["", "", "", *["LANTERN LANTERN LANTERN LANTERN"] * 2]
+
+
+def test_a_description_that_cannot_be_spelled_is_left_out() -> None:
+    assert elements(segments(interchange(first_line(description="\ue000"))), "IMD") == []
+
+
+@pytest.mark.parametrize(
+    ("price", "written"),
+    [("0", "0"), ("-0.00", "0"), ("0E+9", "0"), ("1E+3", "1000"), ("1E-7", "0.0000001"), ("-2.50", "-2.50")],
+)
+def test_a_price_is_written_in_plain_notation(price: str, written: str) -> None:
+    [pri] = elements(segments(interchange(first_line(unit_price=Decimal(price)))), "PRI")
+    assert pri == [["AAA", written]]
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        (replace(ORDER, number="S" * 36), "has 36 characters, D.96A allows 35"),
+        (replace(ORDER, number="SO-Ł1"), "is an identification, and ISO 8859-1 could only say 'SO-L1'"),
+        (replace(ORDER, number=""), "number is blank"),
+        (replace(ORDER, currency="EURO"), "currency 'EURO' has 4 characters"),
+        (shipping(name=" "), "shipping name is blank"),
+        (shipping(name="Ann \ue000"), "U+E000 cannot be written in ISO 8859-1"),
+        (shipping(name="山\U0003134a"), "U+3134A cannot be written"),
+        (shipping(name="N" * 36), "D.96A allows 5 times 35 characters"),
+        (shipping(line1="word " * 40), "shipping street 'word word"),
+        (shipping(city="C" * 36), "shipping city"),
+        (shipping(postal_code="1234567890"), "shipping postal_code '1234567890' has 10 characters, D.96A allows 9"),
+        (shipping(country=""), "shipping country is blank"),
+        (replace(ORDER, billing=replace(ADDRESS, city="C" * 36)), "billing city"),
+        (first_line(quantity=0), "line 1: quantity 0"),
+        (first_line(quantity=-3), "line 1: quantity -3"),
+        (first_line(quantity=10**15), "line 1: quantity 1000000000000000"),
+        (first_line(line_no=1_000_000), "line numbers from 1 to 999999"),
+        (first_line(sku="S" * 36), "line 1 sku"),
+        (first_line(unit_price=Decimal("NaN")), "line 1 unit_price NaN is not a number"),
+        (first_line(unit_price=Decimal("1E+999999")), "unit_price 1E+999999 has too many digits"),
+        (first_line(unit_price=Decimal("0.1234567890123456")), "too many digits, D.96A allows 15"),
+        (replace(ORDER, lines=ORDER.lines * 100_001), "200002 lines, D.96A allows 200000"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_order_that_does_not_fit_is_refused_with_what_to_do(order: OrderDocument, says: str) -> None:
+    with pytest.raises(CannotRender) as refused:
+        render_order(order, PARTNER)
+    assert str(refused.value).startswith(f"order {order.number}: ")
+    assert says in str(refused.value)
+    assert str(refused.value).endswith("; correct the order, then export it again")
+
+
+@pytest.mark.parametrize(
+    ("text", "latin1"),
+    [
+        ("Café Müller", "Café Müller"),
+        ("Cafe\u0301", "Café"),
+        ("Łódź €5 “x”", 'Lódz EUR5 "x"'),
+        ("a\tb\r\nc\x85d\x00 \u3000e", "a b c d e"),
+        ("ΤΚ 263 29", "TK 263 29"),
+        ("أحمد", "'hmd"),
+        (" \n", ""),
+    ],
+)
+def test_what_the_character_set_lacks_is_spelled_out(text: str, latin1: str) -> None:
+    assert to_latin1(text) == latin1
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\x00", "\u0627"])
+def test_a_text_of_which_nothing_would_remain_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="nothing of it"):
+        to_latin1(text)
+
+
+@given(st.text())
+@settings(max_examples=100, deadline=None)
+def test_spelling_is_done_once_and_for_all(text: str) -> None:
+    try:
+        line = to_latin1(text)
+    except ValueError:
+        return
+    assert line.encode("latin-1").decode("latin-1") == line
+    assert " ".join(line.split()) == line
+    assert to_latin1(line) == line
+
+
+# What fits: no word above 12 characters, all spelled one for one, so that four words take two components at most.
+word = st.text(alphabet="abZ09+:'?éŁő-", min_size=1, max_size=12)
+phrase = st.lists(word, min_size=1, max_size=4).map(" \n".join)
+code = st.text(alphabet="AB12-+:'?é", min_size=1, max_size=35)
+# What may not fit: anything that can be printed, and more.
+anything = st.one_of(phrase, phrase, st.text(max_size=40))
+any_code = st.one_of(code, code, st.text(max_size=36))
+
+
+def addresses(text: st.SearchStrategy[str], short: st.SearchStrategy[str]) -> st.SearchStrategy[Address]:
+    return st.builds(
+        Address,
+        name=text,
+        line1=text,
+        city=short,
+        country=st.sampled_from(["DE", "GB", "JP"]),
+        line2=st.none() | text,
+        postal_code=st.none() | st.text(alphabet="AB12 -", max_size=9),
+        region=st.none() | st.sampled_from(["", "NY", "NSW", "Lódź"]) | short.filter(lambda name: len(name) < 10),
+        phone=st.none() | text,
+        company=st.none() | text,
+    )
+
+
+def orders(
+    text: st.SearchStrategy[str], short: st.SearchStrategy[str], codes: st.SearchStrategy[str]
+) -> st.SearchStrategy[OrderDocument]:
+    line = st.builds(
+        Line,
+        line_no=st.integers(1, 999_999),
+        sku=codes,
+        description=text,
+        quantity=st.integers(1, 10**15 - 1),
+        unit_price=st.decimals(allow_nan=False, allow_infinity=False, min_value=-1000, max_value=10**12, places=2),
+    )
+    return st.builds(
+        OrderDocument,
+        number=codes,
+        placed_at=st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - see timezones
+        currency=st.sampled_from(["EUR", "GBP"]),
+        customer_name=text,
+        shipping=addresses(text, short),
+        billing=addresses(text, short),
+        lines=st.lists(line, max_size=3).map(tuple),
+    )
+
+
+fitting_orders = orders(phrase, word, code)
+any_orders = orders(anything, anything, any_code)
+LIMITS = {"BGM": [3, 35, 3], "NAD": [3, 35, 0, 35, 35, 35, 9, 9, 3], "LIN": [6, 0, 35], "IMD": [3, 0, 35]} | {
+    "COM": [25],
+    "CUX": [3],
+    "CNT": [6],
+}
+COUNTS = {("NAD", 3): 5, ("NAD", 4): 4, ("IMD", 2): 5}
+
+
+def spelled(*texts: str | None) -> str:
+    return " ".join(filter(None, (to_latin1(text or "") for text in texts)))
+
+
+def assert_says_the_address(nad: list[Any], address: Address) -> None:
+    region = spelled(address.region)
+    assert " ".join(as_list(nad[3])) == spelled(address.name, address.company)
+    assert " ".join(as_list(nad[4])) == spelled(address.line1, address.line2, region if len(region) > 9 else "")
+    expected = [
+        spelled(address.city),
+        region if len(region) <= 9 else "",
+        spelled(address.postal_code),
+        address.country,
+    ]
+    assert nad[5:] == expected
+
+
+def assert_within_limits(segment: Segment) -> None:
+    for position, limit in enumerate(LIMITS.get(segment.tag, [])):
+        if position < len(segment.elements):
+            parts = as_list(segment.elements[position])
+            assert max(map(len, parts)) <= limit, (segment, position)
+            assert len(parts) <= COUNTS.get((segment.tag, position), 3), (segment, position)
+
+
+def assert_reads_back(order: OrderDocument, message: Message) -> None:
+    found = segments(assemble([message], PARTNER, 7, AT))
+    for segment in found:
+        assert_within_limits(segment)
+    assert elements(found, "BGM") == [["220", order.number, "9"]]
+    assert elements(found, "DTM") == [[["137", f"{order.placed_at:%Y%m%d%H%M}", "203"]]]
+    assert_says_the_address(elements(found, "NAD", "DP")[0], order.shipping)
+    assert_says_the_address(elements(found, "NAD", "IV")[0], order.billing)
+    assert elements(found, "LIN") == [[str(line.line_no), "", [line.sku, "SA"]] for line in order.lines]
+    assert elements(found, "QTY") == [[["21", str(line.quantity), "PCE"]] for line in order.lines]
+    assert [Decimal(pri[1]) for [pri] in elements(found, "PRI")] == [line.unit_price for line in order.lines]
+    assert elements(found, "CNT") == [[["2", str(len(order.lines))]]]
+
+
+@given(fitting_orders)
+@settings(max_examples=100, deadline=None)
+def test_a_reader_gets_back_what_the_order_says(order: OrderDocument) -> None:
+    assert_reads_back(order, render_order(order, PARTNER))
+
+
+@given(any_orders)
+@settings(max_examples=100, deadline=None)
+def test_any_order_is_either_told_in_full_or_refused(order: OrderDocument) -> None:
+    try:
+        message = render_order(order, PARTNER)
+    except CannotRender as refused:
+        assert str(refused).startswith(f"order {order.number}: ")  # noqa: PT017 - either outcome is right
+    else:
+        assert_reads_back(order, message)
+
+
+@given(st.lists(fitting_orders, min_size=1, max_size=3), st.integers(1, 10**14 - 1))
+@settings(max_examples=100, deadline=None)
+def test_every_count_of_the_envelope_is_right(candidates: list[OrderDocument], number: int) -> None:
+    messages = [render_order(order, PARTNER) for order in candidates]
+    raw = assemble(messages, PARTNER, number, AT)
+    assert raw == assemble(messages, PARTNER, number, AT)
+    found = segments(raw)
+    tags = [segment.tag for segment in found]
+    starts = [at for at, tag in enumerate(tags) if tag == "UNH"]
+    ends = [at for at, tag in enumerate(tags) if tag == "UNT"]
+    references = [str(reference) for reference in range(1, len(messages) + 1)]
+    assert [found[at].elements[0] for at in starts] == references
+    assert [list(found[at].elements) for at in ends] == [
+        [str(end - start + 1), reference] for start, end, reference in zip(starts, ends, references, strict=True)
+    ]
+    assert found[-1].tag == "UNZ"
+    assert list(found[-1].elements) == [str(len(messages)), str(number)]

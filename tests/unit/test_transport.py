@@ -1,0 +1,185 @@
+"""The directory transport: whole or not at all, never over another file, and every failure says what is known."""
+
+import errno
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from edi.transport import DeliveryConflict, DeliveryUnknown, NotDelivered, TransportError, put
+
+NAME = "WAREHOUSE-000000042.edi"
+CONTENT = b"UNA:+.? 'UNZ+1+42'"
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_a_file_appears_whole_and_alone_in_a_folder_that_did_not_exist(tmp_path: Path) -> None:
+    folder = tmp_path / "edi" / "WAREHOUSE"
+    put(folder, NAME, CONTENT)
+    assert (folder / NAME).read_bytes() == CONTENT
+    assert files(folder) == [NAME]
+
+
+def test_sending_the_same_bytes_again_changes_nothing(tmp_path: Path) -> None:
+    put(tmp_path, NAME, CONTENT)
+    before = (tmp_path / NAME).stat()
+    put(tmp_path, NAME, CONTENT)
+    after = (tmp_path / NAME).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert files(tmp_path) == [NAME]
+
+
+def test_other_content_under_the_name_is_left_alone_and_described(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"theirs")
+    with pytest.raises(DeliveryConflict) as conflict:
+        put(tmp_path, NAME, CONTENT)
+    message = str(conflict.value)
+    assert str(tmp_path / NAME) in message
+    assert f"found 6 bytes with sha256 {sha256(b'theirs').hexdigest()}" in message
+    assert f"expected {len(CONTENT)} bytes with sha256 {sha256(CONTENT).hexdigest()}" in message
+    assert (tmp_path / NAME).read_bytes() == b"theirs"
+    assert files(tmp_path) == [NAME]
+
+
+def test_what_a_crash_left_behind_is_swept_away_with_the_next_delivery(tmp_path: Path) -> None:
+    (tmp_path / f".{NAME}.0badc0de.part").write_bytes(CONTENT[:5])
+    put(tmp_path, NAME, CONTENT)
+    assert files(tmp_path) == [NAME]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_leftover_that_is_also_the_file_the_partner_took_is_not_written_into(tmp_path: Path) -> None:
+    # A crash between the link and the unlink leaves two names for one file; the partner then moves one away.
+    taken = tmp_path / "archive" / NAME
+    taken.parent.mkdir()
+    taken.write_bytes(b"as the partner took it")
+    os.link(taken, tmp_path / f".{NAME}.0badc0de.part")
+    put(tmp_path, NAME, CONTENT)
+    assert taken.read_bytes() == b"as the partner took it"
+
+
+def test_the_temporary_file_of_another_delivery_is_not_touched(tmp_path: Path) -> None:
+    other = f".{NAME}x.0badc0de.part"
+    (tmp_path / other).write_bytes(b"under way")
+    put(tmp_path, NAME, CONTENT)
+    assert files(tmp_path) == [other, NAME]
+
+
+def test_a_folder_that_cannot_be_made_means_not_delivered(tmp_path: Path) -> None:
+    (tmp_path / "edi").write_bytes(b"a file")
+    with pytest.raises(NotDelivered, match=r"the folder .* cannot be made") as failure:
+        put(tmp_path / "edi" / "WAREHOUSE", NAME, CONTENT)
+    assert isinstance(failure.value.__cause__, OSError)
+
+
+def test_a_full_disk_means_not_delivered_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NotDelivered, match="No space left on device") as failure:
+        put(tmp_path, NAME, CONTENT)
+    assert isinstance(failure.value.__cause__, OSError)
+    assert files(tmp_path) == []
+
+
+def test_a_name_too_long_for_the_disk_means_not_delivered(tmp_path: Path) -> None:
+    with pytest.raises(NotDelivered, match="cannot be written"):
+        put(tmp_path, "W" * 250, CONTENT)
+    assert files(tmp_path) == []
+
+
+def test_a_file_system_without_hard_links_means_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_source: Path, _target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(NotDelivered, match="cannot be put in place by a hard link"):
+        put(tmp_path, NAME, CONTENT)
+    assert files(tmp_path) == []
+
+
+def test_a_directory_that_cannot_be_synced_means_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def fail_once_the_file_is_in_place(descriptor: int) -> None:
+        if (tmp_path / NAME).exists():
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once_the_file_is_in_place)
+    with pytest.raises(DeliveryUnknown, match="Input/output error"):
+        put(tmp_path, NAME, CONTENT)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_final_name_that_cannot_be_read_means_unknown(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(DeliveryUnknown, match="cannot be read"):
+        put(tmp_path, NAME, CONTENT)
+    assert files(tmp_path) == [NAME]
+
+
+def just_before_the_link(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    """Lets something happen between our look at the final name and our link."""
+    link = os.link
+
+    def after_that(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        happen()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", after_that)
+
+
+def test_two_attempts_at_once_deliver_one_file_and_both_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    just_before_the_link(monkeypatch, lambda: put(tmp_path, NAME, CONTENT))
+    put(tmp_path, NAME, CONTENT)
+    assert files(tmp_path) == [NAME]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_file_that_turns_up_at_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    just_before_the_link(monkeypatch, lambda: (tmp_path / NAME).write_bytes(b"theirs"))
+    with pytest.raises(DeliveryConflict):
+        put(tmp_path, NAME, CONTENT)
+    assert (tmp_path / NAME).read_bytes() == b"theirs"
+    assert files(tmp_path) == [NAME]
+
+
+def test_a_file_delivered_by_another_attempt_and_collected_at_once_means_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_and_gone(_source: Path, target: Path) -> None:
+        raise FileExistsError(errno.EEXIST, "File exists", str(target))
+
+    monkeypatch.setattr(os, "link", taken_and_gone)
+    with pytest.raises(DeliveryUnknown, match="gone again"):
+        put(tmp_path, NAME, CONTENT)
+    assert files(tmp_path) == []
+
+
+def test_a_file_collected_by_the_partner_may_be_delivered_again(tmp_path: Path) -> None:
+    put(tmp_path, NAME, CONTENT)
+    (tmp_path / NAME).unlink()
+    put(tmp_path, NAME, CONTENT)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["", "../escape.edi", "sub/file.edi", "/etc/file.edi"])
+def test_a_name_that_leads_elsewhere_is_a_mistake_of_the_caller(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="not a plain file name"):
+        put(tmp_path, name, CONTENT)
+
+
+def test_every_failure_is_a_transport_error() -> None:
+    assert all(issubclass(kind, TransportError) for kind in (NotDelivered, DeliveryUnknown, DeliveryConflict))
