@@ -53,10 +53,11 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim found: an interchange to send (or none), and how many orders it had to hold back."""
+    """What a claim found: an interchange to send (or none), how many orders it held back, what it has to wait for."""
 
     interchange: InFlight | None
     held_back: int = 0
+    waits_for: str | None = None
 
     @property
     def found_something(self) -> bool:
@@ -73,9 +74,11 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> C
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
     now = connection.execute(select(func.clock_timestamp())).scalar_one()
     if on_its_way is not None:
-        return Claim(_take_over(connection, on_its_way) if on_its_way.lease_until <= now else None)
+        if on_its_way.lease_until <= now:
+            return Claim(_take_over(connection, on_its_way))
+        return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way")
     if counter.not_before is not None and counter.not_before > now:
-        return Claim(None)
+        return Claim(None, waits_for=f"it rests after {counter.failures} failed deliveries: {counter.error}")
     since = patience_since(connection, patience)
     ids = locks.claim_exportable(connection, limit=partner.orders_per_interchange, patience_since=since)
     documents = _documents(connection, locks.without_undecided(connection, ids, since))

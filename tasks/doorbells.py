@@ -1,4 +1,4 @@
-"""Doorbells: Celery messages that say "look" and carry nothing. A lost one costs latency: beat rings again in seconds."""
+"""Doorbells: Celery messages that say "look" and carry nothing. A lost one costs latency: beat rings in seconds."""
 
 from enum import StrEnum
 

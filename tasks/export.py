@@ -35,12 +35,12 @@ def partners() -> list[Partner]:
 
 
 def export_steps(partner: Partner) -> Iterator[Exported]:
-    """Exports what is due now for a partner, interchange by interchange; ends when nothing can be claimed."""
+    """Exports what is due now for a partner, interchange by interchange; the last step is one that found nothing."""
     while True:
         claim = in_transaction(lambda connection: interchanges.claim(connection, partner, patience=settings().patience))
+        yield _send(partner, claim) if claim.interchange else Exported(claim, error=claim.waits_for)
         if not claim.found_something:
             return
-        yield _send(partner, claim) if claim.interchange else Exported(claim)
 
 
 def _send(partner: Partner, claim: Claim) -> Exported:

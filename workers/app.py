@@ -1,0 +1,23 @@
+"""The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_init
+
+from tasks.database import engine
+from workers.logs import configure_logs
+
+app = Celery("countermand", config_source="celeryconfig")
+app.set_default()
+
+
+@setup_logging.connect
+def _log_our_way(**_: Any) -> None:
+    configure_logs()
+
+
+@worker_process_init.connect
+def _leave_the_parents_connections(**_: Any) -> None:
+    # A forked child must not talk on its parent's sockets, nor close them.
+    engine().dispose(close=False)

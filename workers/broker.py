@@ -1,0 +1,139 @@
+"""The broker as those see it who bring change requests: where they go, and how to tell that all were taken."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+
+import kombu
+import redis
+
+from workers.errors import Unreachable, UsageError
+
+STREAM = "countermand:change-requests"
+FIELD = "event"
+GROUP = "countermand"
+
+QUEUE = "countermand.change-requests"
+# What the broker itself gives up on (too many deliveries) is kept there, not dropped.
+DEAD_LETTER_EXCHANGE = kombu.Exchange("countermand.dead-letters", type="fanout", durable=True)
+_QUORUM = {"x-queue-type": "quorum"}
+DEAD_LETTER_QUEUE = kombu.Queue(
+    "countermand.dead-letters", exchange=DEAD_LETTER_EXCHANGE, durable=True, queue_arguments=_QUORUM
+)
+CHANGE_QUEUE = kombu.Queue(
+    QUEUE,
+    durable=True,
+    queue_arguments={
+        **_QUORUM,
+        "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE.name,
+        # A dead letter leaves the queue only when the other queue has it; that needs publishers to be told "full".
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    },
+)
+
+# Entries a round trip when publishing many.
+_CHUNK = 500
+
+
+class Broker(ABC):
+    """Where change requests are published, by an integration or by us."""
+
+    @abstractmethod
+    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+        """Publishes messages in their sequence; yields how many more are on the broker, chunk by chunk."""
+
+    @abstractmethod
+    def backlog(self) -> int:
+        """Returns how many messages no intake has acknowledged yet."""
+
+
+class StreamBroker(Broker):
+    """A Redis or Valkey stream. An entry is deleted once it is acknowledged, so its length is the backlog."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
+
+    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+        for chunk in _chunks(bodies):
+            pipeline = self._client.pipeline(transaction=False)
+            for body in chunk:
+                pipeline.xadd(STREAM, {FIELD: body})
+            pipeline.execute()
+            yield len(chunk)
+
+    def backlog(self) -> int:
+        return int(self._client.xlen(STREAM))
+
+
+class QueueBroker(Broker):
+    """A RabbitMQ quorum queue."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+        # Confirmed: RabbitMQ has the message on disk when the publish returns.
+        with connection_to(self._url, confirm_publish=True) as connection, connection.Producer() as producer:
+            declare_queues(connection)
+            for chunk in _chunks(bodies):
+                for body in chunk:
+                    producer.publish(
+                        body,
+                        routing_key=QUEUE,
+                        content_type="application/cloudevents+json",
+                        content_encoding="binary",
+                        delivery_mode="persistent",
+                    )
+                yield len(chunk)
+
+    def backlog(self) -> int:
+        with connection_to(self._url) as connection:
+            declare_queues(connection)
+            return int(CHANGE_QUEUE(connection.default_channel).queue_declare(passive=True).message_count)
+
+
+def broker_at(url: str) -> Broker:
+    """Returns the broker at `redis://…`, `rediss://…`, `amqp://…` or `amqps://…`."""
+    return StreamBroker(url) if is_stream(url) else QueueBroker(url)
+
+
+def is_stream(url: str) -> bool:
+    """Tells a Redis or Valkey from a RabbitMQ by its URL's scheme."""
+    scheme = url.partition("://")[0]
+    if scheme in ("redis", "rediss"):
+        return True
+    if scheme in ("amqp", "amqps"):
+        return False
+    raise UsageError(
+        f"COUNTERMAND_BROKER_URL begins with '{scheme}'; expected redis://, rediss://, amqp:// or amqps://"
+    )
+
+
+def connection_to(url: str, *, confirm_publish: bool = False) -> kombu.Connection:
+    """Returns a connection to RabbitMQ, opened at its first use."""
+    options = {"confirm_publish": confirm_publish, "read_timeout": 30, "write_timeout": 30}
+    return kombu.Connection(url, connect_timeout=5, heartbeat=30, transport_options=options)
+
+
+def declare_queues(connection: kombu.Connection) -> None:
+    """Declares the queues of change requests; an existing one with other arguments is left and told."""
+    channel = connection.default_channel
+    try:
+        DEAD_LETTER_QUEUE(channel).declare()
+        CHANGE_QUEUE(channel).declare()
+    except connection.channel_errors as error:
+        raise Unreachable(
+            f"RabbitMQ's queue {QUEUE} or its dead-letter queue exists with other arguments than ours ({error}); "
+            "declare it as README.md says, or move it away"
+        ) from error
+
+
+def _chunks(bodies: Iterable[bytes]) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    for body in bodies:
+        chunk.append(body)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

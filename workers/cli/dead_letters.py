@@ -1,0 +1,94 @@
+"""`countermand dead-letters`: list, show, requeue."""
+
+import base64
+from typing import Annotated, Any
+
+import typer
+
+from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
+from orders.locks import AnyRow
+from orders.reading import as_utc
+from tasks.database import in_transaction
+from workers.broker import broker_at
+from workers.cli.terminal import AsJson, out, print_json, table
+from workers.discovery import find_services
+from workers.errors import UsageError
+
+cli = typer.Typer(name="dead-letters", help="Messages that could not be taken.", no_args_is_help=True)
+
+LetterId = Annotated[int, typer.Argument(metavar="ID", help="The dead letter's id, as listed.")]
+
+
+def _summary(row: AnyRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "at": as_utc(row.at),
+        "origin": row.origin,
+        "position": row.position,
+        "reason": row.reason,
+        "error": row.error,
+        "state": row.state,
+        "bytes": len(row.raw),
+    }
+
+
+def _find(letter_id: int) -> AnyRow:
+    row = in_transaction(lambda connection: find_dead_letter(connection, letter_id))
+    if row is None:
+        raise UsageError(f"there is no dead letter {letter_id}; `countermand dead-letters list` lists them")
+    return row
+
+
+@cli.command(name="list")
+def list_(as_json: AsJson = False) -> int:
+    """List dead letters, oldest first."""
+    find_services()
+    found = [_summary(row) for row in in_transaction(list_dead_letters)]
+    if as_json:
+        print_json(found)
+        return 0
+    listed = table("id", "at", "reason", "state", "bytes", "error")
+    for one in found:
+        listed.add_row(str(one["id"]), one["at"], one["reason"], one["state"], f"{one['bytes']:,}", one["error"])
+    out.print(listed)
+    return 0
+
+
+@cli.command()
+def show(letter_id: LetterId, as_json: AsJson = False) -> int:
+    """Show a dead letter with its bytes."""
+    find_services()
+    row = _find(letter_id)
+    if as_json:
+        print_json(
+            {**_summary(row), "text": _text(row.raw), "raw_base64": base64.b64encode(row.raw).decode()},
+        )
+        return 0
+    out.print(f"[bold]dead letter {row.id}[/]  {row.reason}, {row.state}, from {row.origin} {row.position or ''}")
+    out.print(row.error, markup=False, highlight=False)
+    out.print(_text(row.raw) or repr(row.raw), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    # Control characters could take over the terminal that it is shown on.
+    return text if text.isprintable() or text.replace("\n", "").isprintable() else None
+
+
+@cli.command()
+def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
+    """Put a dead letter back on the broker, as it was; it is taken if its cause is gone."""
+    broker = broker_at(find_services().broker_url)
+    row = _find(letter_id)
+    # Published before it is noted: after a crash between the two it is published twice, and taken once.
+    sum(broker.publish([row.raw]))
+    in_transaction(lambda connection: mark_requeued(connection, letter_id))
+    if as_json:
+        print_json({"id": letter_id, "requeued": True})
+    else:
+        out.print(f"dead letter {letter_id} is back on the broker")
+    return 0

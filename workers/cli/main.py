@@ -1,0 +1,62 @@
+"""Where the command begins and ends: its sub-commands, and how an error becomes one line and an exit code."""
+
+import sys
+
+import kombu.exceptions
+import redis
+from pydantic import ValidationError
+from rich.console import Console
+from sqlalchemy.exc import DBAPIError
+from typer import Typer, TyperException
+
+from orders.faults import Fault, classify
+from orders.messages import explain
+from workers.cli import dead_letters, decisions, operations, orders, requests
+from workers.embedded import ServiceError
+
+cli = Typer(
+    name="countermand",
+    help="Cancels orders and corrects addresses until the order goes to the warehouse by EDI, and never after.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cli.add_typer(orders.cli)
+cli.add_typer(requests.cli)
+cli.add_typer(dead_letters.cli)
+for command in (*operations.COMMANDS, *decisions.COMMANDS):
+    cli.command()(command)
+
+
+def main() -> None:
+    """Runs the command. Exit 0 done, 1 something to report, 2 wrong usage or bad input, 3 a service is away."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return cli(standalone_mode=False) or 0
+    except TyperException as error:
+        return _tell(error.format_message(), error.exit_code)
+    except ServiceError as error:
+        return _tell(str(error), 3)
+    except ValidationError as error:
+        return _tell(f"wrong setting in the environment (COUNTERMAND_…): {explain(error)}", 2)
+    except DBAPIError as error:
+        if classify(error) is Fault.WORK:
+            raise
+        return _tell(f"the database cannot be reached: {_first_line(error.orig)}", 3)
+    except (redis.RedisError, kombu.exceptions.KombuError, OSError) as error:
+        return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
+    except KeyboardInterrupt:
+        return _tell("interrupted", 130)
+
+
+def _first_line(error: object) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _tell(message: str, code: int) -> int:
+    if message:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"countermand: {message}", markup=False)
+    return code

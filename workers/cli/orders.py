@@ -1,0 +1,177 @@
+"""`countermand orders`: load, show, list."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from orders.faults import Fault, classify
+from orders.loading import Loaded, load_orders
+from orders.messages import OrderMessage, UnreadableMessage, parse_order
+from orders.reading import list_orders, show_order
+from rules.model import Edi, Status
+from tasks.database import in_transaction
+from tasks.doorbells import Doorbell, ring
+from workers.app import app
+from workers.cli.terminal import AsJson, InputFile, Limit, out, print_json, read_lines, table, tell_rejected
+from workers.discovery import find_services
+from workers.errors import UsageError
+
+cli = typer.Typer(name="orders", help="Load and look at orders.", no_args_is_help=True)
+
+# Orders a transaction: with twenty lines each, some ten thousand rows.
+_BATCH = 500
+
+
+@cli.command()
+def load(file: InputFile, as_json: AsJson = False) -> int:
+    """Load orders: new ones are inserted, known ones compared; only pre_order → validated is taken over."""
+    find_services()
+    loader = _Loader()
+    for number, line in read_lines(file, "loading orders"):
+        loader.add(number, line)
+    loader.flush()
+    app.finalize()
+    ring(Doorbell.APPLY_CHANGES)
+    if as_json:
+        print_json(loader.as_json())
+    else:
+        loader.tell(file)
+    return 1 if loader.rejected or loader.loaded.differences else 0
+
+
+class _Loader:
+    """Gathers orders into batches; a batch that the database refuses is split until the refused order is alone."""
+
+    def __init__(self) -> None:
+        self.loaded = Loaded()
+        self.rejected: list[dict[str, Any]] = []
+        self._batch: list[tuple[int, OrderMessage]] = []
+
+    def add(self, number: int, line: bytes) -> None:
+        try:
+            self._batch.append((number, parse_order(line)))
+        except UnreadableMessage as error:
+            self.rejected.append({"line": number, "error": str(error)})
+        if len(self._batch) == _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        batch, self._batch = self._batch, []
+        self._load(batch)
+
+    def _load(self, batch: list[tuple[int, OrderMessage]]) -> None:
+        if not batch:
+            return
+        messages = [message for _, message in batch]
+        try:
+            loaded = in_transaction(lambda connection: load_orders(connection, messages))
+        except DBAPIError as error:
+            if classify(error) is not Fault.WORK:
+                raise
+            if len(batch) == 1:
+                self.rejected.append({"line": batch[0][0], "error": f"the database refused it: {type(error).__name__}"})
+                return
+            half = len(batch) // 2
+            self._load(batch[:half])
+            self._load(batch[half:])
+            return
+        self.loaded.new += loaded.new
+        self.loaded.validated += loaded.validated
+        self.loaded.unchanged += loaded.unchanged
+        self.loaded.differences += loaded.differences
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "loaded": self.loaded.new,
+            "validated": self.loaded.validated,
+            "unchanged": self.loaded.unchanged,
+            "differences": [asdict(difference) for difference in self.loaded.differences],
+            "rejected": self.rejected,
+        }
+
+    def tell(self, file: str) -> None:
+        tell_rejected(self.rejected, file)
+        for difference in self.loaded.differences[:20]:
+            out.print(
+                f"order {difference.number}: the store now says otherwise in {', '.join(difference.fields)}; "
+                "nothing was overwritten",
+                markup=False,
+            )
+        counted = self.as_json()
+        out.print(
+            f"loaded {self.loaded.new:,}, validated {self.loaded.validated:,}, unchanged {self.loaded.unchanged:,}, "
+            f"different {len(counted['differences']):,}, rejected {len(self.rejected):,}"
+        )
+
+
+@cli.command()
+def show(number: Annotated[str, typer.Argument(help="The order's number.")], as_json: AsJson = False) -> int:
+    """Show an order with its lines, its interchange and its changelog."""
+    find_services()
+    order = in_transaction(lambda connection: show_order(connection, number))
+    if order is None:
+        raise UsageError(f"order {number} is not known")
+    if as_json:
+        print_json(order)
+    else:
+        _tell_order(order)
+    return 0
+
+
+def _tell_order(order: dict[str, Any]) -> None:
+    interchange = order["interchange"]
+    out.print(f"[bold]order {order['number']}[/]  {order['status']}, EDI {order['edi']}, version {order['version']}")
+    if interchange:
+        sent = f" at {interchange['sent_at']}" if interchange["sent_at"] else ""
+        out.print(
+            f"in interchange {interchange['control_number']} to {interchange['partner']}, {interchange['state']}{sent}"
+        )
+    if "export_error" in order:
+        out.print(f"[red]held back from export:[/] {order['export_error']}", highlight=False)
+    out.print(
+        f"placed {order['placed_at']}, warehouse {order['warehouse']}, {order['customer']['name']}", highlight=False
+    )
+    for role in ("shipping", "billing"):
+        out.print(f"{role:<9}{', '.join(order[role].values())}", markup=False, highlight=False)
+    lines = table("line", "sku", "description", "quantity", "unit price")
+    for number, line in enumerate(order["lines"], start=1):
+        lines.add_row(str(number), line["sku"], line["description"], str(line["quantity"]), line["unit_price"])
+    changes = table("at", "actor", "action", "request", "note")
+    for entry in order["changelog"]:
+        changes.add_row(
+            entry["at"],
+            entry["actor"],
+            entry["action"],
+            entry["request"]["id"] if entry["request"] else "",
+            entry["note"] or "",
+        )
+    out.print(lines, "", changes)
+
+
+@cli.command(name="list")
+def list_(
+    status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
+    edi: Annotated[Edi | None, typer.Option(help="Only orders in this EDI state.")] = None,
+    limit: Limit = 1000,
+    as_json: AsJson = False,
+) -> int:
+    """List orders, in the sequence in which they were loaded."""
+    find_services()
+    found = in_transaction(lambda connection: list_orders(connection, status=status, edi=edi, limit=limit))
+    if as_json:
+        print_json(found)
+        return 0
+    listed = table("number", "status", "edi", "placed at", "warehouse", "held back because")
+    for order in found:
+        listed.add_row(
+            order["number"],
+            order["status"],
+            order["edi"],
+            order["placed_at"],
+            order["warehouse"],
+            order["export_error"] or "",
+        )
+    out.print(listed)
+    return 0

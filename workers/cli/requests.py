@@ -1,0 +1,140 @@
+"""`countermand requests`: submit, show, list, wait."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from orders.messages import UnreadableMessage, parse_change
+from orders.reading import count_requests, list_requests, show_request
+from orders.tables import RequestState
+from rules.model import Outcome
+from tasks.database import in_transaction
+from workers.broker import Broker, broker_at
+from workers.cli.terminal import (
+    AsJson,
+    InputFile,
+    Limit,
+    err,
+    out,
+    print_json,
+    read_lines,
+    table,
+    tell_rejected,
+)
+from workers.discovery import find_services
+from workers.errors import UsageError
+
+cli = typer.Typer(name="requests", help="Submit and look at change requests.", no_args_is_help=True)
+
+
+@cli.command()
+def submit(file: InputFile, as_json: AsJson = False) -> int:
+    """Publish change requests to the broker, as an integration would; a line that would be unreadable is told."""
+    broker = broker_at(find_services().broker_url)
+    rejected: list[dict[str, Any]] = []
+    submitted = sum(broker.publish(_readable(file, rejected)))
+    if as_json:
+        print_json({"submitted": submitted, "rejected": rejected})
+    else:
+        tell_rejected(rejected, file)
+        out.print(f"submitted {submitted:,}, rejected {len(rejected):,}")
+    return 1 if rejected else 0
+
+
+def _readable(file: str, rejected: list[dict[str, Any]]) -> Iterator[bytes]:
+    for number, line in read_lines(file, "submitting requests"):
+        try:
+            parse_change(line)
+        except UnreadableMessage as error:
+            rejected.append({"line": number, "reason": error.reason, "error": str(error)})
+        else:
+            yield line
+
+
+@cli.command()
+def show(
+    source: Annotated[str, typer.Argument(help="The request's source, e.g. zendesk:acme.")],
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id at its source.")],
+    as_json: AsJson = False,
+) -> int:
+    """Show a request with its decision, what followed, and what the customer was told."""
+    find_services()
+    request = in_transaction(lambda connection: show_request(connection, source, request_id))
+    if request is None:
+        raise UsageError(f"request {request_id} of {source} is not known")
+    if as_json:
+        print_json(request)
+        return 0
+    out.print(
+        f"[bold]request {request['id']}[/] of {request['source']}: {request['kind']} for order {request['order']}"
+    )
+    state = request["outcome"] or request["state"]
+    out.print(f"{state}: {', '.join(request['reasons'])}" if request["reasons"] else state)
+    out.print(f"received {request['received_at']}, decided {request['decided_at'] or 'not yet'}", highlight=False)
+    for effect in request["effects"]:
+        out.print(f"{effect['kind']}: {effect['state']} {effect['done_at'] or ''}", highlight=False)
+    for text in (request["error"], request["advice"]):
+        if text:
+            out.print(f"\n{text}", markup=False, highlight=False)
+    return 0
+
+
+@cli.command(name="list")
+def list_(
+    state: Annotated[RequestState | None, typer.Option(help="Only requests in this state.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only requests with this outcome.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only requests with this reason.")] = None,
+    limit: Limit = 1000,
+    as_json: AsJson = False,
+) -> int:
+    """List requests, in the sequence of their acceptance."""
+    find_services()
+    found = in_transaction(
+        lambda connection: list_requests(connection, state=state, outcome=outcome, reason=reason, limit=limit)
+    )
+    if as_json:
+        print_json(found)
+        return 0
+    listed = table("source", "id", "order", "kind", "state", "outcome", "reasons")
+    for request in found:
+        names = ("source", "id", "order", "kind", "state")
+        listed.add_row(*(request[name] for name in names), request["outcome"] or "", ", ".join(request["reasons"]))
+    out.print(listed)
+    return 0
+
+
+@cli.command()
+def wait(
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60,
+    as_json: AsJson = False,
+) -> int:
+    """Wait until no request is undecided (other than for an unknown order) and no effect is pending."""
+    broker = broker_at(find_services().broker_url)
+    with err.status("waiting for requests to be decided …") as status:
+        for counted in wait_until_settled(broker, timeout):
+            status.update(f"{counted['received']:,} undecided, {counted['effects_pending']:,} effects pending …")
+    if as_json:
+        print_json(counted)
+    else:
+        words = "settled" if counted["settled"] else f"not settled after {timeout:g} s"
+        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counted.items() if name != "settled")
+        out.print(f"{words}: {rest}")
+    return 0 if counted["settled"] else 1
+
+
+def wait_until_settled(broker: Broker, timeout: float) -> Iterator[dict[str, Any]]:
+    """Yields the counts of the contract again and again, until they are settled or the time is over."""
+    deadline = time.monotonic() + timeout
+    while True:
+        # The broker first: what leaves it between the two looks is seen in the inbox.
+        on_the_broker = broker.backlog()
+        counted = in_transaction(count_requests)
+        undecided = counted["received"] - counted["waiting_for_their_order"]
+        settled = not (on_the_broker or undecided or counted["effects_pending"])
+        shown = ("received", "decided", "parked", "effects_pending")
+        yield {"settled": settled, **{name: counted[name] for name in shown}}
+        if settled or time.monotonic() > deadline:
+            return
+        time.sleep(0.1)

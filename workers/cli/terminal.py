@@ -1,0 +1,98 @@
+"""Reading files, and speaking to people (progress and messages on standard error) or to programs (JSON on stdout)."""
+
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from workers.errors import UsageError
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+InputFile = Annotated[str, typer.Argument(metavar="FILE", help="NDJSON; `-` is standard input, .gz is unpacked.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most this many.")]
+
+# Rejected lines that are spelled out for people; --json gives them all.
+_SHOWN_REJECTIONS = 20
+
+
+def print_json(value: object) -> None:
+    """Prints one JSON value on standard output."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Returns an empty table for people."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def _open(name: str) -> tuple[BinaryIO, int | None]:
+    if name == "-":
+        return sys.stdin.buffer, None
+    try:
+        return open(name, "rb"), Path(name).stat().st_size  # closed by `read_lines`
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def read_lines(name: str, what: str) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of a file that are not blank, with their numbers from 1; shows how far it is."""
+    file, size = _open(name)
+    with file, progress() as bar:
+        task = bar.add_task(what, total=size, count=0)
+        stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
+        try:
+            for number, line in enumerate(stream, start=1):
+                if size is not None and number % 100 == 0:
+                    bar.update(task, completed=file.tell(), count=number)
+                if line.strip():
+                    yield number, line.strip(b"\r\n")
+        except (OSError, EOFError, zlib.error) as error:
+            raise UsageError(f"{name} cannot be read on: {error}") from error
+        if size is not None:
+            bar.update(task, completed=size, count=number if size else 0)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Shows a progress bar on standard error for the block, where that is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        yield bar
+
+
+@contextmanager
+def counting_progress() -> Iterator[Progress]:
+    """Shows a progress bar with numbers on standard error for the block, where that is a terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        yield bar
+
+
+def tell_rejected(rejected: list[dict[str, Any]], name: str) -> None:
+    """Tells a person which lines were not taken, and why."""
+    for one in rejected[:_SHOWN_REJECTIONS]:
+        err.print(f"{name}, line {one['line']}: {one['error']}", markup=False, highlight=False)
+    if len(rejected) > _SHOWN_REJECTIONS:
+        err.print(f"… and {len(rejected) - _SHOWN_REJECTIONS} more lines; --json lists them all")

@@ -1,0 +1,63 @@
+"""Where the services are: in the environment, else in the home of a running `countermand up`."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tasks.settings import settings
+from workers.embedded import Services
+from workers.errors import Unreachable
+
+_FILE = "services.json"
+
+
+def find_services() -> Services:
+    """Returns the services to use and puts them into this process's environment. Raises Unreachable."""
+    found = settings()
+    if found.database_url is None or found.broker_url is None:
+        running = _running_in(found.home)
+        services = Services(
+            database_url=found.database_url or running.database_url, broker_url=found.broker_url or running.broker_url
+        )
+    else:
+        services = Services(found.database_url, found.broker_url)
+    publish_to_environment(services, found.home)
+    return services
+
+
+def publish_to_environment(services: Services, home: Path) -> None:
+    """Makes this process, and those it starts, use these services."""
+    os.environ["COUNTERMAND_DATABASE_URL"] = services.database_url
+    os.environ["COUNTERMAND_BROKER_URL"] = services.broker_url
+    os.environ["COUNTERMAND_HOME"] = str(home.resolve())
+    settings.cache_clear()
+
+
+@contextmanager
+def announced(services: Services, home: Path) -> Iterator[None]:
+    """Lets other commands find the services of this home for as long as the block runs."""
+    file = home / _FILE
+    # It holds the broker's password.
+    with open(file, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+        json.dump({**asdict(services), "pid": os.getpid()}, out)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _running_in(home: Path) -> Services:
+    hint = "start it with `countermand up`, or set COUNTERMAND_DATABASE_URL and COUNTERMAND_BROKER_URL"
+    try:
+        found = json.loads((home / _FILE).read_text())
+        os.kill(found["pid"], 0)
+    except FileNotFoundError:
+        raise Unreachable(f"no countermand runs in {home.resolve()}: {hint}") from None
+    except ProcessLookupError:
+        raise Unreachable(f"the countermand of {home.resolve()} has died: {hint}") from None
+    except PermissionError:
+        raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
+    return Services(found["database_url"], found["broker_url"])

@@ -1,0 +1,81 @@
+"""`countermand up`: everything in the foreground, on the servers of the environment or on embedded ones."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from orders.migrate import migrate
+from tasks.database import in_transaction
+from tasks.export import partners
+from tasks.settings import settings
+from workers.broker import QUEUE, STREAM, is_stream
+from workers.discovery import announced, publish_to_environment
+from workers.embedded import Services, embedded_services
+from workers.errors import CommandError
+from workers.supervisor import programs, supervised
+
+
+@contextmanager
+def services_of(home: Path) -> Iterator[Services]:
+    """Provides the services: those of the environment, and embedded ones for what it does not name; migrated."""
+    named = settings()
+    with ExitStack() as stack:
+        if named.database_url and named.broker_url:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            services = Services(named.database_url, named.broker_url)
+        else:
+            own = stack.enter_context(embedded_services(home))
+            services = Services(named.database_url or own.database_url, named.broker_url or own.broker_url)
+        publish_to_environment(services, home)
+        in_transaction(migrate)
+        stack.enter_context(announced(services, home))
+        yield services
+
+
+def up(home: Path, port: int) -> None:
+    """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
+    console = Console(stderr=True)
+    os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
+    try:
+        # SIGTERM shall leave the blocks as Ctrl-C does.
+        signal.signal(signal.SIGTERM, _interrupt)
+        with services_of(home) as services, supervised(home, programs()) as supervisord:
+            _say_where_everything_is(console, home, port, services)
+            code = supervisord.wait()
+        raise CommandError(f"supervisord ended by itself with exit code {code}")
+    except KeyboardInterrupt:
+        console.print("countermand: stopped")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say_where_everything_is(console: Console, home: Path, port: int, services: Services) -> None:
+    stream = is_stream(services.broker_url)
+    where = {
+        "home": home.resolve(),
+        "database": without_password(services.database_url),
+        "broker": without_password(services.broker_url),
+        "change requests go to": f"stream {STREAM}, field event" if stream else f"queue {QUEUE}",
+        "interchanges go to": ", ".join(str(partner.folder) for partner in partners()),
+        "http": f"http://127.0.0.1:{port}",
+        "stop with": "Ctrl-C",
+    }
+    console.print("countermand is up", style="bold green")
+    for name, value in where.items():
+        console.print(f"  {name:<22} {value}", highlight=False, soft_wrap=True)
+    sys.stderr.flush()
+
+
+def without_password(url: str) -> str:
+    """Returns a URL that can be shown."""
+    scheme, _, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
