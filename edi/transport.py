@@ -47,7 +47,7 @@ def _make(folder: Path) -> None:
     try:
         if not folder.is_dir():
             _make(folder.parent)
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o750, exist_ok=True)
             _sync(folder.parent)
     except OSError as error:
         raise NotDelivered(f"the folder {folder} cannot be made: {error}") from error
@@ -87,7 +87,8 @@ def _place(final: Path, content: bytes) -> None:
 
 def _write(temporary: Path, content: bytes) -> None:
     try:
-        with temporary.open("xb") as file:
+        # Addresses are personal data: whoever collects them is the owner or in the group.
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

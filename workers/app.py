@@ -1,12 +1,17 @@
 """The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
 
+import warnings
 from typing import Any
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_process_init
 
 from tasks.database import engine
 from workers.logs import configure_logs
+
+# Root is who runs us in a container; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("countermand", config_source="celeryconfig")
 app.set_default()

@@ -52,13 +52,10 @@ def main() -> None:
     """Serves until it is stopped, on COUNTERMAND_HTTP_HOST and COUNTERMAND_HTTP_PORT."""
     configure_logs()
     find_services()
-    uvicorn.run(
-        app,
-        host=os.environ.get("COUNTERMAND_HTTP_HOST", "127.0.0.1"),
-        port=int(os.environ.get("COUNTERMAND_HTTP_PORT", "8000")),
-        log_config=None,
-        access_log=False,
-    )
+    host = os.environ.get("COUNTERMAND_HTTP_HOST", "127.0.0.1")
+    port = int(os.environ.get("COUNTERMAND_HTTP_PORT", "8000"))
+    _log.info("http ready", host=host, port=port)
+    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | No
         "logfile": "/dev/null" if log_folder is None else _escaped(str(log_folder / "supervisord.log")),
         "logfile_maxbytes": "0",
         "pidfile": _escaped(str(home / "supervisord.pid")),
-        "loglevel": "info",
+        # Starts and expected ends are said by the processes themselves; a death is a warning.
+        "loglevel": "warn" if log_folder is None else "info",
         # Said aloud, so that it does not warn of what was chosen: whoever starts us is who we run as.
         "user": str(os.geteuid()),
     }

@@ -42,6 +42,9 @@ def up(home: Path, port: int) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
     console = Console(stderr=True)
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
+    if console.is_terminal:
+        # The processes write to a pipe of supervisord's, and cannot see who reads it.
+        os.environ.setdefault("COUNTERMAND_LOG", "console")
     try:
         # SIGTERM shall leave the blocks as Ctrl-C does.
         signal.signal(signal.SIGTERM, _interrupt)

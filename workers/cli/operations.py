@@ -1,6 +1,7 @@
 """The commands that run and look after the whole: up, migrate, export, reprocess, audit, demo."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,9 +26,7 @@ _BATCH = 500
 
 
 def up(
-    home: Annotated[
-        Path | None, typer.Option(help="Where embedded services keep their data. [COUNTERMAND_HOME]")
-    ] = None,
+    home: Annotated[Path | None, typer.Option(help="Where everything is kept. [default: $COUNTERMAND_HOME]")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP process.")] = 8000,
 ) -> int:
     """Run everything in the foreground: worker, exporter, beat, intake, HTTP, and the services they need."""
@@ -108,9 +107,7 @@ def _tell_export(steps: list[Exported]) -> None:
 
 
 def reprocess(
-    state: Annotated[
-        RequestState, typer.Option(help="Only `parked` requests can be reprocessed.")
-    ] = RequestState.PARKED,
+    state: Annotated[RequestState, typer.Option(help="Only `parked` ones can be reprocessed.")] = RequestState.PARKED,
     reason: Annotated[str | None, typer.Option(help="Only those parked for this reason.")] = None,
     since: Annotated[str | None, typer.Option(help="Only those received since then (ISO 8601, with a zone).")] = None,
     order: Annotated[str | None, typer.Option(help="Only those for this order.")] = None,
@@ -131,7 +128,7 @@ def reprocess(
         task = bar.add_task("reprocessing", total=len(rows))
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            revived += in_transaction(lambda connection, batch=batch: revive(connection, batch))
+            revived += in_transaction(partial(revive, requests=batch))
             ring(Doorbell.APPLY_CHANGES)
             bar.advance(task, len(batch))
     if as_json:

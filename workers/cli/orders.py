@@ -125,9 +125,8 @@ def _tell_order(order: dict[str, Any]) -> None:
     out.print(f"[bold]order {order['number']}[/]  {order['status']}, EDI {order['edi']}, version {order['version']}")
     if interchange:
         sent = f" at {interchange['sent_at']}" if interchange["sent_at"] else ""
-        out.print(
-            f"in interchange {interchange['control_number']} to {interchange['partner']}, {interchange['state']}{sent}"
-        )
+        which = f"{interchange['control_number']} to {interchange['partner']}"
+        out.print(f"in interchange {which}, {interchange['state']}{sent}")
     if "export_error" in order:
         out.print(f"[red]held back from export:[/] {order['export_error']}", highlight=False)
     out.print(

@@ -1,0 +1,99 @@
+"""What the tests stand on: real services, a fresh database a test, and this process pointed at them.
+
+Embedded services by default, each pytest process its own; COUNTERMAND_TEST_DATABASE_URL and COUNTERMAND_TEST_REDIS_URL
+name outside ones (databases `countermand_test_…` are made and dropped there; Redis databases from 8 on are emptied).
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from orders.migrate import migrate
+from tasks import database
+from tasks.settings import settings
+from workers.embedded import Services, embedded_services
+
+_numbers = itertools.count()
+
+
+def _worker_index() -> int:
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """A PostgreSQL and a Redis or Valkey for this pytest process."""
+    outside_database = os.environ.get("COUNTERMAND_TEST_DATABASE_URL")
+    outside_redis = os.environ.get("COUNTERMAND_TEST_REDIS_URL")
+    if outside_database and outside_redis:
+        yield Services(outside_database, _own_redis_database(outside_redis))
+        return
+    with embedded_services(tmp_path_factory.mktemp("services"), durable=False) as own:
+        yield Services(
+            outside_database or own.database_url,
+            _own_redis_database(outside_redis) if outside_redis else own.broker_url,
+        )
+
+
+def _own_redis_database(url: str) -> str:
+    return f"{url.rstrip('/').removesuffix('/0')}/{8 + _worker_index()}"
+
+
+@pytest.fixture(scope="session")
+def template(services: Services) -> Iterator[str]:
+    """The name of a migrated database that each test's own is copied from."""
+    name = f"countermand_test_{os.getpid()}_template"
+    server = create_engine(services.database_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    engine = create_engine(make_url(services.database_url).set(database=name))
+    with engine.begin() as connection:
+        migrate(connection)
+    engine.dispose()
+    yield name
+    with server.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    server.dispose()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of this test's own."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def system(services: Services, template: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    """A fresh, migrated database and an empty broker; this process, and those it starts, use them."""
+    name = f"countermand_test_{os.getpid()}_{next(_numbers)}"
+    server = create_engine(services.database_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    url = make_url(services.database_url).set(database=name).render_as_string(hide_password=False)
+    redis.Redis.from_url(services.broker_url).flushdb()
+    monkeypatch.setenv("COUNTERMAND_DATABASE_URL", url)
+    monkeypatch.setenv("COUNTERMAND_BROKER_URL", services.broker_url)
+    monkeypatch.setenv("COUNTERMAND_HOME", str(home))
+    _forget_settings()
+    yield Services(url, services.broker_url)
+    database.engine().dispose()
+    _forget_settings()
+    with server.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    server.dispose()
+
+
+def _forget_settings() -> None:
+    settings.cache_clear()
+    database.engine.cache_clear()
+
+
+@pytest.fixture
+def engine(system: Services) -> Engine:
+    """This process's engine, on the test's own database."""
+    return database.engine()
