@@ -28,7 +28,7 @@ class Check:
 CHECKS = (
     Check(
         1,
-        "every accepted request is decided or parked, visibly",
+        "accepted requests end decided or parked, visibly",
         "SELECT count(*) FROM change_request",
         """
         SELECT format('request %s of %s is %s, but %s', external_id, source, state, CASE state
@@ -45,7 +45,7 @@ CHECKS = (
     ),
     Check(
         2,
-        "a request is decided once, with one set of changes and effects",
+        "one decision a request, one set of changes and effects",
         "SELECT count(*) FROM change_request WHERE state = 'decided'",
         """
         WITH meaning (reason, action) AS (VALUES
@@ -85,7 +85,7 @@ CHECKS = (
     ),
     Check(
         4,
-        "an interchange says what its orders were when it was claimed, and nothing it carries changed",
+        "interchanges say what was claimed, and nothing changed",
         "SELECT count(*) FROM orders WHERE interchange_id IS NOT NULL",
         f"""
         SELECT format('interchange %s of %s: its bytes are not those that were claimed', control_number, partner)
@@ -106,7 +106,7 @@ CHECKS = (
     ),
     Check(
         5,
-        "every line of a cancelled validated order is restocked exactly once",
+        "lines of cancelled orders are restocked exactly once",
         "SELECT count(*) FROM order_line JOIN orders ON orders.id = order_id WHERE status = 'cancelled'",
         """
         WITH due AS (
@@ -137,7 +137,7 @@ CHECKS = (
     ),
     Check(
         6,
-        "every decision is told, by one notification",
+        "every decision is told, once",
         "SELECT count(*) FROM change_request WHERE state = 'decided'",
         """
         SELECT format('request %s of %s is %s, its notify effect %s, told %s times', external_id, source,
@@ -152,7 +152,7 @@ CHECKS = (
     ),
     Check(
         7,
-        "requests for one order are decided in the order in which they were accepted",
+        "requests for one order are decided as accepted",
         "SELECT count(*) FROM change_request WHERE state = 'decided'",
         """
         SELECT format('request %s of %s for order %s was decided before an earlier one', external_id, source,
@@ -169,7 +169,7 @@ CHECKS = (
     ),
     Check(
         8,
-        "a request accepted before its order was claimed wins over the export",
+        "requests accepted before the claim win over the export",
         "SELECT count(*) FROM changelog WHERE action = 'edi_claimed'",
         """
         SELECT format('order %s was claimed by interchange %s of %s while request %s of %s was undecided',
@@ -186,7 +186,7 @@ CHECKS = (
     ),
     Check(
         9,
-        "control numbers have no gap and no repeat, and a second sending is the same bytes",
+        "control numbers without gap or repeat, same bytes",
         "SELECT count(*) FROM interchange",
         """
         SELECT format('partner %s: %s interchanges with control numbers %s to %s, the counter stands at %s', name,

@@ -52,7 +52,7 @@ def an_order(number: str = "1001", **changes: Any) -> dict[str, Any]:
 
 def a_request(order: str = "1001", kind: str = "cancel", **changes: Any) -> dict[str, Any]:
     """Returns a request with an id of its own; `id`, `source` and `time` go to the event, the rest to its data."""
-    event = {name: changes.pop(name) for name in ("id", "source", "time") if name in changes}
+    event: dict[str, Any] = {name: changes.pop(name) for name in ("id", "source", "time") if name in changes}
     data = {"order": order, "kind": kind, "ticket": "88121", "note": "Ordered twice", "requester": EMAIL, **changes}
     return {
         "specversion": "1.0",

@@ -47,7 +47,7 @@ def up(home: Path, port: int) -> None:
         os.environ.setdefault("COUNTERMAND_LOG", "console")
     try:
         # SIGTERM shall leave the blocks as Ctrl-C does.
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
         with services_of(home) as services, supervised(home, programs()) as supervisord:
             _say_where_everything_is(console, home, port, services)
             code = supervisord.wait()
@@ -56,7 +56,8 @@ def up(home: Path, port: int) -> None:
         console.print("countermand: stopped")
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A signal handler: lets SIGTERM leave all blocks as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import tasks.changes
+from orders.changes import decide_requests
 from orders.reading import show_order, show_request
 from tasks.batches import run_batch
 from tasks.changes import CHANGES
@@ -101,14 +101,13 @@ def test_a_request_for_an_order_that_is_not_loaded_yet_waits_for_it() -> None:
 def test_a_request_that_always_fails_is_parked_and_holds_up_no_one(monkeypatch: pytest.MonkeyPatch) -> None:
     load(*(an_order(str(number)) for number in range(20)))
     events = [a_request(str(number)) for number in range(20)]
-    real = tasks.changes.decide_requests
 
     def poisoned(open_order: Any) -> Any:
         if any(b'"order": "7"' in one.body for one in open_order.requests):
             raise ZeroDivisionError("poison")
-        return real(open_order)
+        return decide_requests(open_order)
 
-    monkeypatch.setattr(tasks.changes, "decide_requests", poisoned)
+    monkeypatch.setattr("tasks.changes.decide_requests", poisoned)
     deliver(*events)
     for _ in range(5):
         settle()

@@ -11,7 +11,7 @@ from typer import Typer, TyperException
 
 from orders.faults import Fault, classify
 from orders.messages import explain
-from workers.cli import dead_letters, decisions, operations, orders, requests
+from workers.cli import dead_letters, decisions, demonstration, operations, orders, requests
 from workers.embedded import ServiceError
 
 cli = Typer(
@@ -24,7 +24,7 @@ cli = Typer(
 cli.add_typer(orders.cli)
 cli.add_typer(requests.cli)
 cli.add_typer(dead_letters.cli)
-for command in (*operations.COMMANDS, *decisions.COMMANDS):
+for command in (*demonstration.COMMANDS, *operations.COMMANDS, *decisions.COMMANDS):
     cli.command()(command)
 
 
