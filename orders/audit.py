@@ -38,7 +38,10 @@ CHECKS = (
         FROM change_request LEFT JOIN orders ON orders.number = order_number
         WHERE (state = 'received' AND edi_state IS DISTINCT FROM 'claimed'
                AND not_before < now() - :forgotten_after
-               AND undecided_since < now() - :patience - :forgotten_after)
+               AND undecided_since < now() - :patience - :forgotten_after
+               -- One that waited for an interchange is due only since the outcome of that.
+               AND NOT EXISTS (SELECT FROM changelog WHERE order_id = orders.id
+                               AND action IN ('edi_sent', 'edi_released') AND at > now() - :forgotten_after))
            OR (state = 'decided' AND (outcome IS NULL OR decided_at IS NULL OR cardinality(reasons) = 0))
            OR (state = 'parked' AND NOT reasons && ARRAY['unknown_order', 'failed_repeatedly'])
         """,
@@ -161,8 +164,8 @@ CHECKS = (
             SELECT *, (decided_at, decided_place) AS decided,
                 lag((decided_at, decided_place)) OVER (PARTITION BY order_number ORDER BY id) AS earlier
             FROM change_request
-            -- One that was reprocessed has lost its place.
-            WHERE state = 'decided' AND undecided_since = received_at
+            -- One that was reprocessed has lost its place. (Both times are the clock's, read one after the other.)
+            WHERE state = 'decided' AND undecided_since < received_at + interval '1 millisecond'
         ) AS sequence
         WHERE decided < earlier
         """,

@@ -54,7 +54,7 @@ def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int
     """
     open_orders = {row.number: _open_order(row) for row in claim_undecided(connection, limit=limit, among=among)}
     blocked = set()
-    for row in _undecided_requests(connection, list(open_orders)):
+    for row in _undecided_requests(connection, list(open_orders), limit):
         if not row.due or (among is not None and row.id not in among):
             blocked.add(row.order_number)
         if row.order_number not in blocked:
@@ -62,7 +62,7 @@ def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int
     return list(open_orders.values())
 
 
-def _undecided_requests(connection: Connection, numbers: list[str]) -> Sequence[AnyRow]:
+def _undecided_requests(connection: Connection, numbers: list[str], limit: int) -> Sequence[AnyRow]:
     request = change_request.c
     undecided = (
         select(
@@ -74,6 +74,8 @@ def _undecided_requests(connection: Connection, numbers: list[str]) -> Sequence[
         )
         .where(request.order_number.in_(numbers), request.state == RequestState.RECEIVED)
         .order_by(request.id)
+        # The oldest of all: what is cut off are the last ones of each order. One order may have very many.
+        .limit(limit)
     )
     return connection.execute(undecided).all()
 

@@ -1,6 +1,7 @@
 """What comes in, parsed at the edge: change requests (CloudEvents 1.0, structured JSON) and orders (NDJSON)."""
 
 import hashlib
+import re
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -73,6 +74,13 @@ def _no_nul(text: str) -> str:
     return text
 
 
+def _text_of_a_moment(value: Any) -> Any:
+    # Pydantic would take "1700000000" for the seconds since 1970, and nobody knows whether its sender meant that.
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d", value):
+        raise ValueError("must be a moment such as 2026-11-23T09:00:00Z")
+    return value
+
+
 def _in_this_age(moment: datetime) -> datetime:
     if not 2000 <= moment.year < 2100:
         raise ValueError("must lie between the years 2000 and 2099")
@@ -87,9 +95,15 @@ _Plain = AfterValidator(_no_control_characters)
 Number = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_white_space), _Plain]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_white_space_around), _Plain]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=256), _Plain]
-RequiredLine = Annotated[Line, StringConstraints(min_length=1)]
+RequiredLine = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), _Plain]
 FreeText = Annotated[str, AfterValidator(_no_nul)]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_this_age)]
+Moment = Annotated[
+    # Not strict itself: behind a validator of ours it would want a datetime, where JSON has but text.
+    AwareDatetime,
+    Field(strict=False),
+    BeforeValidator(_text_of_a_moment),
+    AfterValidator(_in_this_age),
+]
 Quantity = Annotated[int, Field(ge=1, le=2_147_483_647)]
 Price = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
 
@@ -252,9 +266,14 @@ def _parse(kind: type[_M], raw: bytes) -> _M:
 def explain(invalid: ValidationError, *, at_most: int = 3) -> str:
     """Says in one line which fields are wrong and why. It quotes no value: values may be personal data."""
     errors = invalid.errors(include_input=False, include_url=False, include_context=False)
-    told = [f"{'.'.join(str(part) for part in e['loc']) or 'message'}: {_uncapitalised(e['msg'])}" for e in errors]
+    told = [f"{'.'.join(map(_field, e['loc'])) or 'message'}: {_uncapitalised(e['msg'])}" for e in errors]
     more = f" (and {len(told) - at_most} more)" if len(told) > at_most else ""
     return "; ".join(told[:at_most]) + more
+
+
+def _field(part: int | str) -> str:
+    # A field that we do not know was named by the sender: perhaps by a customer's e-mail address, perhaps at length.
+    return str(part) if re.fullmatch(r"\w{1,40}", str(part), re.ASCII) else "(unnamed)"
 
 
 def _uncapitalised(message: str) -> str:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -23,6 +23,20 @@ class Settings(BaseSettings):
     patience_seconds: Seconds = 900
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError("must begin with postgresql://; Countermand needs a PostgreSQL")
+        return url
+
+    @field_validator("partners")
+    @classmethod
+    def _is_not_read_yet(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            raise ValueError("this version knows one partner only, WAREHOUSE, and reads no partner file; unset it")
+        return file
 
     @property
     def patience(self) -> timedelta:

@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 import kombu
 import redis
+from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
 
 from workers.errors import Unreachable, UsageError
 
@@ -30,6 +32,16 @@ CHANGE_QUEUE = kombu.Queue(
         "x-overflow": "reject-publish",
     },
 )
+
+_AMQP = kombu.Connection("amqp://")
+# What kombu lets through of a RabbitMQ that is away, or that refuses us.
+QUEUE_OUTAGES: tuple[type[Exception], ...] = (
+    *_AMQP.connection_errors,
+    *_AMQP.channel_errors,
+    MessageNacked,
+    OSError,
+)
+_PRECONDITION_FAILED = 406
 
 # Entries a round trip when publishing many.
 _CHUNK = 500
@@ -94,11 +106,18 @@ class QueueBroker(Broker):
 
 def broker_at(url: str) -> Broker:
     """Returns the broker at `redis://…`, `rediss://…`, `amqp://…` or `amqps://…`."""
-    return StreamBroker(url) if is_stream(url) else QueueBroker(url)
+    try:
+        return StreamBroker(url) if is_stream(url) else QueueBroker(url)
+    except ValueError as error:
+        raise UsageError(f"COUNTERMAND_BROKER_URL cannot be used: {error}") from error
 
 
 def is_stream(url: str) -> bool:
     """Tells a Redis or Valkey from a RabbitMQ by its URL's scheme."""
+    try:
+        urlsplit(url).port  # noqa: B018  # reading it checks it
+    except ValueError as error:
+        raise UsageError(f"COUNTERMAND_BROKER_URL cannot be used: {error}") from error
     scheme = url.partition("://")[0]
     if scheme in ("redis", "rediss"):
         return True
@@ -122,6 +141,8 @@ def declare_queues(connection: kombu.Connection) -> None:
         DEAD_LETTER_QUEUE(channel).declare()
         CHANGE_QUEUE(channel).declare()
     except connection.channel_errors as error:
+        if error.reply_code != _PRECONDITION_FAILED:
+            raise
         raise Unreachable(
             f"RabbitMQ's queue {QUEUE} or its dead-letter queue exists with other arguments than ours ({error}); "
             "declare it as README.md says, or move it away"

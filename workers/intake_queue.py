@@ -6,7 +6,7 @@ from typing import Any
 import kombu
 
 from orders.inbox import Delivery
-from workers.broker import CHANGE_QUEUE, QUEUE, connection_to, declare_queues
+from workers.broker import CHANGE_QUEUE, QUEUE, QUEUE_OUTAGES, connection_to, declare_queues
 
 # Messages a transaction; the broker hands out as many before it wants an acknowledgement.
 _BATCH = 500
@@ -18,11 +18,7 @@ _PAUSE_SECONDS = 0.01
 class QueueSource:
     """One consumer of the queue. Unacknowledged messages go back to the queue when its connection ends."""
 
-    outages: tuple[type[Exception], ...] = (
-        *kombu.Connection("amqp://").connection_errors,
-        *kombu.Connection("amqp://").channel_errors,
-        OSError,
-    )
+    outages = QUEUE_OUTAGES
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -89,6 +89,8 @@ def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | No
             "stdout_logfile": log,
             "stdout_logfile_maxbytes": "0" if log_folder is None else "10MB",
         }
+    # One group, so that all are told to stop at once; supervisord stops groups one after the other.
+    config["group:countermand"] = {"programs": ",".join(commands)}
     text = io.StringIO()
     config.write(text)
     return text.getvalue()

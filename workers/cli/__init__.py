@@ -1,5 +1,1 @@
 """The `countermand` command."""
-
-from workers.cli.main import main
-
-__all__ = ["main"]

@@ -10,7 +10,7 @@ from orders.locks import AnyRow
 from orders.reading import as_utc
 from tasks.database import in_transaction
 from workers.broker import broker_at
-from workers.cli.terminal import AsJson, out, print_json, table
+from workers.cli.terminal import AsJson, out, plain, print_json, table
 from workers.discovery import find_services
 from workers.errors import UsageError
 
@@ -49,7 +49,8 @@ def list_(as_json: AsJson = False) -> int:
         return 0
     listed = table("id", "at", "reason", "state", "bytes", "error")
     for one in found:
-        listed.add_row(str(one["id"]), one["at"], one["reason"], one["state"], f"{one['bytes']:,}", one["error"])
+        cells = (one["id"], one["at"], one["reason"], one["state"], f"{one['bytes']:,}", one["error"])
+        listed.add_row(*map(plain, cells))
     out.print(listed)
     return 0
 
@@ -65,7 +66,7 @@ def show(letter_id: LetterId, as_json: AsJson = False) -> int:
         )
         return 0
     out.print(f"[bold]dead letter {row.id}[/]  {row.reason}, {row.state}, from {row.origin} {row.position or ''}")
-    out.print(row.error, markup=False, highlight=False)
+    out.print(plain(row.error))
     out.print(_text(row.raw) or repr(row.raw), markup=False, highlight=False, soft_wrap=True)
     return 0
 

@@ -1,18 +1,24 @@
 """Where the command begins and ends: its sub-commands, and how an error becomes one line and an exit code."""
 
+import io
+import logging
 import sys
 
 import kombu.exceptions
 import redis
 from pydantic import ValidationError
 from rich.console import Console
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from typer import Typer, TyperException
 
 from orders.faults import Fault, classify
 from orders.messages import explain
+from workers.broker import QUEUE_OUTAGES
 from workers.cli import dead_letters, decisions, demonstration, operations, orders, requests
 from workers.embedded import ServiceError
+from workers.logs import configure_logs
+
+_UNDEFINED_TABLE = "42P01"
 
 cli = Typer(
     name="countermand",
@@ -30,6 +36,12 @@ for command in (*demonstration.COMMANDS, *operations.COMMANDS, *decisions.COMMAN
 
 def main() -> None:
     """Runs the command. Exit 0 done, 1 something to report, 2 wrong usage or bad input, 3 a service is away."""
+    # JSON is UTF-8 whatever the terminal's locale is.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    # Standard output belongs to the answer; what a command logs on its way goes to standard error.
+    configure_logs(level=logging.WARNING)
     sys.exit(_run())
 
 
@@ -37,16 +49,20 @@ def _run() -> int:
     try:
         return cli(standalone_mode=False) or 0
     except TyperException as error:
-        return _tell(error.format_message(), error.exit_code)
+        return _tell(error.format_message().replace(": Value error, ", ": "), error.exit_code)
     except ServiceError as error:
         return _tell(str(error), 3)
     except ValidationError as error:
         return _tell(f"wrong setting in the environment (COUNTERMAND_…): {explain(error)}", 2)
+    except ArgumentError as error:
+        return _tell(f"COUNTERMAND_DATABASE_URL cannot be used: {_first_line(error)}", 2)
     except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE:
+            return _tell(f"the database lacks our tables ({_first_line(error.orig)}): run `countermand migrate`", 2)
         if classify(error) is Fault.WORK:
             raise
         return _tell(f"the database cannot be reached: {_first_line(error.orig)}", 3)
-    except (redis.RedisError, kombu.exceptions.KombuError, OSError) as error:
+    except (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES) as error:
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
     except KeyboardInterrupt:
         return _tell("interrupted", 130)

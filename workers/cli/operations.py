@@ -17,7 +17,7 @@ from tasks.doorbells import Doorbell, ring
 from tasks.export import Exported, export_steps, partners
 from tasks.settings import settings
 from workers.app import app
-from workers.cli.terminal import AsJson, counting_progress, err, out, print_json, progress, table
+from workers.cli.terminal import AsJson, counting_progress, err, out, plain, print_json, progress, table
 from workers.discovery import find_services
 from workers.errors import UsageError
 
@@ -97,13 +97,13 @@ def _tell_export(steps: list[Exported]) -> None:
         listed = table("partner", "control number", "file", "orders", "state", "error")
         for one in told["interchanges"]:
             cells = (one["partner"], one["control_number"], one["filename"], one["orders"], one["state"], one["error"])
-            listed.add_row(*(str(cell or "") for cell in cells))
+            listed.add_row(*map(plain, cells))
         out.print(listed)
     out.print(f"exported {told['exported']:,} orders in {len(told['interchanges']):,} interchanges")
     if told["held_back"]:
         out.print(f"held back {told['held_back']:,} orders that cannot be rendered; `countermand orders list` says why")
     for reason in told["waits_for"]:
-        out.print(f"not all that is due could be exported: {reason}", markup=False)
+        out.print(plain(f"not all that is due could be exported: {reason}"))
 
 
 def reprocess(
@@ -156,7 +156,8 @@ def _preview(wanted: Filter, as_json: bool) -> int:
     for one in found:
         outcome = one["outcome"] or "parked again"
         because = ", ".join(one["reasons"])
-        listed.add_row(one["source"], one["id"], one["order"], ", ".join(one["was"]), outcome, because)
+        cells = (one["source"], one["id"], one["order"], ", ".join(one["was"]), outcome, because)
+        listed.add_row(*map(plain, cells))
     out.print(listed)
     return 0
 
@@ -183,7 +184,7 @@ def tell_audit(result: dict[str, Any]) -> None:
     out.print(listed)
     for check in result["checks"]:
         for example in check["examples"]:
-            out.print(f"promise {check['promise']}: {example}", style="red", markup=False, highlight=False)
+            out.print(plain(f"promise {check['promise']}: {example}"), style="red")
     out.print("[green]every promise holds[/]" if result["ok"] else "[red]a promise is broken[/]")
 
 

@@ -14,14 +14,17 @@ from rules.model import Edi, Status
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from workers.app import app
-from workers.cli.terminal import AsJson, InputFile, Limit, out, print_json, read_lines, table, tell_rejected
+from workers.cli.terminal import AsJson, InputFile, Limit, out, plain, print_json, read_lines, table, tell_rejected
 from workers.discovery import find_services
 from workers.errors import UsageError
 
 cli = typer.Typer(name="orders", help="Load and look at orders.", no_args_is_help=True)
 
-# Orders a transaction: with twenty lines each, some ten thousand rows.
+# A transaction takes so many orders, or so many lines if those come first.
 _BATCH = 500
+# Differences that are spelled out for people; --json gives them all.
+_SHOWN_DIFFERENCES = 20
+_BATCH_LINES = 10_000
 
 
 @cli.command()
@@ -48,17 +51,20 @@ class _Loader:
         self.loaded = Loaded()
         self.rejected: list[dict[str, Any]] = []
         self._batch: list[tuple[int, OrderMessage]] = []
+        self._lines = 0
 
     def add(self, number: int, line: bytes) -> None:
         try:
             self._batch.append((number, parse_order(line)))
         except UnreadableMessage as error:
             self.rejected.append({"line": number, "error": str(error)})
-        if len(self._batch) == _BATCH:
+        else:
+            self._lines += len(self._batch[-1][1].lines)
+        if len(self._batch) >= _BATCH or self._lines >= _BATCH_LINES:
             self.flush()
 
     def flush(self) -> None:
-        batch, self._batch = self._batch, []
+        batch, self._batch, self._lines = self._batch, [], 0
         self._load(batch)
 
     def _load(self, batch: list[tuple[int, OrderMessage]]) -> None:
@@ -93,12 +99,11 @@ class _Loader:
 
     def tell(self, file: str) -> None:
         tell_rejected(self.rejected, file)
-        for difference in self.loaded.differences[:20]:
-            out.print(
-                f"order {difference.number}: the store now says otherwise in {', '.join(difference.fields)}; "
-                "nothing was overwritten",
-                markup=False,
-            )
+        for difference in self.loaded.differences[:_SHOWN_DIFFERENCES]:
+            fields = ", ".join(difference.fields)
+            out.print(plain(f"order {difference.number}: the store now says otherwise in {fields}; not overwritten"))
+        if (more := len(self.loaded.differences) - _SHOWN_DIFFERENCES) > 0:
+            out.print(f"… and {more} more orders; --json lists them all")
         counted = self.as_json()
         out.print(
             f"loaded {self.loaded.new:,}, validated {self.loaded.validated:,}, unchanged {self.loaded.unchanged:,}, "
@@ -122,30 +127,25 @@ def show(number: Annotated[str, typer.Argument(help="The order's number.")], as_
 
 def _tell_order(order: dict[str, Any]) -> None:
     interchange = order["interchange"]
-    out.print(f"[bold]order {order['number']}[/]  {order['status']}, EDI {order['edi']}, version {order['version']}")
+    state = f"{order['status']}, EDI {order['edi']}, version {order['version']}"
+    out.print(plain(f"order {order['number']}  {state}"), style="bold")
     if interchange:
         sent = f" at {interchange['sent_at']}" if interchange["sent_at"] else ""
         which = f"{interchange['control_number']} to {interchange['partner']}"
         out.print(f"in interchange {which}, {interchange['state']}{sent}")
     if "export_error" in order:
-        out.print(f"[red]held back from export:[/] {order['export_error']}", highlight=False)
-    out.print(
-        f"placed {order['placed_at']}, warehouse {order['warehouse']}, {order['customer']['name']}", highlight=False
-    )
+        out.print(plain(f"held back from export: {order['export_error']}"), style="red")
+    out.print(plain(f"placed {order['placed_at']}, warehouse {order['warehouse']}, {order['customer']['name']}"))
     for role in ("shipping", "billing"):
-        out.print(f"{role:<9}{', '.join(order[role].values())}", markup=False, highlight=False)
+        out.print(plain(f"{role:<9}{', '.join(order[role].values())}"))
     lines = table("line", "sku", "description", "quantity", "unit price")
     for number, line in enumerate(order["lines"], start=1):
-        lines.add_row(str(number), line["sku"], line["description"], str(line["quantity"]), line["unit_price"])
+        cells = (number, line["sku"], line["description"], line["quantity"], line["unit_price"])
+        lines.add_row(*map(plain, cells))
     changes = table("at", "actor", "action", "request", "note")
     for entry in order["changelog"]:
-        changes.add_row(
-            entry["at"],
-            entry["actor"],
-            entry["action"],
-            entry["request"]["id"] if entry["request"] else "",
-            entry["note"] or "",
-        )
+        request = entry["request"] and entry["request"]["id"]
+        changes.add_row(*map(plain, (entry["at"], entry["actor"], entry["action"], request, entry["note"])))
     out.print(lines, "", changes)
 
 
@@ -164,13 +164,7 @@ def list_(
         return 0
     listed = table("number", "status", "edi", "placed at", "warehouse", "held back because")
     for order in found:
-        listed.add_row(
-            order["number"],
-            order["status"],
-            order["edi"],
-            order["placed_at"],
-            order["warehouse"],
-            order["export_error"] or "",
-        )
+        names = ("number", "status", "edi", "placed_at", "warehouse", "export_error")
+        listed.add_row(*(plain(order[name]) for name in names))
     out.print(listed)
     return 0

@@ -18,6 +18,7 @@ from workers.cli.terminal import (
     Limit,
     err,
     out,
+    plain,
     print_json,
     read_lines,
     table,
@@ -67,9 +68,8 @@ def show(
     if as_json:
         print_json(request)
         return 0
-    out.print(
-        f"[bold]request {request['id']}[/] of {request['source']}: {request['kind']} for order {request['order']}"
-    )
+    what = f"request {request['id']} of {request['source']}: {request['kind']} for order {request['order']}"
+    out.print(plain(what), style="bold")
     state = request["outcome"] or request["state"]
     out.print(f"{state}: {', '.join(request['reasons'])}" if request["reasons"] else state)
     out.print(f"received {request['received_at']}, decided {request['decided_at'] or 'not yet'}", highlight=False)
@@ -77,7 +77,7 @@ def show(
         out.print(f"{effect['kind']}: {effect['state']} {effect['done_at'] or ''}", highlight=False)
     for text in (request["error"], request["advice"]):
         if text:
-            out.print(f"\n{text}", markup=False, highlight=False)
+            out.print(plain(f"\n{text}"))
     return 0
 
 
@@ -99,8 +99,8 @@ def list_(
         return 0
     listed = table("source", "id", "order", "kind", "state", "outcome", "reasons")
     for request in found:
-        names = ("source", "id", "order", "kind", "state")
-        listed.add_row(*(request[name] for name in names), request["outcome"] or "", ", ".join(request["reasons"]))
+        names = ("source", "id", "order", "kind", "state", "outcome")
+        listed.add_row(*(plain(request[name]) for name in names), ", ".join(request["reasons"]))
     out.print(listed)
     return 0
 

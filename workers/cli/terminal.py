@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from workers.errors import UsageError
 
@@ -41,6 +42,12 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
+def plain(value: object) -> Text:
+    """Returns a value to be shown as it is: it may look like markup, or hold what would take over a terminal."""
+    shown = "" if value is None else str(value)
+    return Text("".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in shown))
+
+
 def _open(name: str) -> tuple[BinaryIO, int | None]:
     if name == "-":
         return sys.stdin.buffer, None
@@ -53,6 +60,7 @@ def _open(name: str) -> tuple[BinaryIO, int | None]:
 def read_lines(name: str, what: str) -> Iterator[tuple[int, bytes]]:
     """Yields the lines of a file that are not blank, with their numbers from 1; shows how far it is."""
     file, size = _open(name)
+    number = 0
     with file, progress() as bar:
         task = bar.add_task(what, total=size, count=0)
         stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
@@ -65,14 +73,14 @@ def read_lines(name: str, what: str) -> Iterator[tuple[int, bytes]]:
         except (OSError, EOFError, zlib.error) as error:
             raise UsageError(f"{name} cannot be read on: {error}") from error
         if size is not None:
-            bar.update(task, completed=size, count=number if size else 0)
+            bar.update(task, completed=size, count=number)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
     """Shows a progress bar on standard error for the block, where that is a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         yield bar
 
 
@@ -86,7 +94,7 @@ def counting_progress() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         yield bar
 
 

