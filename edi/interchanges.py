@@ -160,7 +160,8 @@ def _render(documents: dict[int, OrderDocument], partner: Partner) -> tuple[dict
 
 def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
     for order_id, error in errors.items():
-        connection.execute(update(orders).where(orders.c.id == order_id).values(export_error=error))
+        held = update(orders).where(orders.c.id == order_id, orders.c.edi_state == Edi.NOT_SENT)
+        connection.execute(held.values(export_error=error))
 
 
 _LOG_CLAIM = text(

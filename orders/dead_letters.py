@@ -23,14 +23,24 @@ class DeadLetter:
 
 
 def keep_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    """Stores dead letters; one that its broker delivers again is stored once."""
+    """Stores dead letters; one that its broker delivers again is stored once, and is new again if it was requeued."""
     if not letters:
         return
+    # Twice in one batch would be a second update of the same row, which PostgreSQL refuses.
+    distinct = {(one.origin, one.position or place): one for place, one in enumerate(letters)}.values()
     rows = [
         {"origin": one.origin, "position": one.position, "raw": one.raw, "reason": one.reason, "error": one.error}
-        for one in letters
+        for one in distinct
     ]
-    connection.execute(insert(dead_letter).values(rows).on_conflict_do_nothing())
+    connection.execute(
+        insert(dead_letter)
+        .values(rows)
+        .on_conflict_do_update(
+            index_elements=[dead_letter.c.origin, dead_letter.c.position],
+            set_={"state": DeadLetterState.NEW},
+            where=dead_letter.c.state == DeadLetterState.REQUEUED,
+        )
+    )
 
 
 def list_dead_letters(connection: Connection) -> Sequence[AnyRow]:

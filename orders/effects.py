@@ -7,7 +7,7 @@ from sqlalchemy import Connection, case, func, update
 
 from orders.tables import EffectState, effect
 
-# Tries before an effect is dead; the pauses between them double, from two seconds, to some four minutes.
+# Tries before an effect is dead; the pauses between them double, from two seconds, and make some four minutes.
 MAX_ATTEMPTS = 8
 
 

@@ -10,7 +10,7 @@ from celery.signals import setup_logging, worker_process_init
 from tasks.database import engine
 from workers.logs import configure_logs
 
-# Root is who runs us in a container; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
+# Root may be who runs us; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("countermand", config_source="celeryconfig")

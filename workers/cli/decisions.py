@@ -67,7 +67,7 @@ def _decide_line(number: int, line: bytes) -> dict[str, Any]:
     try:
         case = _Case.model_validate_json(line)
         order = case.order.to_rules()
-        message = parse_change(json.dumps(case.request).encode())
+        message = parse_change(json.dumps(case.request, ensure_ascii=False, separators=(",", ":")).encode())
     except ValidationError as invalid:
         is_json = all(error["type"] != "json_invalid" for error in invalid.errors(include_input=False))
         return _invalid(Unreadable.INVALID_MESSAGE if is_json else Unreadable.NOT_JSON, explain(invalid), order)

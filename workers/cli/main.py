@@ -8,7 +8,7 @@ import kombu.exceptions
 import redis
 from pydantic import ValidationError
 from rich.console import Console
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from typer import Typer, TyperException
 
 from orders.faults import Fault, classify
@@ -54,8 +54,6 @@ def _run() -> int:
         return _tell(str(error), 3)
     except ValidationError as error:
         return _tell(f"wrong setting in the environment (COUNTERMAND_…): {explain(error)}", 2)
-    except ArgumentError as error:
-        return _tell(f"COUNTERMAND_DATABASE_URL cannot be used: {_first_line(error)}", 2)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE:
             return _tell(f"the database lacks our tables ({_first_line(error.orig)}): run `countermand migrate`", 2)

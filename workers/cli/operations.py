@@ -12,7 +12,7 @@ from orders import migrate as schema
 from orders.audit import audit as check_promises
 from orders.reprocessing import Filter, find_parked, preview, revive
 from orders.tables import RequestState
-from tasks.database import engine, in_transaction
+from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from tasks.export import Exported, export_steps, partners
 from tasks.settings import settings
@@ -165,8 +165,8 @@ def _preview(wanted: Filter, as_json: bool) -> int:
 def audit(as_json: AsJson = False) -> int:
     """Check the nine promises on the live database; exit 1 if one is broken."""
     find_services()
-    with err.status("checking the promises …"), engine().begin() as connection:
-        result = check_promises(connection, patience=settings().patience)
+    with err.status("checking the promises …"):
+        result = in_transaction(partial(check_promises, patience=settings().patience))
     if as_json:
         print_json(result)
     else:

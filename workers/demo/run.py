@@ -54,8 +54,7 @@ def run_demo(*, orders: int, requests: int, seed: int) -> Result:
         made = make(orders=orders, requests=requests, seed=seed, now=datetime.now(UTC), spread=SPREAD)
         _load(made)
         seconds = _race(made, broker_at(services.broker_url), bars)
-        with engine().begin() as connection:
-            audited = audit(connection, patience=settings().patience)
+        audited = in_transaction(partial(audit, patience=settings().patience))
         result = in_transaction(lambda connection: _result(connection, made, seconds, audited))
         engine().dispose()
         return result

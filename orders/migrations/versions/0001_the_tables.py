@@ -33,6 +33,7 @@ _GUARDS = (
         " IS DISTINCT FROM (NEW.source, NEW.external_id, NEW.order_number, NEW.body, NEW.received_at)",
         "a request stays as it was received",
     ),
+    ("effect_is_done_once", "effect", "UPDATE", "OLD.state = 'done'", "an effect is done once"),
     ("order_is_kept", "orders", "DELETE", "", "an order is never deleted"),
     (
         "order_sent_is_final",
@@ -70,7 +71,7 @@ _GUARDS = (
         "interchange_outcome_is_final",
         "interchange",
         "UPDATE",
-        "OLD.state <> 'claimed' AND NEW.state = 'claimed'",
+        "OLD.state <> 'claimed' AND NEW.state <> OLD.state",
         "the outcome of an interchange is final",
     ),
 )

@@ -1,0 +1,113 @@
+"""`countermand demo` and `countermand up` as a person runs them: real processes, in a home of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.builders import a_request, an_order, encoded
+from workers.embedded.valkey import _free_port
+
+COMMAND = Path(sys.executable).with_name("countermand")
+
+
+def environment(**changes: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMAND_")}
+    return {**clean, **changes}
+
+
+def countermand(*arguments: str, env: dict[str, str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([COMMAND, *arguments], env=env, input=given, capture_output=True, timeout=120, check=False)
+
+
+def await_that(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.1)):
+        if condition():
+            return
+        pause.wait(0.1)
+    pytest.fail(f"waited {seconds:g} seconds in vain: {what}")
+
+
+@contextmanager
+def running_up(home: Path, port: int, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    log = home.with_suffix(".log")
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [COMMAND, "up", "--home", home, "--port", str(port)], env=env, stdout=out, stderr=out
+        )
+        try:
+            await_that(lambda: log.read_text().count(" ready") >= 4, f"{log} says that all processes are ready")
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0, log.read_text()
+
+
+def test_the_demo_decides_everything_and_its_audit_is_clean() -> None:
+    done = countermand("demo", "--orders", "60", "--requests", "90", "--seed", "7", "--json", env=environment())
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert set(told) == {
+        "orders",
+        "requests",
+        "seconds",
+        "requests_per_second",
+        "outcomes",
+        "reasons",
+        "exported",
+        "interchanges",
+        "audit",
+    }
+    assert (told["orders"], told["requests"], sum(told["outcomes"].values())) == (60, 90, 90)
+    assert told["audit"]["ok"]
+    assert [check["promise"] for check in told["audit"]["checks"]] == list(range(1, 10))
+    assert told["exported"] > 0
+    assert told["interchanges"] > 0
+
+
+def test_up_runs_everything_and_a_killed_process_comes_back(tmp_path: Path) -> None:
+    home, port = tmp_path / "home", int(_free_port(""))
+    env = environment(COUNTERMAND_HOME=str(home), COUNTERMAND_EXPORT_SECONDS="1", COUNTERMAND_SWEEP_SECONDS="0.5")
+    with running_up(home, port, env) as up:
+        for process in psutil.Process(up.pid).children(recursive=True):
+            if "workers.intake" in process.cmdline() or "celery" in process.cmdline():
+                process.kill()
+        submitted = countermand("requests", "submit", "-", env=env, given=encoded(a_request()) + b"\n")
+        assert submitted.returncode == 0, submitted.stderr
+        loaded = countermand("orders", "load", "-", env=env, given=encoded(an_order()) + b"\n")
+        assert loaded.returncode == 0, loaded.stderr
+        settled = countermand("requests", "wait", "--timeout", "60", "--json", env=env)
+        assert json.loads(settled.stdout) == {
+            "settled": True,
+            "received": 0,
+            "decided": 1,
+            "parked": 0,
+            "effects_pending": 0,
+        }
+        audited = countermand("audit", "--json", env=env)
+        assert json.loads(audited.stdout)["ok"], audited.stdout
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:  # ours
+            assert json.load(answer) == {"ok": True, "database": True, "broker": True}
+        everything = psutil.Process(up.pid).children(recursive=True)
+    _, alive = psutil.wait_procs(everything, timeout=10)
+    assert alive == [], "what `up` started is still running"
+    after = countermand("audit", env=env)
+    assert (after.returncode, after.stderr.count(b"\n")) == (3, 1), after.stderr
+
+
+def test_a_second_up_on_the_same_home_is_refused_in_one_line(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with running_up(home, int(_free_port("")), environment()):
+        second = countermand("up", "--home", str(home), env=environment())
+    assert (second.returncode, second.stderr.count(b"\n")) == (3, 1)
+    assert b"run already" in second.stderr
