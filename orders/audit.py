@@ -164,8 +164,8 @@ CHECKS = (
             SELECT *, (decided_at, decided_place) AS decided,
                 lag((decided_at, decided_place)) OVER (PARTITION BY order_number ORDER BY id) AS earlier
             FROM change_request
-            -- One that was reprocessed has lost its place. (Both times are the clock's, read one after the other.)
-            WHERE state = 'decided' AND undecided_since < received_at + interval '1 millisecond'
+            -- One that was reprocessed has lost its place.
+            WHERE state = 'decided' AND undecided_since = received_at
         ) AS sequence
         WHERE decided < earlier
         """,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orders.locks import AnyRow
@@ -44,13 +44,16 @@ def keep_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> 
 
 
 def list_dead_letters(connection: Connection) -> Sequence[AnyRow]:
-    """Returns all dead letters, oldest first."""
-    return connection.execute(select(dead_letter).order_by(dead_letter.c.id)).all()
+    """Returns all dead letters, oldest first; how many bytes each has, and not the bytes."""
+    kept = [column for column in dead_letter.c if column is not dead_letter.c.raw]
+    size = func.length(dead_letter.c.raw).label("bytes")
+    return connection.execute(select(*kept, size).order_by(dead_letter.c.id)).all()
 
 
 def find_dead_letter(connection: Connection, letter_id: int) -> AnyRow | None:
     """Returns one dead letter; None if there is none of that id."""
-    return connection.execute(select(dead_letter).where(dead_letter.c.id == letter_id)).one_or_none()
+    size = func.length(dead_letter.c.raw).label("bytes")
+    return connection.execute(select(dead_letter, size).where(dead_letter.c.id == letter_id)).one_or_none()
 
 
 def mark_requeued(connection: Connection, letter_id: int) -> bool:

@@ -6,6 +6,7 @@
 4. `change_request`  by id
 5. `effect`          by id
 6. `stock`           by sku (the upsert in `orders.stock` sorts)
+7. `dead_letter`     as they came: of two intakes with the same letters PostgreSQL may end one, which is run again
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 

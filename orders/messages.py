@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from rules import model
 
@@ -148,12 +149,16 @@ class Addresses(_Model):
 class RequestedLine(_Model):
     """One line that a partial_cancel request names."""
 
+    model_config = ConfigDict(extra="allow")
+
     sku: Key
     quantity: Quantity
 
 
 class ChangeData(_Model):
-    """The `data` of a change request."""
+    """The `data` of a change request; what we do not know in it is kept, for it makes the data other data."""
+
+    model_config = ConfigDict(extra="allow")
 
     order: Number
     kind: model.Kind
@@ -266,7 +271,7 @@ def _parse(kind: type[_M], raw: bytes) -> _M:
 def explain(invalid: ValidationError, *, at_most: int = 3) -> str:
     """Says in one line which fields are wrong and why. It quotes no value: values may be personal data."""
     errors = invalid.errors(include_input=False, include_url=False, include_context=False)
-    told = [f"{'.'.join(map(_field, e['loc'])) or 'message'}: {_uncapitalised(e['msg'])}" for e in errors]
+    told = [f"{'.'.join(map(_field, e['loc'])) or 'message'}: {_told(e)}" for e in errors]
     more = f" (and {len(told) - at_most} more)" if len(told) > at_most else ""
     return "; ".join(told[:at_most]) + more
 
@@ -276,6 +281,8 @@ def _field(part: int | str) -> str:
     return str(part) if re.fullmatch(r"\w{1,40}", str(part), re.ASCII) else "(unnamed)"
 
 
-def _uncapitalised(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+def _told(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        return "is not a field that we know"
+    message = error["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

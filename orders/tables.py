@@ -6,7 +6,6 @@ Triggers (append-only changelog, frozen interchanges) stand in the migrations: t
 from enum import StrEnum
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     CheckConstraint,
     Column,
@@ -24,7 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from rules.model import Edi, Effect, Kind, Outcome, Status
 
@@ -80,8 +79,9 @@ def _moment(name: str, *, nullable: bool = True) -> Column[object]:
 
 
 def _moment_now(name: str) -> Column[object]:
-    # The clock, not the start of the transaction: times of one order must follow the order of its locks.
-    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp())
+    # The statement's time, not the transaction's: it was sent after the locks were had, and times of one order must
+    # follow the order of its locks.
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.statement_timestamp())
 
 
 partner = Table(

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 import structlog
+from amqp.exceptions import AMQPError
 from celery import current_app
 from kombu.exceptions import OperationalError
 
@@ -26,5 +27,5 @@ def ring(doorbell: Doorbell) -> None:
     """Rings; when the broker is away, beat's next ring has to do."""
     try:
         current_app.send_task(doorbell, expires=EXPIRES_SECONDS, ignore_result=True)
-    except OperationalError as error:
+    except (OperationalError, AMQPError) as error:
         _log.warning("could not ring, the next sweep will", doorbell=doorbell, error=str(error))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.faults import Fault, classify
@@ -42,7 +43,9 @@ def _take(deliveries: Sequence[Delivery]) -> Accepted:
 
 
 def _refused(delivery: Delivery, error: Exception) -> Accepted:
-    told = f"the database refused it: {type(error).__name__}"
+    refused_by = "the database refused it" if isinstance(error, DBAPIError) else "it could not be taken"
+    told = f"{refused_by}: {type(error).__name__}"
+    _log.error("a delivery failed", origin=delivery.origin, position=delivery.position, error=told)
     letter = DeadLetter(delivery.origin, delivery.position, delivery.raw, Unreadable.INVALID_MESSAGE, told)
     in_transaction(lambda connection: keep_dead_letters(connection, [letter]))
     return Accepted(new=0, repeated=0, dead=1)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -27,8 +29,14 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("postgresql://", "postgresql+psycopg://")):
-            raise ValueError("must begin with postgresql://; Countermand needs a PostgreSQL")
+        if url is None:
+            return None
+        try:
+            dialect = make_url(url).drivername
+        except (ArgumentError, ValueError) as error:
+            raise ValueError("is not a URL such as postgresql://user:password@host:5432/database") from error
+        if dialect not in ("postgresql", "postgresql+psycopg"):
+            raise ValueError(f"begins with {dialect}://; expected postgresql://, Countermand needs a PostgreSQL")
         return url
 
     @field_validator("partners")

@@ -6,6 +6,7 @@ name outside ones (databases `countermand_test_…` are made and dropped there; 
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,14 +27,18 @@ def _worker_index() -> int:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def services() -> Iterator[Services]:
     """A PostgreSQL and a Redis or Valkey for this pytest process."""
     outside_database = os.environ.get("COUNTERMAND_TEST_DATABASE_URL")
     outside_redis = os.environ.get("COUNTERMAND_TEST_REDIS_URL")
     if outside_database and outside_redis:
         yield Services(outside_database, _own_redis_database(outside_redis))
         return
-    with embedded_services(tmp_path_factory.mktemp("services"), durable=False) as own:
+    # Not under pytest's own folder: each run of pytest closes that to other users, and as root PostgreSQL is one.
+    with (
+        tempfile.TemporaryDirectory(prefix="countermand-test-") as folder,
+        embedded_services(Path(folder), durable=False) as own,
+    ):
         yield Services(
             outside_database or own.database_url,
             _own_redis_database(outside_redis) if outside_redis else own.broker_url,

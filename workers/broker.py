@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import kombu
 import redis
-from amqp.exceptions import MessageNacked  # type: ignore[import-untyped]
+from amqp.exceptions import MessageNacked
 
 from workers.errors import Unreachable, UsageError
 
@@ -50,6 +50,9 @@ _CHUNK = 500
 class Broker(ABC):
     """Where change requests are published, by an integration or by us."""
 
+    # What an intake has in hand is missing from the backlog for about this long.
+    blind_seconds = 0.0
+
     @abstractmethod
     def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
         """Publishes messages in their sequence; yields how many more are on the broker, chunk by chunk."""
@@ -78,7 +81,9 @@ class StreamBroker(Broker):
 
 
 class QueueBroker(Broker):
-    """A RabbitMQ quorum queue."""
+    """A RabbitMQ quorum queue. It counts only the messages that no intake has in hand."""
+
+    blind_seconds = 1.0
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tasks.settings import settings
+from workers.broker import is_stream
 from workers.embedded import Services
 from workers.errors import Unreachable
 
@@ -24,6 +25,7 @@ def find_services() -> Services:
         )
     else:
         services = Services(found.database_url, found.broker_url)
+    is_stream(services.broker_url)  # a scheme that nobody speaks is better told now than by Celery
     publish_to_environment(services, found.home)
     return services
 
@@ -53,11 +55,14 @@ def _running_in(home: Path) -> Services:
     hint = "start it with `countermand up`, or set COUNTERMAND_DATABASE_URL and COUNTERMAND_BROKER_URL"
     try:
         found = json.loads((home / _FILE).read_text())
+        services = Services(found["database_url"], found["broker_url"])
         os.kill(found["pid"], 0)
     except FileNotFoundError:
         raise Unreachable(f"no countermand runs in {home.resolve()}: {hint}") from None
     except ProcessLookupError:
         raise Unreachable(f"the countermand of {home.resolve()} has died: {hint}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unreachable(f"{home / _FILE} is damaged ({error}): {hint}") from None
     except PermissionError:
         raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
-    return Services(found["database_url"], found["broker_url"])
+    return services

@@ -4,6 +4,7 @@ import base64
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
 from orders.locks import AnyRow
@@ -28,7 +29,7 @@ def _summary(row: AnyRow) -> dict[str, Any]:
         "reason": row.reason,
         "error": row.error,
         "state": row.state,
-        "bytes": len(row.raw),
+        "bytes": row.bytes,
     }
 
 
@@ -85,9 +86,14 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
     """Put a dead letter back on the broker, as it was; it is taken if its cause is gone."""
     broker = broker_at(find_services().broker_url)
     row = _find(letter_id)
-    # Published before it is noted: after a crash between the two it is published twice, and taken once.
-    sum(broker.publish([row.raw]))
-    in_transaction(lambda connection: mark_requeued(connection, letter_id))
+
+    def put_back(connection: Connection) -> None:
+        # Noted and published under one row lock: an intake that cannot take it this time either must find it noted, or
+        # it would be "requeued" for ever. After a crash between the two it is on the broker and still new.
+        mark_requeued(connection, letter_id)
+        sum(broker.publish([row.raw]))
+
+    in_transaction(put_back)
     if as_json:
         print_json({"id": letter_id, "requeued": True})
     else:

@@ -17,6 +17,7 @@ from tasks.doorbells import Doorbell, ring
 from tasks.export import Exported, export_steps, partners
 from tasks.settings import settings
 from workers.app import app
+from workers.cli.requests import check_reason
 from workers.cli.terminal import AsJson, counting_progress, err, out, plain, print_json, progress, table
 from workers.discovery import find_services
 from workers.errors import UsageError
@@ -117,6 +118,7 @@ def reprocess(
     """Decide parked requests again: anew, by the orders as they are now."""
     if state is not RequestState.PARKED:
         raise UsageError(f"--state {state}: only parked requests can be reprocessed; a decision is made once")
+    check_reason(reason)
     find_services()
     app.finalize()
     wanted = Filter(reason=reason, since=_moment(since), order=order)

@@ -10,7 +10,7 @@ from orders.faults import Fault, classify
 from orders.loading import Loaded, load_orders
 from orders.messages import OrderMessage, UnreadableMessage, parse_order
 from orders.reading import list_orders, show_order
-from rules.model import Edi, Status
+from rules.model import Address, Edi, Status
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from workers.app import app
@@ -137,7 +137,8 @@ def _tell_order(order: dict[str, Any]) -> None:
         out.print(plain(f"held back from export: {order['export_error']}"), style="red")
     out.print(plain(f"placed {order['placed_at']}, warehouse {order['warehouse']}, {order['customer']['name']}"))
     for role in ("shipping", "billing"):
-        out.print(plain(f"{role:<9}{', '.join(order[role].values())}"))
+        address = [order[role][name] for name in Address.__slots__ if name in order[role]]
+        out.print(plain(f"{role:<9}{', '.join(address)}"))
     lines = table("line", "sku", "description", "quantity", "unit price")
     for number, line in enumerate(order["lines"], start=1):
         cells = (number, line["sku"], line["description"], line["quantity"], line["unit_price"])
@@ -162,9 +163,9 @@ def list_(
     if as_json:
         print_json(found)
         return 0
-    listed = table("number", "status", "edi", "placed at", "warehouse", "held back because")
+    listed = table("number", "status", "edi", "warehouse", "held back because")
     for order in found:
-        names = ("number", "status", "edi", "placed_at", "warehouse", "export_error")
+        names = ("number", "status", "edi", "warehouse", "export_error")
         listed.add_row(*(plain(order[name]) for name in names))
     out.print(listed)
     return 0

@@ -9,7 +9,7 @@ import typer
 from orders.messages import UnreadableMessage, parse_change
 from orders.reading import count_requests, list_requests, show_request
 from orders.tables import RequestState
-from rules.model import Outcome
+from rules.model import Outcome, ParkedReason, Reason
 from tasks.database import in_transaction
 from workers.broker import Broker, broker_at
 from workers.cli.terminal import (
@@ -90,6 +90,7 @@ def list_(
     as_json: AsJson = False,
 ) -> int:
     """List requests, in the sequence of their acceptance."""
+    check_reason(reason)
     find_services()
     found = in_transaction(
         lambda connection: list_requests(connection, state=state, outcome=outcome, reason=reason, limit=limit)
@@ -103,6 +104,13 @@ def list_(
         listed.add_row(*(plain(request[name]) for name in names), ", ".join(request["reasons"]))
     out.print(listed)
     return 0
+
+
+def check_reason(reason: str | None) -> None:
+    """Refuses a reason that no request can have."""
+    known = [*Reason, *ParkedReason]
+    if reason is not None and reason not in known:
+        raise UsageError(f"--reason {reason}: there is no such reason; there are {', '.join(known)}")
 
 
 @cli.command()
@@ -127,12 +135,15 @@ def wait(
 def wait_until_settled(broker: Broker, timeout: float) -> Iterator[dict[str, Any]]:
     """Yields the counts of the contract again and again, until they are settled or the time is over."""
     deadline = time.monotonic() + timeout
+    quiet_since: float | None = None
     while True:
         # The broker first: what leaves it between the two looks is seen in the inbox.
         on_the_broker = broker.backlog()
         counted = in_transaction(count_requests)
         undecided = counted["received"] - counted["waiting_for_their_order"]
-        settled = not (on_the_broker or undecided or counted["effects_pending"])
+        quiet = not (on_the_broker or undecided or counted["effects_pending"])
+        quiet_since = (quiet_since or time.monotonic()) if quiet else None
+        settled = quiet_since is not None and time.monotonic() - quiet_since >= broker.blind_seconds
         shown = ("received", "decided", "parked", "effects_pending")
         yield {"settled": settled, **{name: counted[name] for name in shown}}
         if settled or time.monotonic() > deadline:

@@ -29,8 +29,9 @@ _GUARDS = (
         "change_request_says_what_it_said",
         "change_request",
         "UPDATE",
-        "(OLD.source, OLD.external_id, OLD.order_number, OLD.body, OLD.received_at)"
-        " IS DISTINCT FROM (NEW.source, NEW.external_id, NEW.order_number, NEW.body, NEW.received_at)",
+        "(OLD.source, OLD.external_id, OLD.order_number, OLD.kind, OLD.ticket, OLD.body, OLD.data_sha256,"
+        " OLD.received_at) IS DISTINCT FROM (NEW.source, NEW.external_id, NEW.order_number, NEW.kind, NEW.ticket,"
+        " NEW.body, NEW.data_sha256, NEW.received_at)",
         "a request stays as it was received",
     ),
     ("effect_is_done_once", "effect", "UPDATE", "OLD.state = 'done'", "an effect is done once"),
@@ -58,13 +59,23 @@ _GUARDS = (
         " NEW.customer, NEW.shipping, NEW.billing)",
         "what an interchange carries does not change",
     ),
+    (
+        "order_stays_in_its_interchange",
+        "orders",
+        "UPDATE",
+        "OLD.interchange_id <> NEW.interchange_id",
+        "an order does not go from one interchange into another",
+    ),
+    ("effect_is_kept", "effect", "DELETE", "", "what a decision triggers is never forgotten"),
+    ("notification_is_kept", "notification", "DELETE", "", "what was told was told"),
     ("interchange_is_kept", "interchange", "DELETE", "", "an interchange is never deleted"),
     (
         "interchange_says_what_it_said",
         "interchange",
         "UPDATE",
-        "(OLD.partner, OLD.control_number, OLD.filename, OLD.content, OLD.sha256, OLD.claimed_at)"
-        " IS DISTINCT FROM (NEW.partner, NEW.control_number, NEW.filename, NEW.content, NEW.sha256, NEW.claimed_at)",
+        "(OLD.partner, OLD.control_number, OLD.filename, OLD.content, OLD.sha256, OLD.orders, OLD.claimed_at,"
+        " OLD.patience_since) IS DISTINCT FROM (NEW.partner, NEW.control_number, NEW.filename, NEW.content,"
+        " NEW.sha256, NEW.orders, NEW.claimed_at, NEW.patience_since)",
         "an interchange is sent as it was claimed",
     ),
     (
@@ -76,7 +87,16 @@ _GUARDS = (
     ),
 )
 # Emptied as a whole, history would be gone without one row trigger firing.
-_NEVER_TRUNCATED = ("changelog", "change_request", "interchange", "orders", "order_line", "stock_movement")
+_NEVER_TRUNCATED = (
+    "changelog",
+    "change_request",
+    "effect",
+    "interchange",
+    "notification",
+    "order_line",
+    "orders",
+    "stock_movement",
+)
 
 
 def _create_guards() -> None:
@@ -113,19 +133,22 @@ def upgrade() -> None:
         sa.Column("data_sha256", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="received", nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
-        sa.Column("reasons", sa.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        sa.Column("reasons", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column(
-            "received_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+            "received_at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False
         ),
         sa.Column(
-            "undecided_since", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+            "undecided_since",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("statement_timestamp()"),
+            nullable=False,
         ),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("parked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("decided_place", sa.Integer(), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
-            "not_before", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+            "not_before", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False
         ),
         sa.Column("error", sa.Text(), nullable=True),
         sa.CheckConstraint(
@@ -173,7 +196,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="new", nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False),
         sa.CheckConstraint("state IN ('new', 'requeued')", name=op.f("dead_letter_state_is_known")),
         sa.PrimaryKeyConstraint("id", name=op.f("dead_letter_pk")),
         sa.UniqueConstraint("origin", "position", name=op.f("dead_letter_origin_position_unique")),
@@ -202,7 +225,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
-            "not_before", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+            "not_before", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False
         ),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
@@ -229,7 +252,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.Integer(), server_default="1", nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
-            "claimed_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+            "claimed_at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False
         ),
         sa.Column("patience_since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
@@ -260,7 +283,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False),
         sa.CheckConstraint("visibility IN ('public', 'internal')", name=op.f("notification_visibility_is_known")),
         sa.ForeignKeyConstraint(
             ["change_request_id"], ["change_request.id"], name=op.f("notification_change_request_id_fk")
@@ -321,7 +344,7 @@ def upgrade() -> None:
         "changelog",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("order_id", sa.BigInteger(), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("change_request_id", sa.BigInteger(), nullable=True),
@@ -358,7 +381,7 @@ def upgrade() -> None:
         sa.Column("sku", sa.Text(), nullable=False),
         sa.Column("quantity", sa.Integer(), nullable=False),
         sa.Column("change_request_id", sa.BigInteger(), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("statement_timestamp()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["change_request_id"], ["change_request.id"], name=op.f("stock_movement_change_request_id_fk")
         ),

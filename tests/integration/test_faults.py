@@ -1,0 +1,288 @@
+"""Whose fault an error is, told through the real driver; and what a transaction does about it."""
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from threading import Barrier, Event
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+import tasks.database
+from orders.faults import Fault, classify
+from tasks.database import in_transaction
+from tests.builders import rows
+
+pytestmark = pytest.mark.usefixtures("system")
+
+ADD = "UPDATE stock SET quantity = quantity + 1 WHERE sku = '{}'"
+
+
+@pytest.fixture(autouse=True)
+def _stock(system: Any) -> None:
+    rows("INSERT INTO stock (sku, quantity) VALUES ('A', 0), ('B', 0) RETURNING sku")
+
+
+def quantities() -> dict[str, int]:
+    return {row.sku: row.quantity for row in rows("SELECT sku, quantity FROM stock")}
+
+
+@contextmanager
+def someone_holding(engine: Engine, sku: str) -> Iterator[Connection]:
+    with engine.connect() as rival:
+        rival.exec_driver_sql(f"SELECT FROM stock WHERE sku = '{sku}' FOR UPDATE")
+        yield rival
+
+
+def caught(work: Callable[[], object]) -> BaseException:
+    with pytest.raises(Exception) as error:  # noqa: PT011  # its class is what is asked for
+        work()
+    return error.value
+
+
+def state_of(error: BaseException) -> str | None:
+    assert isinstance(error, DBAPIError)
+    return getattr(error.orig, "sqlstate", None)
+
+
+def gone(pid: int) -> bool:
+    for _ in range(1000):
+        if not rows("SELECT pid FROM pg_stat_activity WHERE pid = :pid", pid=pid):
+            return True
+        Event().wait(0.01)
+    return False
+
+
+def impatient(connection: Connection, timeout: str = "lock_timeout") -> None:
+    connection.exec_driver_sql(f"SET LOCAL {timeout} = '20ms'")
+    connection.exec_driver_sql(ADD.format("A"))
+
+
+# Passing conflicts
+
+
+def test_a_lock_that_is_not_given_in_time_is_tried_again(engine: Engine) -> None:
+    with someone_holding(engine, "A"), engine.connect() as waiting:
+        error = caught(lambda: impatient(waiting))
+    assert (state_of(error), classify(error)) == ("55P03", Fault.AGAIN)
+
+
+def test_a_deadlock_is_tried_again(engine: Engine) -> None:
+    both_hold_one = Barrier(2, timeout=30)
+
+    def take(first: str, second: str) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL deadlock_timeout = '20ms'")
+            connection.exec_driver_sql(ADD.format(first))
+            both_hold_one.wait()
+            connection.exec_driver_sql(ADD.format(second))
+
+    with ThreadPoolExecutor(2) as threads:
+        taken = [threads.submit(take, "A", "B"), threads.submit(take, "B", "A")]
+        errors = [error for one in taken if (error := one.exception(timeout=30))]
+    # At least one has to give way; one of them may get through.
+    assert errors
+    assert {(state_of(error), classify(error)) for error in errors} == {("40P01", Fault.AGAIN)}
+
+
+def test_a_serialization_failure_is_tried_again(engine: Engine) -> None:
+    with engine.connect() as late:
+        late.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        late.exec_driver_sql("SELECT quantity FROM stock")
+        rows(ADD.format("A") + " RETURNING sku")
+        error = caught(lambda: late.exec_driver_sql(ADD.format("A")))
+    assert (state_of(error), classify(error)) == ("40001", Fault.AGAIN)
+
+
+# Work that cannot be done
+
+_WORK: dict[str, tuple[str | None, str, dict[str, object]]] = {
+    "a key that is there already": ("23505", "INSERT INTO stock (sku, quantity) VALUES ('A', 1)", {}),
+    "a row that is referred to and is not there": (
+        "23503",
+        "INSERT INTO effect (change_request_id, kind) VALUES (1, 'notify')",
+        {},
+    ),
+    "a value that a constraint refuses": (
+        "23514",
+        "INSERT INTO dead_letter (origin, raw, reason, error, state) VALUES ('', '', '', '', 'lost')",
+        {},
+    ),
+    "nothing where something is needed": ("23502", "INSERT INTO stock (sku) VALUES ('C')", {}),
+    "a number that is too large": ("22003", "UPDATE stock SET quantity = CAST(:value AS numeric)", {"value": 2**70}),
+    "a trigger that refuses": ("23001", "TRUNCATE changelog CASCADE", {}),
+    "a table that is not there": ("42P01", "SELECT * FROM nowhere", {}),
+    "a NUL in a text": (None, "UPDATE stock SET sku = :value", {"value": "A\0"}),
+}
+
+
+def test_what_the_database_refuses_is_the_fault_of_the_work() -> None:
+    for what, (state, statement, values) in _WORK.items():
+        error = caught(partial(rows, statement, **values))
+        assert (what, state_of(error), classify(error)) == (what, state, Fault.WORK)
+
+
+def test_half_a_character_is_the_fault_of_the_work() -> None:
+    assert classify(caught(lambda: rows("UPDATE stock SET sku = :value", value="\ud800"))) is Fault.WORK
+
+
+def test_a_statement_that_takes_too_long_is_the_fault_of_the_work(engine: Engine) -> None:
+    with someone_holding(engine, "A"), engine.connect() as slow:
+        error = caught(lambda: impatient(slow, "statement_timeout"))
+    assert (state_of(error), classify(error)) == ("57014", Fault.WORK)
+
+
+def test_a_fault_of_the_program_is_the_fault_of_the_work() -> None:
+    assert classify(ZeroDivisionError()) is Fault.WORK
+
+
+# Outages
+
+
+def test_a_refused_connection_is_an_outage() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nowhere = create_engine(f"postgresql+psycopg://127.0.0.1:{port}/postgres")
+    error = caught(nowhere.connect)
+    assert (state_of(error), classify(error)) == (None, Fault.OUTAGE)
+
+
+def test_a_database_that_is_not_there_is_an_outage(engine: Engine) -> None:
+    elsewhere = create_engine(make_url(engine.url).set(database="countermand_nowhere"))
+    assert classify(caught(elsewhere.connect)) is Fault.OUTAGE
+
+
+def test_a_terminated_backend_is_an_outage_and_the_next_transaction_is_fine(engine: Engine) -> None:
+    def work(connection: Connection) -> None:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        rows("SELECT pg_terminate_backend(:pid)", pid=pid)
+        assert gone(pid)
+        connection.exec_driver_sql(ADD.format("A"))
+
+    error = caught(lambda: in_transaction(work))
+    assert (state_of(error), classify(error)) == ("57P01", Fault.OUTAGE)
+    assert quantities()["A"] == 0
+
+
+def test_a_session_ended_for_idling_in_its_transaction_is_an_outage(engine: Engine) -> None:
+    def work() -> None:
+        with engine.connect() as idle:
+            idle.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
+            assert gone(idle.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+            idle.exec_driver_sql(ADD.format("A"))
+
+    assert classify(caught(work)) is Fault.OUTAGE
+
+
+def test_a_database_that_takes_no_writes_is_an_outage() -> None:
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql(ADD.format("A"))
+
+    error = caught(lambda: in_transaction(work))
+    assert (state_of(error), classify(error)) == ("25006", Fault.OUTAGE)
+
+
+# What a transaction does about it
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between tries, not waited for."""
+    waited: list[float] = []
+    monkeypatch.setattr(tasks.database, "time", SimpleNamespace(sleep=waited.append))
+    return waited
+
+
+def test_a_passing_conflict_is_tried_again_from_the_start_and_counts_once(engine: Engine, pauses: list[float]) -> None:
+    tries = 0
+
+    with someone_holding(engine, "A") as rival:
+
+        def work(connection: Connection) -> str:
+            nonlocal tries
+            tries += 1
+            connection.exec_driver_sql(ADD.format("B"))
+            if tries == 3:
+                rival.rollback()
+            impatient(connection)
+            return "done"
+
+        assert in_transaction(work) == "done"
+    assert (tries, len(pauses)) == (3, 2)
+    assert quantities() == {"A": 1, "B": 1}
+
+
+def test_a_conflict_that_does_not_pass_is_raised_in_the_end(engine: Engine, pauses: list[float]) -> None:
+    tries = 0
+
+    def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        connection.exec_driver_sql(ADD.format("B"))
+        impatient(connection)
+
+    with someone_holding(engine, "A"):
+        error = caught(lambda: in_transaction(work))
+    assert (state_of(error), tries, len(pauses)) == ("55P03", 5, 4)
+    assert quantities() == {"A": 0, "B": 0}
+    assert all(pause < 0.05 * 2**attempt for attempt, pause in enumerate(pauses, start=1))
+
+
+def test_both_sides_of_a_deadlock_get_through(pauses: list[float]) -> None:
+    both_hold_one = Barrier(2, timeout=30)
+
+    def take(first: str, second: str) -> int:
+        tries = 0
+
+        def work(connection: Connection) -> int:
+            nonlocal tries
+            tries += 1
+            connection.exec_driver_sql("SET LOCAL deadlock_timeout = '20ms'")
+            connection.exec_driver_sql(ADD.format(first))
+            if tries == 1:
+                both_hold_one.wait()
+            connection.exec_driver_sql(ADD.format(second))
+            return tries
+
+        return in_transaction(work)
+
+    with ThreadPoolExecutor(2) as threads:
+        taken = [threads.submit(take, "A", "B"), threads.submit(take, "B", "A")]
+        assert max(one.result(timeout=30) for one in taken) > 1
+    assert quantities() == {"A": 2, "B": 2}
+
+
+def refuse(connection: Connection) -> None:
+    connection.execute(text("INSERT INTO stock (sku, quantity) VALUES ('A', 1)"))
+
+
+def forbid(connection: Connection) -> None:
+    connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    connection.exec_driver_sql(ADD.format("A"))
+
+
+def fail(_: Connection) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("failing", [refuse, forbid, fail])
+def test_neither_work_that_cannot_be_done_nor_an_outage_is_tried_again(
+    pauses: list[float], failing: Callable[[Connection], None]
+) -> None:
+    tries = 0
+
+    def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        failing(connection)
+
+    caught(lambda: in_transaction(work))
+    assert (tries, pauses) == (1, [])
+    assert quantities() == {"A": 0, "B": 0}

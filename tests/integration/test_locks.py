@@ -1,0 +1,277 @@
+"""The lock order: what the SQL that is really sent locks, in which sequence, and that it stands in one module."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+import orders
+from edi import interchanges
+from edi.interchanges import InFlight
+from orders import effects, locks, parking
+from orders.locks import claim_effects
+from orders.parking import park_unknown_orders
+from orders.reprocessing import Filter, find_parked, revive
+from orders.stock import restock
+from rules.model import Effect
+from tasks.batches import run_batch
+from tasks.changes import CHANGES
+from tasks.database import in_transaction
+from tasks.effects import NOTIFY, RESTOCK
+from tasks.export import partners
+from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, rows
+
+pytestmark = pytest.mark.usefixtures("system")
+
+PATIENCE = timedelta(minutes=15)
+ORDER = re.findall(r"^\d\. `(\w+)`", locks.__doc__ or "", re.MULTILINE)
+
+
+# What is sent
+
+_ROW_LOCK = re.compile(r"\bFOR (NO KEY UPDATE|UPDATE|SHARE|KEY SHARE)\b(?: OF (\w+))?")
+_WRITE = re.compile(r"^\s*UPDATE (?:ONLY )?(\w+)|INSERT INTO (\w+)[^;]*ON CONFLICT [^;]*DO UPDATE", re.DOTALL)
+
+
+def locked_table(statement: str) -> str | None:
+    """Returns the table whose rows a statement locks: by FOR …, by updating them, or by an upsert."""
+    if found := _ROW_LOCK.search(statement):
+        table = found[2] or re.findall(r"\bFROM (\w+)", statement)[0]
+        return str(table)
+    if found := _WRITE.search(statement):
+        return str(found[1] or re.findall(r"INSERT INTO (\w+)", statement)[-1])
+    return None
+
+
+@contextmanager
+def sent(engine: Engine) -> Iterator[list[list[str]]]:
+    """Collects the statements that are sent, transaction by transaction."""
+    transactions: list[list[str]] = []
+
+    def begin(_: Connection) -> None:
+        transactions.append([])
+
+    def execute(_: Connection, __: Any, statement: str, *rest: Any) -> None:
+        transactions[-1].append(statement)
+
+    event.listen(engine, "begin", begin)
+    event.listen(engine, "before_cursor_execute", execute)
+    try:
+        yield transactions
+    finally:
+        event.remove(engine, "begin", begin)
+        event.remove(engine, "before_cursor_execute", execute)
+
+
+def in_turn(transaction: list[str]) -> list[str]:
+    """Returns the tables that a transaction locks, each once, in the sequence of their first lock."""
+    tables = [table for statement in transaction if (table := locked_table(statement))]
+    return list(dict.fromkeys(tables))
+
+
+# What the program does
+
+
+def due() -> None:
+    load(an_order())
+
+
+def asked_for() -> None:
+    due()
+    deliver(a_request(), a_request(kind="change_address", addresses={"shipping": an_address(city="Bonn")}))
+
+
+def decided() -> None:
+    asked_for()
+    decide_all()
+
+
+def parked() -> None:
+    deliver(a_request("unknown"))
+    park()
+
+
+def claimed() -> None:
+    due()
+    claim()
+
+
+def known() -> None:
+    load(an_order(status="pre_order"))
+
+
+def park() -> None:
+    in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
+
+
+def claim() -> None:
+    in_transaction(lambda connection: interchanges.claim(connection, partners()[0], patience=PATIENCE))
+
+
+def in_flight() -> InFlight:
+    row = rows("SELECT id, partner, control_number, filename, content, orders, fence FROM interchange")[0]
+    return InFlight(*row)
+
+
+def confirm() -> None:
+    in_transaction(lambda connection: interchanges.confirm(connection, in_flight()))
+
+
+def release() -> None:
+    in_transaction(lambda connection: interchanges.release(connection, in_flight(), "the folder is gone"))
+
+
+def take_over() -> None:
+    rows("UPDATE interchange SET lease_until = now() RETURNING id")
+    claim()
+
+
+def reprocess() -> None:
+    in_transaction(lambda connection: revive(connection, find_parked(connection, Filter())))
+
+
+def count_a_failed_request() -> None:
+    in_transaction(lambda connection: parking.count_failure(connection, 1, "it failed"))
+
+
+def count_a_failed_effect() -> None:
+    in_transaction(lambda connection: effects.count_failure(connection, 1, "it failed"))
+
+
+# What is done, after what, and the tables that it locks.
+_OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[str]]] = {
+    "apply": (asked_for, lambda: run_batch(CHANGES), ["orders", "change_request"]),
+    "restock": (decided, lambda: run_batch(RESTOCK), ["effect", "stock"]),
+    "notify": (decided, lambda: run_batch(NOTIFY), ["effect"]),
+    "claim": (due, claim, ["partner", "interchange", "orders"]),
+    "take over": (claimed, take_over, ["partner", "interchange"]),
+    "confirm": (claimed, confirm, ["partner", "interchange", "orders"]),
+    "release": (claimed, release, ["partner", "interchange", "orders"]),
+    "load": (known, lambda: load(an_order(), an_order("1002")), ["orders"]),
+    "accept": (due, lambda: deliver(a_request(), a_request("1002")), []),
+    "accept what is unreadable": (due, lambda: deliver(a_request(), b"{", b"["), ["dead_letter"]),
+    "park unknown": (lambda: deliver(a_request("unknown")), park, ["change_request"]),
+    "reprocess": (parked, reprocess, ["change_request"]),
+    "count a failed request": (asked_for, count_a_failed_request, ["change_request"]),
+    "count a failed effect": (decided, count_a_failed_effect, ["effect"]),
+}
+
+
+def statements_of(engine: Engine, operation: str) -> list[list[str]]:
+    before, act, _ = _OPERATIONS[operation]
+    before()
+    with sent(engine) as transactions:
+        act()
+    return transactions
+
+
+def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
+    assert ORDER == ["partner", "interchange", "orders", "change_request", "effect", "stock", "dead_letter"]
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_every_operation_locks_in_the_one_order(engine: Engine, operation: str) -> None:
+    transactions = statements_of(engine, operation)
+    tables = [in_turn(transaction) for transaction in transactions]
+    assert max(tables, key=len) == _OPERATIONS[operation][2]
+    for locked in tables:
+        assert locked == sorted(locked, key=ORDER.index)
+    for statement in (statement for transaction in transactions for statement in transaction):
+        if found := _ROW_LOCK.search(statement):
+            # Weaker than FOR UPDATE: what refers to the row by a foreign key can be inserted meanwhile.
+            assert found[1] == "NO KEY UPDATE", statement
+            if "SKIP LOCKED" not in statement and locked_table(statement) not in ("partner", "interchange"):
+                assert re.search(rf"ORDER BY {locked_table(statement)}\.id FOR", statement.replace("\n", "")), statement
+
+
+@pytest.mark.parametrize("operation", ["accept", "reprocess"])
+def test_whoever_accepts_locks_the_numbers_before_anything_else_and_in_one_order(
+    engine: Engine, operation: str
+) -> None:
+    last = statements_of(engine, operation)[-1]
+    # What is to be reprocessed has been looked up, without a lock.
+    first = next(statement for statement in last if not statement.startswith("SELECT change_request"))
+    assert re.search(r"pg_advisory_xact_lock\(.*ORDER BY key\)", first, re.DOTALL)
+
+
+def test_the_exporter_only_tries_the_locks_of_numbers(engine: Engine) -> None:
+    advisory = [s for t in statements_of(engine, "claim") for s in t if "advisory" in s]
+    assert len(advisory) == 1
+    assert "pg_try_advisory_xact_lock" in advisory[0]
+
+
+def test_stock_is_upserted_by_sku(engine: Engine) -> None:
+    upserts = [s for t in statements_of(engine, "restock") for s in t if locked_table(s) == "stock"]
+    assert len(upserts) == 1
+    assert re.search(r"GROUP BY sku ORDER BY sku\s+ON CONFLICT", upserts[0])
+
+
+# Where it stands
+
+_A_LOCK = re.compile(
+    r"with_for_update|\bFOR (NO KEY )?UPDATE\b|\bFOR (KEY )?SHARE\b|\bSKIP LOCKED\b|pg_(try_)?advisory|LOCK TABLE",
+    re.IGNORECASE,
+)
+_HOUSE = Path(orders.__file__).parent.parent
+_ROOMS = ("rules", "orders", "edi", "desks", "tasks", "workers")
+
+
+def test_every_lock_stands_in_the_one_module() -> None:
+    sources = [path for room in _ROOMS for path in (_HOUSE / room).rglob("*.py")] + [_HOUSE / "celeryconfig.py"]
+    locking = {str(path.relative_to(_HOUSE)) for path in sources if _A_LOCK.search(path.read_text())}
+    # The other one keeps two programs from migrating at once; no row is locked by it.
+    assert locking == {"orders/locks.py", "orders/migrate.py"}
+    migrating = _A_LOCK.findall((_HOUSE / "orders/migrate.py").read_text())
+    assert len(migrating) == 1
+
+
+# What it is for
+
+
+def waits_for_a_lock(backends: int) -> bool:
+    """True once so many backends of this database wait for another's lock."""
+    for _ in range(1000):
+        waiting = rows(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        if waiting[0][0] >= backends:
+            return True
+        Event().wait(0.01)
+    return False
+
+
+def an_order_of(number: str, *skus: str) -> dict[str, Any]:
+    lines = [{"sku": sku, "description": "Mug", "quantity": 1, "unit_price": "1"} for sku in skus]
+    return an_order(number, lines=lines)
+
+
+def test_two_restocks_of_the_same_articles_in_opposite_line_order_do_not_deadlock(engine: Engine) -> None:
+    load(an_order_of("1", "A", "M", "Z"), an_order_of("2", "Z", "M", "A"))
+    rows("INSERT INTO stock (sku, quantity) VALUES ('A', 0), ('M', 0), ('Z', 0) RETURNING sku")
+    deliver(a_request("1"), a_request("2"))
+    decide_all()
+    wanted = [row.id for row in rows("SELECT id FROM effect WHERE kind = 'restock' ORDER BY id")]
+
+    def put_back(effect_id: int) -> None:
+        # Without `in_transaction`, which would try again after a deadlock.
+        with engine.begin() as connection:
+            claimed = claim_effects(connection, Effect.RESTOCK, limit=1, among=[effect_id])
+            restock(connection, [row.id for row in claimed])
+
+    with ThreadPoolExecutor(2) as threads:
+        with engine.connect() as gate:
+            # Whoever comes by line waits here for M with its first article in hand: one with A, the other with Z.
+            gate.exec_driver_sql("SELECT FROM stock WHERE sku = 'M' FOR UPDATE")
+            restocks = [threads.submit(put_back, effect_id) for effect_id in wanted]
+            both_wait = waits_for_a_lock(2)
+        for done in restocks:
+            done.result(timeout=30)
+    assert both_wait
+    assert rows("SELECT sku, quantity FROM stock ORDER BY sku") == [("A", 2), ("M", 2), ("Z", 2)]

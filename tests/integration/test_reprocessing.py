@@ -1,0 +1,283 @@
+"""Parked requests: found, previewed, and decided anew by the order as it is now; once."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from edi.interchanges import InFlight, claim, confirm
+from orders.locks import AnyRow
+from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
+from orders.reprocessing import Filter, find_parked, preview, revive
+from tasks.database import in_transaction
+from tasks.export import partners
+from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
+
+pytestmark = pytest.mark.usefixtures("system")
+
+PATIENCE = timedelta(minutes=15)
+
+
+def park_unknown(*requests: dict[str, Any]) -> None:
+    """Accepts requests for orders that nobody loads, and parks them."""
+    deliver(*requests)
+    in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
+
+
+def park_failed(*requests: dict[str, Any]) -> None:
+    """Accepts requests and lets each fail until it is parked."""
+    deliver(*requests)
+    for one in requests:
+        for _ in range(MAX_ATTEMPTS):
+            fail(one["id"])
+
+
+def fail(external_id: str) -> None:
+    """Counts one failed try of a request."""
+    failing = request(external_id).id
+    in_transaction(lambda connection: count_failure(connection, failing, "it failed"))
+
+
+def found(**wanted: Any) -> Sequence[AnyRow]:
+    return in_transaction(lambda connection: find_parked(connection, Filter(**wanted)))
+
+
+def ids(requests: Sequence[AnyRow]) -> list[str]:
+    return [row.external_id for row in requests]
+
+
+def previewed() -> dict[str, dict[str, Any]]:
+    parked = found()
+    return {shown["id"]: shown for shown in in_transaction(lambda connection: list(preview(connection, parked)))}
+
+
+def reprocess(requests: Sequence[AnyRow] | None = None) -> int:
+    parked = found() if requests is None else requests
+    return in_transaction(lambda connection: revive(connection, parked))
+
+
+def request(external_id: str) -> AnyRow:
+    return rows("SELECT * FROM change_request WHERE external_id = :id", id=external_id)[0]
+
+
+def claimed() -> InFlight | None:
+    """Claims what is due, as the first half of an export."""
+    return in_transaction(lambda connection: claim(connection, partners()[0], patience=PATIENCE)).interchange
+
+
+def export() -> InFlight | None:
+    """Sends what is due, and returns it; None if nothing is."""
+    interchange = claimed()
+    if interchange is not None:
+        in_transaction(lambda connection: confirm(connection, interchange))
+    return interchange
+
+
+# Which
+
+
+def test_parked_requests_are_found_by_reason_order_and_time_of_receipt_in_the_sequence_of_acceptance() -> None:
+    load(an_order("1"))
+    park_unknown(a_request("2", id="lost"), a_request("3", id="lost too"))
+    between = datetime.now(UTC)
+    park_failed(a_request("1", id="failed"))
+    deliver(a_request("1", id="undecided"), a_request("4", id="waiting"))
+    assert ids(found()) == ["lost", "lost too", "failed"]
+    assert ids(found(reason="unknown_order")) == ["lost", "lost too"]
+    assert ids(found(reason="failed_repeatedly")) == ["failed"]
+    assert ids(found(order="2")) == ["lost"]
+    assert ids(found(since=between)) == ["failed"]
+    assert ids(found(since=between - timedelta(days=1), reason="unknown_order", order="3")) == ["lost too"]
+    assert ids(found(reason="unknown_order", order="1")) == []
+
+
+# What would be
+
+
+def everything() -> list[Any]:
+    tables = ("orders", "change_request", "changelog", "effect", "stock", "notification", "interchange", "partner")
+    return [sorted(map(str, rows(f"SELECT xmin, * FROM {table}"))) for table in tables]
+
+
+def test_a_preview_reads_and_writes_nothing(engine: Engine) -> None:
+    park_unknown(a_request(id="one"), a_request(id="two"))
+    load(an_order())
+    before, statements = everything(), list[str]()
+
+    def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert len(previewed()) == 2
+    event.remove(engine, "before_cursor_execute", note)
+    assert everything() == before
+    assert {statement.split()[0] for statement in statements} == {"SELECT"}
+    assert not any("FOR " in statement for statement in statements)
+
+
+def test_a_preview_says_what_then_is_decided() -> None:
+    wanted = {"shipping": an_address(city="Bonn"), "billing": an_address()}
+    park_unknown(
+        a_request("1", id="move", kind="change_address", addresses=wanted),
+        a_request("1", id="items", kind="change_items"),
+        a_request("1", id="cancel"),
+        a_request("1", id="again"),
+        a_request("2", id="abandon"),
+        a_request("3", id="late"),
+        a_request("4", id="stranger", requester="other@example.com"),
+        a_request("5", id="lost"),
+    )
+    load(an_order("3"))
+    export()
+    load(an_order("1"), an_order("2", status="pre_order"), an_order("4"))
+    expected = previewed()
+    assert {name: (shown["outcome"], *shown["reasons"]) for name, shown in expected.items()} == {
+        "move": ("partly_applied", "shipping_address_changed", "billing_is_invoiced"),
+        "items": ("refused", "items_are_fixed"),
+        "cancel": ("applied", "order_cancelled"),
+        "again": ("unchanged", "already_closed"),
+        "abandon": ("applied", "pre_order_abandoned"),
+        "late": ("refused", "edi_already_sent"),
+        "stranger": ("escalated", "requester_is_not_the_customer"),
+        "lost": (None, "unknown_order"),
+    }
+    assert all(shown["was"] == ["unknown_order"] for shown in expected.values())
+    assert all((shown["advice"] is None) == (name == "lost") for name, shown in expected.items())
+    assert reprocess() == len(expected)
+    settle()
+    decided = {row.external_id: (row.outcome, row.reasons) for row in rows("SELECT * FROM change_request")}
+    assert decided.pop("lost") == (None, [])
+    assert decided == {
+        name: (shown["outcome"], shown["reasons"]) for name, shown in expected.items() if name in decided
+    }
+
+
+def test_a_preview_of_an_order_in_flight_says_that_the_request_would_wait() -> None:
+    park_unknown(a_request(id="parked"))
+    load(an_order())
+    claimed()
+    shown = previewed()["parked"]
+    assert (shown["outcome"], shown["reasons"]) == ("deferred", ["edi_in_flight"])
+
+
+# Again
+
+
+@pytest.mark.parametrize("reason", ["unknown_order", "failed_repeatedly"])
+def test_a_parked_request_becomes_undecided_as_if_it_had_just_been_accepted(reason: str) -> None:
+    (park_unknown if reason == "unknown_order" else park_failed)(a_request(id="parked"))
+    parked = request("parked")
+    assert (parked.state, parked.reasons) == ("parked", [reason])
+    assert parked.error is not None
+    assert reprocess() == 1
+    revived = request("parked")
+    assert (revived.state, revived.reasons, revived.error) == ("received", [], None)
+    assert (revived.attempts, revived.parked_at, revived.decided_at) == (0, None, None)
+    assert (revived.received_at, revived.body) == (parked.received_at, parked.body)
+    assert revived.undecided_since > parked.parked_at
+    assert revived.not_before >= revived.undecided_since
+
+
+def test_a_request_is_decided_by_the_order_as_it_is_now_and_told_once() -> None:
+    park_unknown(a_request(id="parked"))
+    load(an_order())
+    export()
+    reprocess()
+    settle()
+    assert (request("parked").outcome, request("parked").reasons) == ("refused", ["edi_already_sent"])
+    assert rows("SELECT kind, state FROM effect") == [("notify", "done")]
+    assert rows("SELECT count(*) FROM notification") == [(1,)]
+    assert rows("SELECT status FROM orders") == [("validated",)]
+
+
+def test_a_request_whose_order_still_is_not_known_waits_again_and_is_parked_again() -> None:
+    park_unknown(a_request(id="parked"))
+    reprocess()
+    settle()
+    assert request("parked").state == "received"
+    patient = in_transaction(lambda connection: park_unknown_orders(connection, patience=PATIENCE, limit=9))
+    assert patient == 0
+    park_unknown()
+    assert (request("parked").state, request("parked").reasons) == ("parked", ["unknown_order"])
+
+
+def test_a_request_that_fails_again_has_all_its_tries_again() -> None:
+    load(an_order())
+    park_failed(a_request(id="parked"))
+    reprocess()
+    fail("parked")
+    assert (request("parked").state, request("parked").attempts) == ("received", 1)
+
+
+# Not twice
+
+
+def test_a_request_is_not_reprocessed_twice_however_often_it_was_found() -> None:
+    load(an_order())
+    park_failed(a_request(id="parked"))
+    once = found()
+    assert reprocess(once) == 1
+    assert reprocess(once) == 0
+    settle()
+    assert reprocess(once) == 0
+    assert request("parked").outcome == "applied"
+    assert rows("SELECT sku, quantity FROM stock ORDER BY sku") == [("BLUE-2", 1), ("RED-1", 3)]
+    assert rows("SELECT count(*) FROM notification") == [(1,)]
+    assert found() == []
+
+
+def test_only_those_that_were_named_are_reprocessed() -> None:
+    park_unknown(a_request("1", id="one"), a_request("2", id="two"))
+    assert reprocess(found(order="2")) == 1
+    assert (request("one").state, request("two").state) == ("parked", "received")
+    assert reprocess([]) == 0
+
+
+# The export
+
+
+def test_a_parked_request_holds_nothing_back_and_a_reprocessed_one_holds_its_order_back_again() -> None:
+    load(an_order("1"), an_order("2"))
+    park_failed(a_request("1", id="parked"))
+    reprocess()
+    sent = export()
+    assert sent is not None
+    assert rows("SELECT number FROM orders WHERE edi_state = 'sent'") == [("2",)]
+    settle()
+    assert request("parked").reasons == ["order_cancelled"]
+    assert export() is None
+
+
+def test_an_order_is_exported_while_its_only_request_is_parked() -> None:
+    load(an_order())
+    park_failed(a_request(id="parked"))
+    assert export() is not None
+    assert request("parked").state == "parked"
+
+
+def test_a_request_that_is_being_reprocessed_is_not_overtaken_by_the_export(engine: Engine) -> None:
+    load(an_order())
+    park_failed(a_request(id="parked"))
+    parked = found()
+    with engine.begin() as reviving:
+        assert revive(reviving, parked) == 1
+        # Not committed yet, and so not to be seen; but the order's number is locked.
+        assert export() is None
+    assert export() is None
+    settle()
+    assert rows("SELECT status, edi_state FROM orders") == [("cancelled", "not_sent")]
+
+
+def test_a_reprocessed_request_waits_for_an_interchange_in_flight() -> None:
+    load(an_order())
+    park_failed(a_request(id="parked"))
+    interchange = claimed()
+    assert interchange is not None
+    reprocess()
+    settle()
+    assert request("parked").state == "received"
+    in_transaction(lambda connection: confirm(connection, interchange))
+    settle()
+    assert request("parked").reasons == ["edi_already_sent"]
