@@ -29,8 +29,8 @@ import sys, time
 from pathlib import Path
 from workers.embedded import embedded_services
 with embedded_services(Path(sys.argv[1]), durable=False) as services:
-    print(services.database_url, services.broker_url, flush=True)
     try:
+        print(services.database_url, services.broker_url, flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
