@@ -1,13 +1,12 @@
-"""An interchange from its claim to its outcome. Each function is one transaction's worth; the bytes travel between.
+"""Claiming: what is due for a partner becomes one interchange, its bytes stored before anything is sent.
 
-Claim, send, confirm: after the claim's commit no change is applied to its orders. What is sent is what was stored,
-also the second time. A confirmation counts only from the holder of the newest fence.
+After the claim's commit no change is applied to its orders. What is sent is what was stored, also the second time.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -19,14 +18,12 @@ from orders import changelog, locks
 from orders.fingerprint import ORDER_SHA256
 from orders.locks import AnyRow
 from orders.parking import patience_since
-from orders.tables import InterchangeState, interchange, order_line, orders
+from orders.tables import interchange, order_line, orders
 from orders.tables import partner as partner_table
 from rules.model import Address, Edi
 
 # Longer than any delivery takes; when it runs out, whoever comes next sends the same bytes.
 LEASE = timedelta(seconds=60)
-# The longest pause after deliveries that failed; it doubles from two seconds.
-LONGEST_PAUSE = timedelta(minutes=5)
 
 
 class LostFence(Exception):
@@ -86,22 +83,7 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> C
     _hold_back(connection, unrenderable)
     if not messages:
         return Claim(None, len(unrenderable))
-    number = counter.last_control_number + 1
-    content = assemble(list(messages.values()), partner, number, now)
-    row = connection.execute(
-        insert(interchange)
-        .values(
-            partner=partner.name,
-            control_number=number,
-            filename=f"{partner.name}-{number:09d}.edi",
-            content=content,
-            sha256=hashlib.sha256(content).hexdigest(),
-            orders=len(messages),
-            lease_until=func.clock_timestamp() + LEASE,
-            patience_since=since,
-        )
-        .returning(interchange)
-    ).one()
+    row = _store(connection, partner, counter.last_control_number + 1, list(messages.values()), since)
     _mark_claimed(connection, row, list(messages))
     return Claim(_in_flight(row), len(unrenderable))
 
@@ -164,6 +146,24 @@ def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
         connection.execute(held.values(export_error=error))
 
 
+def _store(
+    connection: Connection, partner: Partner, number: int, messages: Sequence[Message], since: datetime
+) -> AnyRow:
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    content = assemble(messages, partner, number, now)
+    stored = insert(interchange).values(
+        partner=partner.name,
+        control_number=number,
+        filename=f"{partner.name}-{number:09d}.edi",
+        content=content,
+        sha256=hashlib.sha256(content).hexdigest(),
+        orders=len(messages),
+        lease_until=func.clock_timestamp() + LEASE,
+        patience_since=since,
+    )
+    return connection.execute(stored.returning(interchange)).one()
+
+
 _LOG_CLAIM = text(
     f"""
     INSERT INTO changelog (order_id, actor, action, before, after)
@@ -192,81 +192,12 @@ def _mark_claimed(connection: Connection, row: AnyRow, ids: Sequence[int]) -> No
         .where(orders.c.id.in_(ids), orders.c.edi_state == Edi.NOT_SENT)
         .values(edi_state=Edi.CLAIMED, interchange_id=row.id, version=orders.c.version + 1)
     )
-    _expect(len(ids), connection.execute(claimed).rowcount, row)
+    expect_all(len(ids), connection.execute(claimed).rowcount, row)
     counted = update(partner_table).where(partner_table.c.name == row.partner)
     connection.execute(counted.values(last_control_number=row.control_number))
 
 
-def confirm(connection: Connection, sent: InFlight) -> None:
-    """Marks an interchange and its orders as sent: EDI SENT, final. Raises LostFence."""
-    _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT)
-    rested = update(partner_table).where(partner_table.c.name == sent.partner)
-    connection.execute(rested.values(failures=0, not_before=None, error=None))
-
-
-def release(connection: Connection, undelivered: InFlight, error: str) -> None:
-    """Gives the orders of an interchange that was certainly not delivered free again. Raises LostFence.
-
-    Its number stays used up and accounted for; the partner rests, twice as long after each failure in a row.
-    """
-    _settle(connection, undelivered, InterchangeState.RELEASED, changelog.Action.EDI_RELEASED, Edi.NOT_SENT, error)
-    failures = partner_table.c.failures + 1
-    # The exponent is bounded too: a partner may be away for weeks.
-    pause = func.least(func.power(2, func.least(failures, 10)) * timedelta(seconds=1), LONGEST_PAUSE)
-    connection.execute(
-        update(partner_table)
-        .where(partner_table.c.name == undelivered.partner)
-        .values(failures=failures, not_before=func.clock_timestamp() + pause, error=error)
-    )
-
-
-def note_error(connection: Connection, unsettled: InFlight, error: str) -> None:
-    """Notes why an interchange could not be settled; it stays claimed until its lease runs out."""
-    connection.execute(
-        update(interchange)
-        .where(interchange.c.id == unsettled.id, interchange.c.fence == unsettled.fence)
-        .values(error=error)
-    )
-
-
-def _settle(
-    connection: Connection,
-    settled: InFlight,
-    state: InterchangeState,
-    action: changelog.Action,
-    edi: Edi,
-    error: str | None = None,
-) -> None:
-    locks.lock_partner(connection, settled.partner)
-    row = locks.lock_interchange(connection, settled.id)
-    if (row.state, row.fence) != (InterchangeState.CLAIMED, settled.fence):
-        raise LostFence(
-            f"interchange {row.control_number} of {row.partner} is {row.state} at fence {row.fence}; "
-            f"expected claimed at fence {settled.fence}"
-        )
-    held = [order.id for order in locks.lock_orders_of_interchange(connection, settled.id)]
-    times = {InterchangeState.SENT: "sent_at", InterchangeState.RELEASED: "released_at"}
-    connection.execute(
-        update(interchange)
-        .where(interchange.c.id == settled.id)
-        .values({"state": state, "error": error, times[state]: func.clock_timestamp()})
-    )
-    is_free = edi is Edi.NOT_SENT
-    outcome = (
-        update(orders)
-        .where(orders.c.id.in_(held), orders.c.edi_state == Edi.CLAIMED)
-        .values(
-            edi_state=edi, interchange_id=None if is_free else orders.c.interchange_id, version=orders.c.version + 1
-        )
-    )
-    _expect(row.orders, connection.execute(outcome).rowcount, row)
-    before, after = {"edi": Edi.CLAIMED}, {"edi": edi, "partner": row.partner, "control_number": row.control_number}
-    actor = f"edi:{row.partner}"
-    changelog.write(
-        connection, [changelog.Entry(order_id, actor, action, before=before, after=after) for order_id in held]
-    )
-
-
-def _expect(expected: int, found: int, row: AnyRow) -> None:
+def expect_all(expected: int, found: int, row: AnyRow) -> None:
+    """Raises LostFence unless all orders of an interchange were where their locks should have kept them."""
     if found != expected:
         raise LostFence(f"interchange {row.control_number} of {row.partner}: {found} of its {expected} orders are its")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 from celery import shared_task
 
-from edi import interchanges
+from edi import interchanges, outcomes
 from edi.interchanges import Claim, InFlight, LostFence
 from edi.partners import Partner, default_partner
 from edi.transport import NotDelivered, TransportError, put
@@ -52,7 +52,7 @@ def _send(partner: Partner, claim: Claim) -> Exported:
     except TransportError as error:
         return Exported(claim, *_not_sent(interchange, error))
     try:
-        in_transaction(lambda connection: interchanges.confirm(connection, interchange))
+        in_transaction(lambda connection: outcomes.confirm(connection, interchange))
     except LostFence as lost:
         log.warning("sent, but someone else has taken it over", error=str(lost))
         return Exported(claim, InterchangeState.CLAIMED, str(lost))
@@ -66,10 +66,10 @@ def _not_sent(interchange: InFlight, error: TransportError) -> tuple[Interchange
     _log.error("interchange not sent", partner=interchange.partner, number=interchange.control_number, error=told)
     if isinstance(error, NotDelivered) and interchange.is_first_attempt:
         # Only the first attempt knows: an earlier one may have delivered it before it died.
-        in_transaction(lambda connection: interchanges.release(connection, interchange, told))
+        in_transaction(lambda connection: outcomes.release(connection, interchange, told))
         ring(Doorbell.APPLY_CHANGES)
         return InterchangeState.RELEASED, told
-    in_transaction(lambda connection: interchanges.note_error(connection, interchange, told))
+    in_transaction(lambda connection: outcomes.note_error(connection, interchange, told))
     return InterchangeState.CLAIMED, told
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 import tasks.changes
-from edi.interchanges import InFlight, claim, confirm, release
+from edi.interchanges import InFlight, claim
+from edi.outcomes import confirm, release
 from orders.audit import CHECKS, EXAMPLES, audit
 from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive

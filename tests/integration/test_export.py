@@ -10,7 +10,7 @@ from pydifact.parser import Parser
 from typer.testing import CliRunner
 
 import tasks.export
-from edi import interchanges
+from edi import interchanges, outcomes
 from edi.interchanges import InFlight, LostFence
 from edi.partners import Partner
 from edi.transport import put
@@ -51,7 +51,7 @@ def claim(partner: Partner) -> InFlight:
 
 
 def confirm(sent: InFlight) -> None:
-    in_transaction(lambda connection: interchanges.confirm(connection, sent))
+    in_transaction(lambda connection: outcomes.confirm(connection, sent))
 
 
 def let_the_lease_run_out() -> None:
@@ -250,8 +250,8 @@ def test_a_sender_that_comes_back_late_has_lost_the_fence_and_changes_nothing(pa
         with pytest.raises(LostFence, match=r"at fence 2; expected claimed at fence 1"):
             confirm(late)
         with pytest.raises(LostFence):
-            in_transaction(lambda connection: interchanges.release(connection, late, "not delivered"))
-        in_transaction(lambda connection: interchanges.note_error(connection, late, "not delivered"))
+            in_transaction(lambda connection: outcomes.release(connection, late, "not delivered"))
+        in_transaction(lambda connection: outcomes.note_error(connection, late, "not delivered"))
         assert (order(), stored(), rows("SELECT * FROM partner")) == before
         assert rows("SELECT error FROM interchange") == [(None,)]
         if not is_settled:
@@ -373,7 +373,7 @@ def test_a_request_for_an_order_in_flight_waits_and_is_applied_once_it_is_releas
     event = a_request()
     deliver(event)
     settle()
-    in_transaction(lambda connection: interchanges.release(connection, undelivered, "not delivered"))
+    in_transaction(lambda connection: outcomes.release(connection, undelivered, "not delivered"))
     settle()
     assert (request(event)["outcome"], order()["status"]) == ("applied", "cancelled")
     rows("UPDATE partner SET not_before = now() RETURNING name")

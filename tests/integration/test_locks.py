@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 import orders
-from edi import interchanges
+from edi import interchanges, outcomes
 from edi.interchanges import InFlight
 from orders import effects, locks, parking
 from orders.locks import claim_effects
@@ -121,11 +121,11 @@ def in_flight() -> InFlight:
 
 
 def confirm() -> None:
-    in_transaction(lambda connection: interchanges.confirm(connection, in_flight()))
+    in_transaction(lambda connection: outcomes.confirm(connection, in_flight()))
 
 
 def release() -> None:
-    in_transaction(lambda connection: interchanges.release(connection, in_flight(), "the folder is gone"))
+    in_transaction(lambda connection: outcomes.release(connection, in_flight(), "the folder is gone"))
 
 
 def take_over() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from edi.interchanges import InFlight, claim, confirm
+from edi.interchanges import InFlight, claim
+from edi.outcomes import confirm
 from orders.locks import AnyRow
 from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reprocessing import Filter, find_parked, preview, revive

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from desks.notices import Visibility
-from edi.interchanges import claim, confirm, release
+from edi.interchanges import claim
+from edi.outcomes import confirm, release
 from orders.migrate import alembic_config, current_revision, migrate, newest_revision
 from orders.parking import park_unknown_orders
 from orders.tables import DeadLetterState, EffectState, InterchangeState, RequestState, metadata

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from edi import interchanges
+from edi import interchanges, outcomes
 from edi.interchanges import Claim, InFlight
 from edi.partners import Partner, default_partner
 from orders.audit import audit
@@ -71,7 +71,7 @@ def request(index: int, name: str = "r") -> dict[str, Any]:
 
 
 def confirm(sent: InFlight) -> None:
-    in_transaction(lambda connection: interchanges.confirm(connection, sent))
+    in_transaction(lambda connection: outcomes.confirm(connection, sent))
 
 
 def finish(claim: Claim, partner: Partner) -> Claim:
