@@ -13,7 +13,7 @@ broker_connection_max_retries = None
 
 imports = ("tasks.changes", "tasks.effects", "tasks.export")
 
-# Three queues, so that neither a long export nor a flood of answers keeps a decision waiting.
+# Three queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for export).
 task_routes = {
     Doorbell.APPLY_CHANGES: {"queue": "changes"},
     Doorbell.PARK_UNKNOWN: {"queue": "changes"},
@@ -57,8 +57,13 @@ if (broker_url or "").startswith("redis"):
         "socket_keepalive": True,
     }
 else:
-    # The publisher learns that the broker has the message.
-    broker_transport_options = {"confirm_publish": True}
+    broker_transport_options = {
+        # The publisher learns that the broker has the message.
+        "confirm_publish": True,
+        # A half-open connection, or a broker that blocks publishers, must not hang one for ever.
+        "read_timeout": 30,
+        "write_timeout": 30,
+    }
 
 # The sweeps: whatever a lost doorbell left lying is found within seconds.
 beat_schedule = {

@@ -10,12 +10,17 @@ _log = structlog.get_logger()
 
 
 class Channel(Protocol):
-    """One way out. `deliver` runs outside any transaction and raises when the notice did not get out."""
+    """One way out.
+
+    Today `deliver` runs after the commit that says "done": right for the log, whose loss loses nothing, since the
+    text is in `notification`. A channel that can fail needs a lease, a delivery and a confirmation around it, as an
+    interchange has.
+    """
 
     name: str
 
     def deliver(self, notice: Notice) -> None:
-        """Tells the notice, once."""
+        """Tells the notice."""
 
 
 class LogChannel:

@@ -26,7 +26,7 @@ _OUTCOME_IN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One rendered notification. It carries no name, address or status of an order, so that it may be logged."""
+    """One rendered notification. It carries no name and no address, so that it may be logged."""
 
     source: str
     request_id: str

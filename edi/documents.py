@@ -25,7 +25,6 @@ class OrderDocument:
     number: str
     placed_at: datetime
     currency: str
-    customer_name: str
     shipping: Address
     billing: Address
     lines: tuple[Line, ...]

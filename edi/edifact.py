@@ -54,7 +54,9 @@ def render_order(order: OrderDocument, partner: Partner) -> Message:
     try:
         segments = [*_header(order, partner), *_details(order.lines), *_summary(order.lines)]
     except _Misfit as misfit:
-        raise CannotRender(f"order {order.number}: {misfit}; correct the order, then export it again") from misfit
+        raise CannotRender(
+            f"order {order.number}: {misfit}; it is held back until it changes or `countermand export` tries it again"
+        ) from misfit
     return Message(_SERIALIZER.serialize(segments, with_una_header=False), len(segments))
 
 

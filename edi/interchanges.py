@@ -4,9 +4,11 @@ After the claim's commit no change is applied to its orders. What is sent is wha
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -73,12 +75,14 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> C
     if on_its_way is not None:
         if on_its_way.lease_until <= now:
             return Claim(_take_over(connection, on_its_way))
-        return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way")
+        why = f" ({on_its_way.error})" if on_its_way.error else ""
+        return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way{why}")
     if counter.not_before is not None and counter.not_before > now:
         return Claim(None, waits_for=f"it rests after {counter.failures} failed deliveries: {counter.error}")
     since = patience_since(connection, patience)
     ids = locks.claim_exportable(connection, limit=partner.orders_per_interchange, patience_since=since)
-    documents = _documents(connection, locks.without_undecided(connection, ids, since))
+    free = locks.without_undecided(connection, ids, since)
+    documents = _documents(connection, _within(partner.lines_per_interchange, connection, free))
     messages, unrenderable = _render(documents, partner)
     _hold_back(connection, unrenderable)
     if not messages:
@@ -110,6 +114,18 @@ def _in_flight(row: AnyRow) -> InFlight:
     return InFlight(row.id, row.partner, row.control_number, row.filename, row.content, row.orders, row.fence)
 
 
+def _within(lines: int, connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Returns the first of these orders that have so many lines together; one at least."""
+    counted = (
+        select(order_line.c.order_id, func.count().label("lines"))
+        .where(order_line.c.order_id.in_(ids))
+        .group_by(order_line.c.order_id)
+        .order_by(order_line.c.order_id)
+    )
+    totals = list(accumulate(row.lines for row in connection.execute(counted)))
+    return list(ids[: max(1, bisect_right(totals, lines))])
+
+
 def _documents(connection: Connection, ids: Sequence[int]) -> dict[int, OrderDocument]:
     lines: dict[int, list[Line]] = {order_id: [] for order_id in ids}
     of_orders = select(order_line).where(order_line.c.order_id.in_(ids)).order_by(order_line.c.line_no)
@@ -121,7 +137,6 @@ def _documents(connection: Connection, ids: Sequence[int]) -> dict[int, OrderDoc
             number=row.number,
             placed_at=row.placed_at,
             currency=row.currency,
-            customer_name=row.customer["name"],
             shipping=Address(**row.shipping),
             billing=Address(**row.billing),
             lines=tuple(lines[row.id]),
@@ -162,6 +177,12 @@ def _store(
         patience_since=since,
     )
     return connection.execute(stored.returning(interchange)).one()
+
+
+def retry_held_back(connection: Connection) -> None:
+    """Lets orders that could not be rendered be tried once more: they, the partner or the program may have changed."""
+    ids = locks.claim_held_back(connection)
+    connection.execute(update(orders).where(orders.c.id.in_(ids)).values(export_error=None))
 
 
 _LOG_CLAIM = text(

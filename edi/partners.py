@@ -14,7 +14,9 @@ class Partner:
     their_id: str
     their_qualifier: str
     folder: Path
+    # Both bound the claim's transaction: for as long as it lasts, requests for its orders wait to be accepted.
     orders_per_interchange: int = 200
+    lines_per_interchange: int = 10_000
 
 
 def default_partner(home: Path) -> Partner:

@@ -31,7 +31,7 @@ class OpenOrder:
 
     id: int
     version: int
-    order: Order
+    row: AnyRow
     requests: list[OpenRequest] = field(default_factory=list)
 
 
@@ -52,7 +52,9 @@ def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int
     Of each order the requests are taken from the oldest on, up to the first that is not due (or not `among` the
     given ids): none overtakes another.
     """
-    open_orders = {row.number: _open_order(row) for row in claim_undecided(connection, limit=limit, among=among)}
+    open_orders = {
+        row.number: OpenOrder(row.id, row.version, row) for row in claim_undecided(connection, limit=limit, among=among)
+    }
     blocked = set()
     for row in _undecided_requests(connection, list(open_orders), limit):
         if not row.due or (among is not None and row.id not in among):
@@ -80,10 +82,6 @@ def _undecided_requests(connection: Connection, numbers: list[str], limit: int) 
     return connection.execute(undecided).all()
 
 
-def _open_order(row: AnyRow) -> OpenOrder:
-    return OpenOrder(row.id, row.version, order_for_the_rules(row))
-
-
 def order_for_the_rules(row: AnyRow) -> Order:
     """Makes the rules' frozen value of a row of `orders`."""
     return Order(
@@ -97,7 +95,7 @@ def order_for_the_rules(row: AnyRow) -> Order:
 
 def decide_requests(open_order: OpenOrder) -> Iterator[Decided]:
     """Decides the requests of one order; each sees the order as the one before it left it."""
-    before = open_order.order
+    before = order_for_the_rules(open_order.row)
     for request in open_order.requests:
         message = parse_change(request.body)
         decision = decide(before, message.to_rules())

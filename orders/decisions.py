@@ -1,15 +1,15 @@
 """Applying changes, second half: decisions written as one set, with all that belongs to them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from orders import changelog
 from orders.changes import Decided, LostGuard, OpenOrder
+from orders.reading import address_as_json
 from orders.tables import RequestState, change_request, effect, orders
-from rules.model import Address, Edi, Effect
+from rules.model import Edi, Effect, Order
 
 
 def record_decisions(connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> None:
@@ -23,6 +23,9 @@ def record_decisions(connection: Connection, open_orders: Sequence[OpenOrder], d
 
 
 def _update_orders(connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> None:
+    before: dict[int, Order] = {}
+    for one in decided:
+        before.setdefault(one.order_id, one.before)
     after = {one.order_id: one.decision.order for one in decided}
     changed = [
         {
@@ -35,7 +38,7 @@ def _update_orders(connection: Connection, open_orders: Sequence[OpenOrder], dec
             "billing_asked_at": after[opened.id].billing.asked_at,
         }
         for opened in open_orders
-        if after.get(opened.id, opened.order) != opened.order
+        if after.get(opened.id) != before.get(opened.id)
     ]
     if not changed:
         return
@@ -74,11 +77,6 @@ def _update_requests(connection: Connection, decided: Sequence[Decided]) -> None
 def _expect(expected: int, found: int, what: str) -> None:
     if found != expected:
         raise LostGuard(f"{found} of {expected} {what} could be written: the others changed under their lock")
-
-
-def address_as_json(address: Address) -> dict[str, str]:
-    """Returns an address as it is stored and shown: without its empty fields."""
-    return {name: value for name, value in asdict(address).items() if value is not None}
 
 
 def _changes(one: Decided) -> Iterator[changelog.Entry]:

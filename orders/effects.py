@@ -27,6 +27,13 @@ def mark_done(connection: Connection, ids: Sequence[int]) -> None:
         raise EffectGone(f"{found} of {len(ids)} claimed effects were still pending")
 
 
+def revive_dead(connection: Connection) -> int:
+    """Makes dead effects pending again, with all their tries; returns how many."""
+    dead = update(effect).where(effect.c.state == EffectState.DEAD)
+    again = dead.values(state=EffectState.PENDING, attempts=0, not_before=func.clock_timestamp(), error=None)
+    return connection.execute(again).rowcount
+
+
 def count_failure(connection: Connection, effect_id: int, error: str) -> None:
     """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS."""
     tried = effect.c.attempts + 1

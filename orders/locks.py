@@ -140,6 +140,13 @@ def claim_exportable(connection: Connection, *, limit: int, patience_since: date
     return sorted(row.id for row in tried if row.free)
 
 
+def claim_held_back(connection: Connection) -> list[int]:
+    """Locks the orders that are held back because no document could be made of them; returns their ids."""
+    order = orders_table.c
+    held = select(order.id).where(order.export_error.is_not(None), order.edi_state == Edi.NOT_SENT).order_by(order.id)
+    return list(connection.scalars(held.with_for_update(key_share=True, skip_locked=True)))
+
+
 def without_undecided(connection: Connection, ids: Sequence[int], patience_since: datetime) -> list[int]:
     """Returns those of the claimed orders that no undecided request holds back, ascending."""
     free = select(orders_table.c.id).where(orders_table.c.id.in_(ids), ~_holds_back(patience_since))

@@ -1,6 +1,7 @@
 """What comes in, parsed at the edge: change requests (CloudEvents 1.0, structured JSON) and orders (NDJSON)."""
 
 import hashlib
+import json
 import re
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -189,7 +190,9 @@ class ChangeMessage(_Model):
 
     def data_sha256(self) -> str:
         """Returns a hash that is the same for the same `data`, however it was written down."""
-        return hashlib.sha256(self.data.model_dump_json(exclude_none=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(self.data.model_dump(mode="json", exclude_none=True), sort_keys=True).encode()
+        ).hexdigest()
 
     def to_rules(self) -> model.ChangeRequest:
         """Returns the rules' frozen value."""
@@ -262,10 +265,13 @@ def _parse(kind: type[_M], raw: bytes) -> _M:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as invalid:
-        is_json = all(error["type"] != "json_invalid" for error in invalid.errors(include_input=False))
-        raise UnreadableMessage(
-            Unreadable.INVALID_MESSAGE if is_json else Unreadable.NOT_JSON, explain(invalid)
-        ) from None
+        raise unreadable(invalid) from None
+
+
+def unreadable(invalid: ValidationError) -> UnreadableMessage:
+    """Tells what is no JSON at all from what is the wrong JSON."""
+    is_json = all(error["type"] != "json_invalid" for error in invalid.errors(include_input=False))
+    return UnreadableMessage(Unreadable.INVALID_MESSAGE if is_json else Unreadable.NOT_JSON, explain(invalid))
 
 
 def explain(invalid: ValidationError, *, at_most: int = 3) -> str:

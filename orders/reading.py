@@ -1,6 +1,7 @@
 """Reading the state for people and programs, in the shapes that the contract gives."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,12 +20,17 @@ from orders.tables import (
     orders,
 )
 from rules.advice import advice
-from rules.model import ParkedReason, Reason
+from rules.model import Address, ParkedReason, Reason
 
 
 def as_utc(moment: datetime | None) -> str | None:
     """Writes a moment as ISO 8601 in UTC, ending in Z."""
     return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def address_as_json(address: Address) -> dict[str, str]:
+    """Returns an address as it is stored and shown: without its empty fields."""
+    return {name: value for name, value in asdict(address).items() if value is not None}
 
 
 def advice_for(reasons: Sequence[str]) -> str | None:
@@ -97,9 +103,9 @@ def _changelog_entry(row: AnyRow) -> dict[str, Any]:
 
 
 def list_orders(
-    connection: Connection, *, status: str | None = None, edi: str | None = None, limit: int
+    connection: Connection, *, status: str | None = None, edi: str | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
-    """Returns up to `limit` orders, in the sequence in which they were loaded."""
+    """Returns orders, up to `limit` of them, in the sequence in which they were loaded."""
     listed = select(orders).order_by(orders.c.id).limit(limit)
     if status is not None:
         listed = listed.where(orders.c.status == status)
@@ -167,9 +173,9 @@ def list_requests(
     state: str | None = None,
     outcome: str | None = None,
     reason: str | None = None,
-    limit: int,
+    limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns up to `limit` requests, in the sequence of their acceptance."""
+    """Returns requests, up to `limit` of them, in the sequence of their acceptance."""
     listed = select(change_request).order_by(change_request.c.id).limit(limit)
     if state is not None:
         listed = listed.where(change_request.c.state == state)

@@ -74,7 +74,11 @@ def preview(connection: Connection, requests: Sequence[AnyRow]) -> Iterator[dict
         if row.order_number not in state:
             yield {**shown, "outcome": None, "reasons": row.reasons, "advice": None}
             continue
-        decision = decide(state[row.order_number], parse_change(row.body).to_rules())
+        try:
+            decision = decide(state[row.order_number], parse_change(row.body).to_rules())
+        except Exception as error:  # noqa: BLE001  # whatever parked it would park it again, and that is the answer
+            yield {**shown, "outcome": None, "reasons": row.reasons, "advice": None, "error": type(error).__name__}
+            continue
         state[row.order_number] = decision.order
         yield {
             **shown,

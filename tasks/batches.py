@@ -15,6 +15,9 @@ from tasks.database import in_transaction
 
 _log = structlog.get_logger()
 
+# A batch that meets a lock is rather halved than tried often: only the piece that needs the row shall wait for it.
+_TRIES = 2
+
 
 def _nothing() -> None:
     pass
@@ -62,9 +65,9 @@ def run_batch(job: Job, among: Sequence[int] | None = None) -> int:
         return batch
 
     try:
-        batch = in_transaction(work)
+        batch = in_transaction(work, tries=_TRIES)
     except Exception as error:
-        if not claimed or not claimed[0].ids or classify(error) is not Fault.WORK:
+        if not claimed or not claimed[0].ids or classify(error) is Fault.OUTAGE:
             raise
         return _after_a_failure(job, claimed[0].ids, error)
     batch.after()
@@ -75,6 +78,10 @@ def _after_a_failure(job: Job, ids: Sequence[int], error: Exception) -> int:
     if len(ids) > 1:
         half = len(ids) // 2
         return run_batch(job, ids[:half]) + run_batch(job, ids[half:])
+    if classify(error) is Fault.AGAIN:
+        # Somebody holds a row that it needs. That is no failure of its own; the next sweep tries again.
+        _log.warning("held up by a lock", job=job.name, id=ids[0])
+        return 0
     # The class and the first line: what follows may quote values, and those may be personal data.
     told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     _log.error("failed", job=job.name, id=ids[0], error=told)

@@ -38,21 +38,23 @@ def engine() -> Engine:
         pool_size=2,
         max_overflow=3,
         pool_pre_ping=True,
+        # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
+        hide_parameters=True,
         connect_args={"options": _SESSION, "application_name": "countermand", "connect_timeout": 5},
     )
 
 
-def in_transaction(work: Callable[[Connection], _T]) -> _T:
-    """Runs `work` in one transaction and commits it; on a passing conflict runs all of it again.
+def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> _T:
+    """Runs `work` in one transaction and commits it; on a passing conflict runs all of it again, up to `tries` times.
 
     Raises what `work` raised, and the database's error when a conflict does not pass or the database is away.
     """
-    for attempt in range(1, _TRIES + 1):
+    for attempt in range(1, tries + 1):
         try:
             with engine().begin() as connection:
                 return work(connection)
         except DBAPIError as error:
-            if classify(error) is not Fault.AGAIN or attempt == _TRIES:
+            if classify(error) is not Fault.AGAIN or attempt == tries:
                 raise
             _log.info("conflict, trying again", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
             time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads rivals, hides nothing

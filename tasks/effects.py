@@ -31,9 +31,10 @@ def _claim_restock(connection: Connection, limit: int, among: Sequence[int] | No
 
 def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
     rows = claim_effects(connection, Effect.NOTIFY, limit=limit, among=among)
-    notices = [(row, _notice(row)) for row in rows]
+    notices: list[tuple[AnyRow, Notice]] = []
 
     def perform() -> None:
+        notices[:] = [(row, _notice(row)) for row in rows]
         if rows:
             connection.execute(insert(notification), [_notification_row(row, notice) for row, notice in notices])
             mark_done(connection, [row.id for row in rows])

@@ -38,6 +38,10 @@ def export_steps(partner: Partner) -> Iterator[Exported]:
     """Exports what is due now for a partner, interchange by interchange; the last step is one that found nothing."""
     while True:
         claim = in_transaction(lambda connection: interchanges.claim(connection, partner, patience=settings().patience))
+        if claim.held_back:
+            _log.warning(
+                "orders held back, no document can be made of them", partner=partner.name, count=claim.held_back
+            )
         yield _send(partner, claim) if claim.interchange else Exported(claim, error=claim.waits_for)
         if not claim.found_something:
             return
@@ -49,12 +53,11 @@ def _send(partner: Partner, claim: Claim) -> Exported:
     log = _log.bind(partner=partner.name, control_number=interchange.control_number, orders=interchange.orders)
     try:
         put(partner.folder, interchange.filename, interchange.content)
+        in_transaction(lambda connection: outcomes.confirm(connection, interchange))
     except TransportError as error:
         return Exported(claim, *_not_sent(interchange, error))
-    try:
-        in_transaction(lambda connection: outcomes.confirm(connection, interchange))
     except LostFence as lost:
-        log.warning("sent, but someone else has taken it over", error=str(lost))
+        log.warning("someone else has taken the interchange over", error=str(lost))
         return Exported(claim, InterchangeState.CLAIMED, str(lost))
     log.info("interchange sent", filename=interchange.filename)
     ring(Doorbell.APPLY_CHANGES)
@@ -66,7 +69,10 @@ def _not_sent(interchange: InFlight, error: TransportError) -> tuple[Interchange
     _log.error("interchange not sent", partner=interchange.partner, number=interchange.control_number, error=told)
     if isinstance(error, NotDelivered) and interchange.is_first_attempt:
         # Only the first attempt knows: an earlier one may have delivered it before it died.
-        in_transaction(lambda connection: outcomes.release(connection, interchange, told))
+        try:
+            in_transaction(lambda connection: outcomes.release(connection, interchange, told))
+        except LostFence as lost:
+            return InterchangeState.CLAIMED, f"{told}; {lost}"
         ring(Doorbell.APPLY_CHANGES)
         return InterchangeState.RELEASED, told
     in_transaction(lambda connection: outcomes.note_error(connection, interchange, told))

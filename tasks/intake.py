@@ -14,6 +14,9 @@ from tasks.doorbells import Doorbell, ring
 
 _log = structlog.get_logger()
 
+# Of a transaction's deliveries together. PostgreSQL takes no statement of a gigabyte, and memory has an end before.
+_MAX_BYTES = 8 * 1024 * 1024
+
 
 def take(deliveries: Sequence[Delivery]) -> Accepted:
     """Takes deliveries in one transaction and rings; when this returns they are kept, each as request or dead letter.
@@ -30,13 +33,17 @@ def take(deliveries: Sequence[Delivery]) -> Accepted:
 
 
 def _take(deliveries: Sequence[Delivery]) -> Accepted:
+    if len(deliveries) > 1 and sum(len(delivery.raw) for delivery in deliveries) > _MAX_BYTES:
+        return _take_halves(deliveries)
     try:
         return in_transaction(lambda connection: accept(connection, deliveries))
     except Exception as error:
         if classify(error) is not Fault.WORK:
             raise
-        if len(deliveries) == 1:
-            return _refused(deliveries[0], error)
+        return _take_halves(deliveries) if len(deliveries) > 1 else _refused(deliveries[0], error)
+
+
+def _take_halves(deliveries: Sequence[Delivery]) -> Accepted:
     half = len(deliveries) // 2
     one, other = _take(deliveries[:half]), _take(deliveries[half:])
     return Accepted(one.new + other.new, one.repeated + other.repeated, one.dead + other.dead)

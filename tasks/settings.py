@@ -14,7 +14,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseSettings):
-    """Every `COUNTERMAND_…` variable, with its default."""
+    """The `COUNTERMAND_…` variables, with their defaults (COUNTERMAND_LOG is read by `workers.logs`)."""
 
     model_config = SettingsConfigDict(env_prefix="COUNTERMAND_", frozen=True)
 
@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     patience_seconds: Seconds = 900
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Field(ge=1, le=65535)] = 8000
 
     @field_validator("database_url")
     @classmethod

@@ -17,17 +17,21 @@ _FILE = "services.json"
 
 def find_services() -> Services:
     """Returns the services to use and puts them into this process's environment. Raises Unreachable."""
-    found = settings()
-    if found.database_url is None or found.broker_url is None:
-        running = _running_in(found.home)
-        services = Services(
-            database_url=found.database_url or running.database_url, broker_url=found.broker_url or running.broker_url
-        )
+    named = settings()
+    if named.database_url and named.broker_url:
+        services = Services(named.database_url, named.broker_url)
     else:
-        services = Services(found.database_url, found.broker_url)
+        running = _running_in(named.home)
+        services = Services(named.database_url or running.database_url, named.broker_url or running.broker_url)
     is_stream(services.broker_url)  # a scheme that nobody speaks is better told now than by Celery
-    publish_to_environment(services, found.home)
+    publish_to_environment(services, named.home)
     return services
+
+
+def find_database() -> None:
+    """Finds the database alone, for a command that only reads; the broker need not be known. Raises Unreachable."""
+    if settings().database_url is None:
+        find_services()
 
 
 def publish_to_environment(services: Services, home: Path) -> None:
@@ -44,7 +48,8 @@ def announced(services: Services, home: Path) -> Iterator[None]:
     file = home / _FILE
     # It holds the broker's password.
     with open(file, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-        json.dump({**asdict(services), "pid": os.getpid()}, out)
+        # Whoever exports or audits here must be as patient as the workers are.
+        json.dump({**asdict(services), "pid": os.getpid(), "patience_seconds": settings().patience_seconds}, out)
     try:
         yield
     finally:
@@ -65,4 +70,5 @@ def _running_in(home: Path) -> Services:
         raise Unreachable(f"{home / _FILE} is damaged ({error}): {hint}") from None
     except PermissionError:
         raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
+    os.environ.setdefault("COUNTERMAND_PATIENCE_SECONDS", str(found["patience_seconds"]))
     return services

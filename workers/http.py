@@ -1,6 +1,5 @@
 """The HTTP process: whether this process lives, and whether it could do its work. `python -m workers.http`."""
 
-import os
 from collections.abc import Callable
 
 import structlog
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tasks.database import in_transaction
+from tasks.settings import settings
 from workers.broker import broker_at
 from workers.discovery import find_services
 from workers.errors import CommandError
@@ -30,7 +30,7 @@ async def readyz(_: Request) -> JSONResponse:
     """Answers 200 when the database and the broker answer, else 503 with what does not."""
     checks: dict[str, Callable[[], object]] = {
         "database": lambda: in_transaction(lambda connection: connection.execute(text("SELECT 1")).scalar_one()),
-        "broker": lambda: broker_at(find_services().broker_url).backlog(),
+        "broker": lambda: broker_at(settings().broker_url or "").backlog(),
     }
     answers = {name: await run_in_threadpool(_answers, name, check) for name, check in checks.items()}
     return JSONResponse({"ok": all(answers.values()), **answers}, status_code=200 if all(answers.values()) else 503)
@@ -52,8 +52,7 @@ def main() -> None:
     """Serves until it is stopped, on COUNTERMAND_HTTP_HOST and COUNTERMAND_HTTP_PORT."""
     configure_logs()
     find_services()
-    host = os.environ.get("COUNTERMAND_HTTP_HOST", "127.0.0.1")
-    port = int(os.environ.get("COUNTERMAND_HTTP_PORT", "8000"))
+    host, port = settings().http_host, settings().http_port
     _log.info("http ready", host=host, port=port)
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)
 

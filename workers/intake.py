@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from types import FrameType
 from typing import Protocol
 
@@ -21,9 +23,6 @@ from workers.logs import configure_logs
 
 _log = structlog.get_logger()
 
-# Pauses while the broker or the database is away: growing to the last, and then staying there.
-_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
-
 
 class Source(Protocol):
     """A broker's side of the intake. What was received is the broker's until it is acknowledged."""
@@ -38,6 +37,9 @@ class Source(Protocol):
 
     def start_over(self) -> None:
         """Forgets what was received and not acknowledged: it will be received again."""
+
+    def keep_alive(self) -> None:
+        """Tells the broker that what was received is still being worked on."""
 
 
 class Stop:
@@ -64,36 +66,63 @@ class Stop:
         self._event.wait(seconds)
 
 
+class _Stopped(Exception):
+    """Asked to end while a batch was in hand; it stays the broker's."""
+
+
 def run(source: Source, stop: Stop) -> None:
     """Receives, takes and acknowledges until stopped; an outage of the broker or the database is waited out."""
-    failures = 0
+    pauses = _pauses()
     while not stop.is_set():
         try:
-            step(source)
-            failures = 0
-        except Exception as error:
-            if not _is_outage(source, error):
-                raise
-            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-            failures += 1
-            _log.warning("cannot take requests now", error=str(error).partition("\n")[0], again_in_seconds=pause)
+            step(source, lambda deliveries: _take_patiently(source, stop, deliveries))
+            pauses = _pauses()
+        except source.outages as error:
             source.start_over()
-            stop.wait(pause)
+            _pause("broker", error, next(pauses), stop)
+        except _Stopped:
+            source.start_over()
+            return
 
 
-def _is_outage(source: Source, error: Exception) -> bool:
-    return isinstance(error, source.outages) or (isinstance(error, DBAPIError) and classify(error) is not Fault.WORK)
-
-
-def step(source: Source) -> int:
+def step(source: Source, take_all: Callable[[Sequence[Delivery]], object] | None = None) -> int:
     """Takes one batch: first the commit, then the acknowledgement. Returns how many deliveries it had."""
     deliveries = source.receive()
     if deliveries:
-        take(deliveries)
+        (take_all or take)(deliveries)
     # Without deliveries too: an entry that was deleted while it was pending delivers nothing, and comes again until it
     # is acknowledged.
     source.acknowledge()
     return len(deliveries)
+
+
+def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) -> None:
+    """Takes them, however long the database is away.
+
+    Handed back, they would be delivered again and again, and a broker that counts deliveries would give them up.
+    """
+    for pause in _pauses():
+        try:
+            take(deliveries)
+        except DBAPIError as error:
+            if classify(error) is Fault.WORK:
+                raise
+            _pause("database", error, pause, stop)
+            if stop.is_set():
+                raise _Stopped from error
+            source.keep_alive()
+        else:
+            return
+
+
+def _pauses() -> Iterator[float]:
+    return chain((0.2, 0.5, 1.0, 2.0), repeat(5.0))
+
+
+def _pause(what: str, error: Exception, seconds: float, stop: Stop) -> None:
+    told = str(error).partition("\n")[0]
+    _log.warning("cannot take requests now", away=what, error=told, again_in_seconds=seconds)
+    stop.wait(seconds)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ what does not decompress would end the intake, and be delivered again to the nex
 """
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 import kombu
@@ -15,6 +16,8 @@ from workers.broker import CHANGE_QUEUE, QUEUE, QUEUE_OUTAGES, connection_to, de
 # Messages a transaction; the broker hands out as many before it wants an acknowledgement.
 _BATCH = 500
 _WAIT_SECONDS = 1.0
+# … or fewer, once they are so large together: a message may be of any size.
+_MUCH_BYTES = 16 * 1024 * 1024
 # A batch is closed when no further message comes within this time.
 _PAUSE_SECONDS = 0.01
 
@@ -34,7 +37,7 @@ class QueueSource:
         connection = self._connected()
         before = len(self._received)
         timeout = _WAIT_SECONDS
-        while len(self._received) - before < _BATCH:
+        while len(self._received) - before < _BATCH and sum(map(_size, self._received[before:])) < _MUCH_BYTES:
             try:
                 connection.drain_events(timeout=timeout)
             except TimeoutError:
@@ -49,6 +52,13 @@ class QueueSource:
             last = self._received[-1]
             last.channel.basic_ack(last.delivery_tag, multiple=True)
             self._received.clear()
+
+    def keep_alive(self) -> None:
+        """Answers the broker's heartbeats, and reads what it has to say."""
+        if self._connection is not None:
+            self._connection.heartbeat_check()
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=_PAUSE_SECONDS)
 
     def start_over(self) -> None:
         """Drops the connection; the broker delivers what was not acknowledged again."""
@@ -76,6 +86,10 @@ class QueueSource:
         channel.auto_decode = False
         channel.basic_qos(prefetch_size=0, prefetch_count=_BATCH, a_global=False)
         channel.basic_consume(CHANGE_QUEUE.name, callback=self._received.append)
+
+
+def _size(message: Any) -> int:
+    return len(message.body)
 
 
 def _delivery(message: Any) -> Delivery:

@@ -10,8 +10,10 @@ import redis
 from orders.inbox import Delivery
 from workers.broker import FIELD, GROUP, STREAM
 
-# Entries a transaction: enough that the commit's price is shared, few enough that its locks are short.
-_BATCH = 500
+# Entries a read: enough that the commit's price is shared, few enough that its locks are short. An entry may be of any
+# size, and is seen only once it is read: so reads begin small, and grow only while little comes.
+_FEWEST, _BATCH = 8, 500
+_MUCH_BYTES = 4 * 1024 * 1024
 _WAIT_MILLISECONDS = 1000
 # Entries that a consumer has left unacknowledged for this long belong to one that died.
 _ABANDONED_AFTER_MILLISECONDS = 30_000
@@ -30,9 +32,13 @@ class StreamSource:
         self._may_have_own = True
         self._looked_for_abandoned = 0.0
         self._received: list[bytes] = []
+        self._count = _FEWEST
 
     def receive(self) -> list[Delivery]:
-        """Returns up to 500 entries: own unacknowledged ones first, then those of dead consumers, then new ones."""
+        """Returns up to 500 entries, fewer while they are large.
+
+        Own unacknowledged ones come first, then those of dead consumers, then new ones.
+        """
         try:
             self._ensure_group()
             entries = self._own() or self._abandoned() or self._new()
@@ -43,7 +49,10 @@ class StreamSource:
             self.start_over()
             return []
         self._received += [entry for entry, _ in entries]
-        return [_delivery(entry, fields) for entry, fields in entries if fields]
+        deliveries = [_delivery(entry, fields) for entry, fields in entries if fields]
+        much = sum(len(delivery.raw) for delivery in deliveries) > _MUCH_BYTES
+        self._count = max(_FEWEST, self._count // 2) if much else min(_BATCH, self._count * 2)
+        return deliveries
 
     def acknowledge(self) -> None:
         """Acknowledges and deletes in one step: what the inbox has need not fill the broker's memory."""
@@ -60,6 +69,10 @@ class StreamSource:
         self._received = []
         self._may_have_own = True
         self._has_group = False
+        self._count = _FEWEST
+
+    def keep_alive(self) -> None:
+        """Does nothing: a stream's consumer may be silent for as long as it likes."""
 
     def _ensure_group(self) -> None:
         if self._has_group:
@@ -84,7 +97,7 @@ class StreamSource:
             return []
         self._looked_for_abandoned = time.monotonic()
         claimed: Any = self._client.xautoclaim(
-            STREAM, GROUP, self._consumer, _ABANDONED_AFTER_MILLISECONDS, start_id="0-0", count=_BATCH
+            STREAM, GROUP, self._consumer, _ABANDONED_AFTER_MILLISECONDS, start_id="0-0", count=self._count
         )
         entries: Sequence[Any] = claimed[1]
         if entries:
@@ -96,7 +109,7 @@ class StreamSource:
         return self._read(">", block=_WAIT_MILLISECONDS)
 
     def _read(self, after: str, block: int | None = None) -> Sequence[Any]:
-        read: Any = self._client.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=_BATCH, block=block)
+        read: Any = self._client.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=self._count, block=block)
         if not read:
             return []
         # RESP3 answers with a map, RESP2 with pairs; each entry comes as (id, fields).

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from workers.errors import CommandError
 
 # A task gets ten seconds to end its slice (celeryconfig); supervisord waits a little longer before it kills.
 _STOP_SECONDS = 15
+_CONFIG = "supervisord.conf"
 
 
 def programs(concurrency: int = 2) -> dict[str, list[str]]:
@@ -31,6 +34,20 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
     }
 
 
+def end_earlier(home: Path) -> None:
+    """Ends the supervisord that a killed `up` of this home has left running, and all it runs.
+
+    Only whoever holds the home's lock may ask: then its own `up` is gone.
+    """
+    config = str(home / _CONFIG)
+    left = [one for one in psutil.process_iter(["cmdline"]) if config in (one.info["cmdline"] or ())]
+    for process in left:
+        process.terminate()
+    _, alive = psutil.wait_procs(left, timeout=_STOP_SECONDS + 10)
+    if alive:
+        raise CommandError(f"process {alive[0].pid} was left by an earlier run in {home} and does not stop")
+
+
 @contextmanager
 def supervised(
     home: Path, commands: Mapping[str, list[str]], *, log_folder: Path | None = None
@@ -39,7 +56,7 @@ def supervised(
 
     They write to our standard error, or each to a file in `log_folder`.
     """
-    config = home / "supervisord.conf"
+    config = home / _CONFIG
     config.write_text(_config(home, commands, log_folder))
     process = subprocess.Popen(  # noqa: S603  # our own command
         [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],

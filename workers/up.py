@@ -1,7 +1,9 @@
 """`countermand up`: everything in the foreground, on the servers of the environment or on embedded ones."""
 
+import fcntl
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from sqlalchemy import make_url
 
 from orders.migrate import migrate
 from tasks.database import in_transaction
@@ -17,8 +20,8 @@ from tasks.settings import settings
 from workers.broker import QUEUE, STREAM, is_stream
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
-from workers.errors import CommandError
-from workers.supervisor import programs, supervised
+from workers.errors import CommandError, Unreachable, UsageError
+from workers.supervisor import end_earlier, programs, supervised
 
 
 @contextmanager
@@ -27,7 +30,6 @@ def services_of(home: Path) -> Iterator[Services]:
     named = settings()
     with ExitStack() as stack:
         if named.database_url and named.broker_url:
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
             services = Services(named.database_url, named.broker_url)
         else:
             own = stack.enter_context(embedded_services(home))
@@ -41,6 +43,7 @@ def services_of(home: Path) -> Iterator[Services]:
 def up(home: Path, port: int) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
     console = Console(stderr=True)
+    _check_port(settings().http_host, port)
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
     if console.is_terminal:
         # The processes write to a pipe of supervisord's, and cannot see who reads it.
@@ -48,12 +51,36 @@ def up(home: Path, port: int) -> None:
     try:
         # SIGTERM shall leave the blocks as Ctrl-C does.
         signal.signal(signal.SIGTERM, interrupt)
-        with services_of(home) as services, supervised(home, programs()) as supervisord:
+        with _alone_in(home), services_of(home) as services, supervised(home, programs()) as supervisord:
             _say_where_everything_is(console, home, port, services)
             code = supervisord.wait()
         raise CommandError(f"supervisord ended by itself with exit code {code}")
     except KeyboardInterrupt:
         console.print("countermand: stopped")
+
+
+@contextmanager
+def _alone_in(home: Path) -> Iterator[None]:
+    """Holds this home against a second `up`, after ending what a killed one has left."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(home / "up.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unreachable(f"a countermand is up in {home} already; stop it, or name another --home") from None
+        end_earlier(home)
+        yield
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} of {host} cannot be used ({error.strerror}); name another with --port"
+            ) from None
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -80,6 +107,5 @@ def _say_where_everything_is(console: Console, home: Path, port: int, services: 
 
 def without_password(url: str) -> str:
     """Returns a URL that can be shown."""
-    scheme, _, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
+    parsed = make_url(url)
+    return parsed.difference_update_query(["password"]).set(password=None).render_as_string()

@@ -219,13 +219,25 @@ def test_a_request_that_waited_long_for_an_interchange_is_not_forgotten_once_the
     interchange = claimed()
     deliver(a_request(id="waiting"))
     age("waiting")
-    # It was claimed before it was asked for: two hours ago, too.
-    meddle("UPDATE interchange SET claimed_at = claimed_at - interval '3 hours', patience_since = '2026-01-01Z'")
+    # It was claimed before it was asked for: two hours ago, too. While it is on its way it may be so for a while only.
+    ago, then = ("19 minutes", "18 minutes") if state == "claimed" else ("3 hours", "2 hours")
+    meddle(f"UPDATE interchange SET claimed_at = claimed_at - interval '{ago}', patience_since = '2026-01-01Z'")
+    since = f"now() - interval '{then}'"
+    meddle(f"UPDATE change_request SET received_at = {since}, undecided_since = {since}")
     if state == "sent":
         in_transaction(lambda connection: confirm(connection, interchange))
     if state == "released":
         in_transaction(lambda connection: release(connection, interchange, "the folder is gone"))
     assert broken() == {}
+
+
+def test_a_request_that_waits_for_an_interchange_that_nobody_ends_is_forgotten() -> None:
+    load(an_order())
+    claimed()
+    deliver(a_request(id="waiting"))
+    age("waiting")
+    meddle("UPDATE interchange SET claimed_at = claimed_at - interval '3 hours', patience_since = '2026-01-01Z'")
+    assert set(broken()) == {1}
 
 
 def test_an_order_that_cannot_be_rendered_breaks_nothing() -> None:

@@ -635,11 +635,14 @@ def test_a_dry_run_of_reprocessing_says_what_would_be_decided_and_changes_nothin
     ]
     assert countermand("reprocess", "--dry-run").code == 0
     assert countermand("requests", "list", "--state", "parked", "--json").out.count('"id"') == 3
-    assert countermand("reprocess", "--order", "1", "--reason", "unknown_order", "--json").json == {"reprocessed": 2}
+    assert countermand("reprocess", "--order", "1", "--reason", "unknown_order", "--json").json == {
+        "reprocessed": 2,
+        "effects_revived": 0,
+    }
     settle()
     decided = countermand("requests", "list", "--state", "decided", "--json").json
     assert [(one["id"], one["reasons"]) for one in decided] == [("a", ["order_cancelled"]), ("b", ["already_closed"])]
-    assert countermand("reprocess", "--since", "2099-01-01T00:00:00Z", "--json").json == {"reprocessed": 0}
+    assert countermand("reprocess", "--since", "2099-01-01T00:00:00Z", "--json").json["reprocessed"] == 0
 
 
 def test_dead_letters_are_listed_shown_and_put_back_as_they_were(countermand: Countermand, system: Services) -> None:

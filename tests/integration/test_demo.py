@@ -110,4 +110,4 @@ def test_a_second_up_on_the_same_home_is_refused_in_one_line(tmp_path: Path) -> 
     with running_up(home, int(_free_port("")), environment()):
         second = countermand("up", "--home", str(home), env=environment())
     assert (second.returncode, second.stderr.count(b"\n")) == (3, 1)
-    assert b"run already" in second.stderr
+    assert b"is up in" in second.stderr

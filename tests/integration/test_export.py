@@ -326,7 +326,7 @@ def test_a_second_attempt_that_delivered_nothing_does_not_give_the_orders_free(p
     stand_in_the_way_of(partner.folder)
     unsure, waits = export(partner)
     assert unsure.state == "claimed"
-    assert (waits.claim.interchange, waits.error) == (None, "interchange 1 is on its way")
+    assert (waits.claim.interchange, waits.error) == (None, f"interchange 1 is on its way ({unsure.error})")
     assert order()["edi"] == "claimed"
     assert rows("SELECT error FROM interchange") == [(unsure.error,)]
     partner.folder.unlink()

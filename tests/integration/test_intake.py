@@ -240,7 +240,8 @@ def test_more_entries_than_one_batch_are_taken_in_sequence(broker_url: str, clie
     ids = [str(place) for place in range(1, 1203)]
     publish(broker_url, *requests(*ids))
     source = StreamSource(broker_url)
-    assert [step(source), step(source), step(source), step(source)] == [500, 500, 202, 0]
+    counts = list(iter(lambda: step(source), 0))
+    assert (sum(counts), max(counts), counts[:3]) == (1202, 500, [8, 16, 32])
     assert taken() == ids
     assert client.xlen(STREAM) == 0
 
@@ -270,7 +271,10 @@ def test_what_was_committed_and_not_acknowledged_is_repeated_and_taken_once(
 
 
 @in_both_protocols
-def test_after_a_restart_a_consumer_first_gets_back_what_it_had_received(broker_url: str, client: redis.Redis) -> None:
+def test_after_a_restart_a_consumer_first_gets_back_what_it_had_received(
+    broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_stream, "_FEWEST", 500)
     ids = [str(place) for place in range(600)]
     publish(broker_url, *requests(*ids))
     died = StreamSource(broker_url, "same")
@@ -292,6 +296,7 @@ def test_another_consumer_takes_over_what_a_dead_one_has_left(
     broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake_stream, "_ABANDONED_AFTER_MILLISECONDS", 0)
+    monkeypatch.setattr(intake_stream, "_FEWEST", 500)
     ids = [str(place) for place in range(600)]
     publish(broker_url, *requests(*ids))
     died = StreamSource(broker_url, "dead")

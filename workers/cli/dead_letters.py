@@ -12,7 +12,7 @@ from orders.reading import as_utc
 from tasks.database import in_transaction
 from workers.broker import broker_at
 from workers.cli.terminal import AsJson, out, plain, print_json, table
-from workers.discovery import find_services
+from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
 cli = typer.Typer(name="dead-letters", help="Messages that could not be taken.", no_args_is_help=True)
@@ -43,7 +43,7 @@ def _find(letter_id: int) -> AnyRow:
 @cli.command(name="list")
 def list_(as_json: AsJson = False) -> int:
     """List dead letters, oldest first."""
-    find_services()
+    find_database()
     found = [_summary(row) for row in in_transaction(list_dead_letters)]
     if as_json:
         print_json(found)
@@ -59,7 +59,7 @@ def list_(as_json: AsJson = False) -> int:
 @cli.command()
 def show(letter_id: LetterId, as_json: AsJson = False) -> int:
     """Show a dead letter with its bytes."""
-    find_services()
+    find_database()
     row = _find(letter_id)
     if as_json:
         print_json(
@@ -90,7 +90,8 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
     def put_back(connection: Connection) -> None:
         # Noted and published under one row lock: an intake that cannot take it this time either must find it noted, or
         # it would be "requeued" for ever. After a crash between the two it is on the broker and still new.
-        mark_requeued(connection, letter_id)
+        if not mark_requeued(connection, letter_id):
+            raise UsageError(f"dead letter {letter_id} is on the broker again already")
         sum(broker.publish([row.raw]))
 
     in_transaction(put_back)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from orders.decisions import address_as_json
-from orders.messages import Address, Unreadable, UnreadableMessage, explain, parse_change
+from orders.messages import Address, Unreadable, UnreadableMessage, parse_change, unreadable
+from orders.reading import address_as_json
 from rules.advice import advice
 from rules.decide import decide as decide_request
 from rules.model import AddressRole, Edi, Order, OrderAddress, Reason, Status
@@ -69,10 +69,10 @@ def _decide_line(number: int, line: bytes) -> dict[str, Any]:
         order = case.order.to_rules()
         message = parse_change(json.dumps(case.request, ensure_ascii=False, separators=(",", ":")).encode())
     except ValidationError as invalid:
-        is_json = all(error["type"] != "json_invalid" for error in invalid.errors(include_input=False))
-        return _invalid(Unreadable.INVALID_MESSAGE if is_json else Unreadable.NOT_JSON, explain(invalid), order)
-    except UnreadableMessage as unreadable:
-        return _invalid(unreadable.reason, f"request: {unreadable}", order)
+        told = unreadable(invalid)
+        return _invalid(told.reason, str(told), order)
+    except UnreadableMessage as refused:
+        return _invalid(refused.reason, f"request: {refused}", order)
     if message.data.order != case.order.number:
         err.print(
             f"line {number}: the request is for order {message.data.order}, the order is {case.order.number}; "

@@ -58,7 +58,7 @@ def _run() -> int:
         if getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE:
             return _tell(f"the database lacks our tables ({_first_line(error.orig)}): run `countermand migrate`", 2)
         if classify(error) is Fault.WORK:
-            raise
+            return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
         return _tell(f"the database cannot be reached: {_first_line(error.orig)}", 3)
     except (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES) as error:
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)

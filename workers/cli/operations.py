@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
+from edi.interchanges import retry_held_back
 from orders import migrate as schema
 from orders.audit import audit as check_promises
+from orders.effects import revive_dead
 from orders.reprocessing import Filter, find_parked, preview, revive
 from orders.tables import RequestState
 from tasks.database import in_transaction
@@ -19,7 +21,7 @@ from tasks.settings import settings
 from workers.app import app
 from workers.cli.requests import check_reason
 from workers.cli.terminal import AsJson, counting_progress, err, out, plain, print_json, progress, table
-from workers.discovery import find_services
+from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
 # Requests revived a transaction.
@@ -39,7 +41,7 @@ def up(
 
 def migrate() -> int:
     """Bring the database schema up to date."""
-    find_services()
+    find_database()
     revision = in_transaction(schema.migrate)
     out.print(f"the schema is at revision {revision}")
     return 0
@@ -54,6 +56,7 @@ def export(
     known = {one.name: one for one in partners()}
     if partner is not None and partner not in known:
         raise UsageError(f"partner {partner} is not configured; configured: {', '.join(known)}")
+    in_transaction(retry_held_back)
     steps: list[Exported] = []
     with progress() as bar:
         task = bar.add_task("exporting", total=None)
@@ -115,7 +118,7 @@ def reprocess(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be decided now.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Decide parked requests again: anew, by the orders as they are now."""
+    """Decide parked requests again, by the orders as they are now; without a filter also revive dead effects."""
     if state is not RequestState.PARKED:
         raise UsageError(f"--state {state}: only parked requests can be reprocessed; a decision is made once")
     check_reason(reason)
@@ -124,6 +127,7 @@ def reprocess(
     wanted = Filter(reason=reason, since=_moment(since), order=order)
     if dry_run:
         return _preview(wanted, as_json)
+    effects = 0 if wanted != Filter() else in_transaction(revive_dead)
     rows = in_transaction(lambda connection: find_parked(connection, wanted))
     revived = 0
     with counting_progress() as bar:
@@ -134,9 +138,11 @@ def reprocess(
             ring(Doorbell.APPLY_CHANGES)
             bar.advance(task, len(batch))
     if as_json:
-        print_json({"reprocessed": revived})
+        print_json({"reprocessed": revived, "effects_revived": effects})
     else:
         out.print(f"{revived:,} requests are undecided again and will be decided anew")
+        if effects:
+            out.print(f"{effects:,} dead effects (restock, notify) will be tried again")
     return 0
 
 
@@ -166,7 +172,7 @@ def _preview(wanted: Filter, as_json: bool) -> int:
 
 def audit(as_json: AsJson = False) -> int:
     """Check the nine promises on the live database; exit 1 if one is broken."""
-    find_services()
+    find_database()
     with err.status("checking the promises …"):
         result = in_transaction(partial(check_promises, patience=settings().patience))
     if as_json:

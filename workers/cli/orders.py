@@ -15,7 +15,7 @@ from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from workers.app import app
 from workers.cli.terminal import AsJson, InputFile, Limit, out, plain, print_json, read_lines, table, tell_rejected
-from workers.discovery import find_services
+from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
 cli = typer.Typer(name="orders", help="Load and look at orders.", no_args_is_help=True)
@@ -32,8 +32,16 @@ def load(file: InputFile, as_json: AsJson = False) -> int:
     """Load orders: new ones are inserted, known ones compared; only pre_order → validated is taken over."""
     find_services()
     loader = _Loader()
-    for number, line in read_lines(file, "loading orders"):
-        loader.add(number, line)
+    number = 0
+    try:
+        for number, line in read_lines(file, "loading orders"):
+            loader.add(number, line)
+    except UsageError:
+        # The file broke off: what was read is loaded all the same, and told before the error.
+        if number:
+            loader.flush()
+            loader.tell(file)
+        raise
     loader.flush()
     app.finalize()
     ring(Doorbell.APPLY_CHANGES)
@@ -114,7 +122,7 @@ class _Loader:
 @cli.command()
 def show(number: Annotated[str, typer.Argument(help="The order's number.")], as_json: AsJson = False) -> int:
     """Show an order with its lines, its interchange and its changelog."""
-    find_services()
+    find_database()
     order = in_transaction(lambda connection: show_order(connection, number))
     if order is None:
         raise UsageError(f"order {number} is not known")
@@ -154,11 +162,11 @@ def _tell_order(order: dict[str, Any]) -> None:
 def list_(
     status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
     edi: Annotated[Edi | None, typer.Option(help="Only orders in this EDI state.")] = None,
-    limit: Limit = 1000,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> int:
     """List orders, in the sequence in which they were loaded."""
-    find_services()
+    find_database()
     found = in_transaction(lambda connection: list_orders(connection, status=status, edi=edi, limit=limit))
     if as_json:
         print_json(found)

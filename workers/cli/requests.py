@@ -24,7 +24,7 @@ from workers.cli.terminal import (
     table,
     tell_rejected,
 )
-from workers.discovery import find_services
+from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
 cli = typer.Typer(name="requests", help="Submit and look at change requests.", no_args_is_help=True)
@@ -61,7 +61,7 @@ def show(
     as_json: AsJson = False,
 ) -> int:
     """Show a request with its decision, what followed, and what the customer was told."""
-    find_services()
+    find_database()
     request = in_transaction(lambda connection: show_request(connection, source, request_id))
     if request is None:
         raise UsageError(f"request {request_id} of {source} is not known")
@@ -86,12 +86,12 @@ def list_(
     state: Annotated[RequestState | None, typer.Option(help="Only requests in this state.")] = None,
     outcome: Annotated[Outcome | None, typer.Option(help="Only requests with this outcome.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only requests with this reason.")] = None,
-    limit: Limit = 1000,
+    limit: Limit = None,
     as_json: AsJson = False,
 ) -> int:
     """List requests, in the sequence of their acceptance."""
     check_reason(reason)
-    find_services()
+    find_database()
     found = in_transaction(
         lambda connection: list_requests(connection, state=state, outcome=outcome, reason=reason, limit=limit)
     )

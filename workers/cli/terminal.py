@@ -22,7 +22,7 @@ err = Console(stderr=True, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 InputFile = Annotated[str, typer.Argument(metavar="FILE", help="NDJSON; `-` is standard input, .gz is unpacked.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most this many.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many. [default: all]")]
 
 # Rejected lines that are spelled out for people; --json gives them all.
 _SHOWN_REJECTIONS = 20
@@ -52,7 +52,9 @@ def _open(name: str) -> tuple[BinaryIO, int | None]:
     if name == "-":
         return sys.stdin.buffer, None
     try:
-        return open(name, "rb"), Path(name).stat().st_size  # closed by `read_lines`
+        file = open(name, "rb")  # noqa: SIM115  # closed by `read_lines`
+        # A pipe has no size and no position.
+        return file, Path(name).stat().st_size if file.seekable() else None
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from error
 

@@ -49,7 +49,6 @@ class Made:
     orders: list[dict[str, Any]]
     messages: list[bytes]
     requests: int
-    duplicates: int
 
 
 def make(*, orders: int, requests: int, seed: int, now: datetime, spread: timedelta) -> Made:
@@ -64,7 +63,7 @@ def make(*, orders: int, requests: int, seed: int, now: datetime, spread: timede
     duplicates = chance.sample(messages, k=len(messages) // 20)
     for message in (*duplicates, *GARBAGE):
         messages.insert(chance.randrange(len(messages) + 1), message)
-    return Made(made_orders, messages, requests, len(duplicates))
+    return Made(made_orders, messages, requests)
 
 
 def _order(chance: random.Random, number: int, now: datetime, spread: timedelta) -> dict[str, Any]:
