@@ -43,7 +43,6 @@ def services_of(home: Path) -> Iterator[Services]:
 def up(home: Path, port: int) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
     console = Console(stderr=True)
-    _check_port(settings().http_host, port)
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
     if console.is_terminal:
         # The processes write to a pipe of supervisord's, and cannot see who reads it.
@@ -51,7 +50,11 @@ def up(home: Path, port: int) -> None:
     try:
         # SIGTERM shall leave the blocks as Ctrl-C does.
         signal.signal(signal.SIGTERM, interrupt)
-        with _alone_in(home), services_of(home) as services, supervised(home, programs()) as supervisord:
+        with ExitStack() as stack:
+            stack.enter_context(_alone_in(home))
+            _check_port(settings().http_host, port)
+            services = stack.enter_context(services_of(home))
+            supervisord = stack.enter_context(supervised(home, programs()))
             _say_where_everything_is(console, home, port, services)
             code = supervisord.wait()
         raise CommandError(f"supervisord ended by itself with exit code {code}")
