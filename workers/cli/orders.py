@@ -40,15 +40,12 @@ def load(file: InputFile, as_json: AsJson = False) -> int:
         # The file broke off: what was read is loaded all the same, and told before the error.
         if number:
             loader.flush()
-            loader.tell(file)
+            loader.report(file, as_json=as_json)
         raise
     loader.flush()
     app.finalize()
     ring(Doorbell.APPLY_CHANGES)
-    if as_json:
-        print_json(loader.as_json())
-    else:
-        loader.tell(file)
+    loader.report(file, as_json=as_json)
     return 1 if loader.rejected or loader.loaded.differences else 0
 
 
@@ -105,7 +102,13 @@ class _Loader:
             "rejected": self.rejected,
         }
 
-    def tell(self, file: str) -> None:
+    def report(self, file: str, *, as_json: bool) -> None:
+        if as_json:
+            print_json(self.as_json())
+        else:
+            self._tell(file)
+
+    def _tell(self, file: str) -> None:
         tell_rejected(self.rejected, file)
         for difference in self.loaded.differences[:_SHOWN_DIFFERENCES]:
             fields = ", ".join(difference.fields)
