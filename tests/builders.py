@@ -10,6 +10,7 @@ from sqlalchemy import text
 from orders.inbox import Accepted, Delivery, accept
 from orders.loading import load_orders
 from orders.messages import OrderMessage
+from orders.reading import show_order, show_request
 from tasks.batches import run_batch
 from tasks.changes import CHANGES
 from tasks.database import in_transaction
@@ -95,6 +96,20 @@ def settle() -> None:
     for job in (RESTOCK, NOTIFY):
         while run_batch(job):
             pass
+
+
+def order(number: str = "1001") -> dict[str, Any]:
+    """Returns an order as `orders show` shows it."""
+    found = in_transaction(lambda connection: show_order(connection, number))
+    assert found is not None
+    return found
+
+
+def request(event: dict[str, Any]) -> dict[str, Any]:
+    """Returns a request as `requests show` shows it."""
+    found = in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
+    assert found is not None
+    return found
 
 
 def rows(sql: str, **parameters: Any) -> Sequence[Any]:

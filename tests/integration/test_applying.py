@@ -5,25 +5,11 @@ from typing import Any
 import pytest
 
 from orders.changes import decide_requests
-from orders.reading import show_order, show_request
 from tasks.batches import run_batch
 from tasks.changes import CHANGES
-from tasks.database import in_transaction
-from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
+from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
-
-
-def order(number: str = "1001") -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_order(connection, number))
-    assert found is not None
-    return found
-
-
-def request(event: dict[str, Any]) -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
-    assert found is not None
-    return found
 
 
 def test_a_cancelled_order_is_restocked_line_by_line_and_the_customer_is_told() -> None:

@@ -15,10 +15,9 @@ from edi.interchanges import InFlight, LostFence
 from edi.partners import Partner
 from edi.transport import put
 from orders.audit import audit
-from orders.reading import show_order, show_request
 from tasks.database import in_transaction
 from tasks.export import Exported, export_steps, partners
-from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
+from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
 from workers.cli.main import cli
 
@@ -56,18 +55,6 @@ def confirm(sent: InFlight) -> None:
 
 def let_the_lease_run_out() -> None:
     rows("UPDATE interchange SET lease_until = now() - interval '1 second' WHERE state = 'claimed' RETURNING id")
-
-
-def order(number: str = "1001") -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_order(connection, number))
-    assert found is not None
-    return found
-
-
-def request(event: dict[str, Any]) -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
-    assert found is not None
-    return found
 
 
 def files(partner: Partner) -> dict[str, bytes]:

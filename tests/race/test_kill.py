@@ -11,12 +11,11 @@ from sqlalchemy import event
 
 import tasks.changes
 from orders.audit import audit
-from orders.reading import show_order, show_request
 from tasks.batches import run_batch
 from tasks.changes import CHANGES
 from tasks.database import engine, in_transaction
 from tasks.settings import settings
-from tests.builders import a_request, an_order, deliver, encoded, load, rows, settle
+from tests.builders import a_request, an_order, deliver, encoded, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
 from workers.broker import FIELD, GROUP, STREAM
 from workers.embedded import Services
@@ -60,18 +59,6 @@ def broker(system: Services) -> Iterator[redis.Redis]:
     """The broker, as an integration and an operator see it."""
     with redis.Redis.from_url(system.broker_url) as client:
         yield client
-
-
-def order() -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_order(connection, "1001"))
-    assert found is not None
-    return found
-
-
-def request(event: dict[str, Any]) -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
-    assert found is not None
-    return found
 
 
 def assert_that_it_was_cancelled_once(event: dict[str, Any]) -> None:

@@ -22,9 +22,9 @@ cli = typer.Typer(name="orders", help="Load and look at orders.", no_args_is_hel
 
 # A transaction takes so many orders, or so many lines if those come first.
 _BATCH = 500
+_BATCH_LINES = 10_000
 # Differences that are spelled out for people; --json gives them all.
 _SHOWN_DIFFERENCES = 20
-_BATCH_LINES = 10_000
 
 
 @cli.command()
