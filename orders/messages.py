@@ -25,6 +25,8 @@ from pydantic_core import ErrorDetails
 from rules import model
 
 MAX_MESSAGE_BYTES = 256 * 1024
+# An order of ten thousand lines has about a sixteenth of that.
+MAX_ORDER_BYTES = 16 * 1024 * 1024
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -249,16 +251,21 @@ class OrderMessage(_Model):
 
 def parse_change(raw: bytes) -> ChangeMessage:
     """Parses one change request. Raises UnreadableMessage, with the reason that its dead letter gets."""
-    if len(raw) > MAX_MESSAGE_BYTES:
-        raise UnreadableMessage(
-            Unreadable.TOO_LARGE, f"the message has {len(raw):,} bytes; at most {MAX_MESSAGE_BYTES:,} are taken"
-        )
+    _check_size(raw, MAX_MESSAGE_BYTES)
     return _parse(ChangeMessage, raw)
 
 
 def parse_order(raw: bytes) -> OrderMessage:
     """Parses one order line. Raises UnreadableMessage."""
+    _check_size(raw, MAX_ORDER_BYTES)
     return _parse(OrderMessage, raw)
+
+
+def _check_size(raw: bytes, at_most: int) -> None:
+    if len(raw) > at_most:
+        raise UnreadableMessage(
+            Unreadable.TOO_LARGE, f"the message has {len(raw):,} bytes; at most {at_most:,} are taken"
+        )
 
 
 def _parse(kind: type[_M], raw: bytes) -> _M:

@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """The `COUNTERMAND_…` variables, with their defaults (COUNTERMAND_LOG is read by `workers.logs`)."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERMAND_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="COUNTERMAND_", env_ignore_empty=True, frozen=True)
 
     home: Path = Path("var")
     database_url: str | None = None

@@ -57,7 +57,10 @@ def announced(services: Services, home: Path) -> Iterator[None]:
 
 
 def _running_in(home: Path) -> Services:
-    hint = "start it with `countermand up`, or set COUNTERMAND_DATABASE_URL and COUNTERMAND_BROKER_URL"
+    hint = (
+        "start it with `countermand up`, set COUNTERMAND_HOME to where one is up, "
+        "or set COUNTERMAND_DATABASE_URL and COUNTERMAND_BROKER_URL"
+    )
     try:
         found = json.loads((home / _FILE).read_text())
         services = Services(found["database_url"], found["broker_url"])

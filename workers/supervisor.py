@@ -6,17 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
-from workers.errors import CommandError
-
 # A task gets ten seconds to end its slice (celeryconfig); supervisord waits a little longer before it kills.
 _STOP_SECONDS = 15
-_CONFIG = "supervisord.conf"
+_CONFIG, _PID = "supervisord.conf", "supervisord.pid"
 
 
 def programs(concurrency: int = 2) -> dict[str, list[str]]:
@@ -39,13 +39,17 @@ def end_earlier(home: Path) -> None:
 
     Only whoever holds the home's lock may ask: then its own `up` is gone.
     """
-    config = str(home / _CONFIG)
-    left = [one for one in psutil.process_iter(["cmdline"]) if config in (one.info["cmdline"] or ())]
-    for process in left:
-        process.terminate()
-    _, alive = psutil.wait_procs(left, timeout=_STOP_SECONDS + 10)
-    if alive:
-        raise CommandError(f"process {alive[0].pid} was left by an earlier run in {home} and does not stop")
+    try:
+        session = int((home / _PID).read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    with suppress(psutil.NoSuchProcess):
+        supervisord = psutil.Process(session)
+        if _belongs_to(supervisord, home, session):
+            supervisord.terminate()
+            with suppress(psutil.TimeoutExpired):
+                supervisord.wait(_STOP_SECONDS + 10)
+    _end_session(home, session)
 
 
 @contextmanager
@@ -61,11 +65,14 @@ def supervised(
     process = subprocess.Popen(  # noqa: S603  # our own command
         [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if log_folder else sys.stderr,
+        # Through us: given a file of ours by its name, supervisord would write over what stands in it.
+        stdout=subprocess.DEVNULL if log_folder else subprocess.PIPE,
         # In a session of its own: a terminal's Ctrl-C reaches us, and we pass it on once.
         start_new_session=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
+    if process.stdout is not None:
+        threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True).start()
     try:
         yield process
     finally:
@@ -74,8 +81,36 @@ def supervised(
         try:
             process.wait(_STOP_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise CommandError(f"supervisord (process {process.pid}) did not stop and was killed") from None
+            process.kill()
+        _end_session(home, process.pid)
+
+
+def _pass_on(output: IO[bytes]) -> None:
+    for line in output:
+        # Whoever read our log may have gone: that must not end what writes it.
+        with suppress(OSError, ValueError):
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+
+
+def _end_session(home: Path, session: int) -> None:
+    """Ends what is left of the session that a supervisord of this home began: it may have died before its children."""
+    left = [process for process in psutil.process_iter() if _belongs_to(process, home, session)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(left, timeout=_STOP_SECONDS)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _belongs_to(process: psutil.Process, home: Path, session: int) -> bool:
+    try:
+        # Numbers are used again; a process of ours says whose it is.
+        return os.getsid(process.pid) == session and process.environ().get("COUNTERMAND_HOME") == str(home.resolve())
+    except (psutil.Error, OSError):
+        return False
 
 
 def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | None) -> str:
@@ -84,7 +119,7 @@ def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | No
         "nodaemon": "true",
         "logfile": "/dev/null" if log_folder is None else _escaped(str(log_folder / "supervisord.log")),
         "logfile_maxbytes": "0",
-        "pidfile": _escaped(str(home / "supervisord.pid")),
+        "pidfile": _escaped(str(home / _PID)),
         # Starts and expected ends are said by the processes themselves; a death is a warning.
         "loglevel": "warn" if log_folder is None else "info",
         # Said aloud, so that it does not warn of what was chosen: whoever starts us is who we run as.

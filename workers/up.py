@@ -4,12 +4,14 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from rich.console import Console
 from sqlalchemy import make_url
 
@@ -20,7 +22,7 @@ from tasks.settings import settings
 from workers.broker import QUEUE, STREAM, is_stream
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
-from workers.errors import CommandError, Unreachable, UsageError
+from workers.errors import Unreachable, UsageError
 from workers.supervisor import end_earlier, programs, supervised
 
 
@@ -40,26 +42,38 @@ def services_of(home: Path) -> Iterator[Services]:
         yield services
 
 
-def up(home: Path, port: int) -> None:
+def up(home: Path, port: int | None) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
     console = Console(stderr=True)
+    port = port or settings().http_port
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
     if console.is_terminal:
         # The processes write to a pipe of supervisord's, and cannot see who reads it.
         os.environ.setdefault("COUNTERMAND_LOG", "console")
     try:
-        # SIGTERM shall leave the blocks as Ctrl-C does.
-        signal.signal(signal.SIGTERM, interrupt)
+        stop_on_signals()
         with ExitStack() as stack:
             stack.enter_context(_alone_in(home))
             _check_port(settings().http_host, port)
             services = stack.enter_context(services_of(home))
             supervisord = stack.enter_context(supervised(home, programs()))
             _say_where_everything_is(console, home, port, services)
-            code = supervisord.wait()
-        raise CommandError(f"supervisord ended by itself with exit code {code}")
+            _watch(home, supervisord)
     except KeyboardInterrupt:
         console.print("countermand: stopped")
+
+
+def _watch(home: Path, supervisord: "subprocess.Popen[bytes]") -> None:
+    """Returns never; raises Unreachable when something ends that nothing starts again."""
+    while True:
+        try:
+            code = supervisord.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            for child in psutil.Process().children():
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    raise Unreachable(f"{child.name()} ended by itself; its log is in {home / 'data'}") from None
+        else:
+            raise Unreachable(f"supervisord ended by itself with exit code {code}")
 
 
 @contextmanager
@@ -86,8 +100,13 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A signal handler: lets SIGTERM leave all blocks as Ctrl-C does."""
+def stop_on_signals() -> None:
+    """Lets SIGTERM, and the end of the terminal (SIGHUP), leave all blocks as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
@@ -100,6 +119,7 @@ def _say_where_everything_is(console: Console, home: Path, port: int, services: 
         "change requests go to": f"stream {STREAM}, field event" if stream else f"queue {QUEUE}",
         "interchanges go to": ", ".join(str(partner.folder) for partner in partners()),
         "http": f"http://127.0.0.1:{port}",
+        "credentials": f"{home.resolve() / 'services.json'} (for its owner alone)",
         "stop with": "Ctrl-C",
     }
     console.print("countermand is up", style="bold green")

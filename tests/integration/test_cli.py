@@ -288,7 +288,7 @@ def test_without_services_a_command_says_how_to_start_them_and_ends_with_3(
 ) -> None:
     assert told(countermand(*arguments), 3) == (
         f"no countermand runs in {no_services}: start it with `countermand up`, "
-        "or set COUNTERMAND_DATABASE_URL and COUNTERMAND_BROKER_URL"
+        "set COUNTERMAND_HOME to where one is up, or set COUNTERMAND_DATABASE_URL and COUNTERMAND_BROKER_URL"
     )
 
 
@@ -697,7 +697,7 @@ def test_one_line_in_is_one_decision_out_in_the_contracts_shape(countermand: Cou
     ]
     file = ndjson(tmp_path / "cases.gz", *cases)
     ended = countermand("decide", file, "--json")
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (1, "")
     decisions = [json.loads(line) for line in ended.out.splitlines()]
     assert all(decision.keys() == DECISION for decision in decisions)
     assert [(decision["outcome"], decision["reasons"]) for decision in decisions] == [

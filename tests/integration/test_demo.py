@@ -49,8 +49,9 @@ def running_up(home: Path, port: int, env: dict[str, str]) -> Iterator[subproces
             await_that(lambda: log.read_text().count(" ready") >= 4, f"{log} says that all processes are ready")
             yield process
         finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0, log.read_text()
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 0, log.read_text()
 
 
 def test_the_demo_decides_everything_and_its_audit_is_clean() -> None:
@@ -103,6 +104,25 @@ def test_up_runs_everything_and_a_killed_process_comes_back(tmp_path: Path) -> N
     assert alive == [], "what `up` started is still running"
     after = countermand("audit", env=env)
     assert (after.returncode, after.stderr.count(b"\n")) == (3, 1), after.stderr
+
+
+def test_up_ends_with_its_terminal(tmp_path: Path) -> None:
+    with running_up(tmp_path / "home", int(_free_port("")), environment()) as up:
+        everything = psutil.Process(up.pid).children(recursive=True)
+        up.send_signal(signal.SIGHUP)
+        assert up.wait(60) == 0
+    assert psutil.wait_procs(everything, timeout=10)[1] == []
+
+
+def test_up_ends_and_says_so_when_its_valkey_dies(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with running_up(home, int(_free_port("")), environment()) as up:
+        everything = psutil.Process(up.pid).children(recursive=True)
+        next(process for process in everything if process.name() == "valkey-server").kill()
+        assert up.wait(60) == 3
+    assert psutil.wait_procs(everything, timeout=10)[1] == []
+    last = home.with_suffix(".log").read_text().splitlines()[-1]
+    assert last.startswith("countermand: valkey-server ended by itself")
 
 
 def test_a_second_up_on_the_same_home_is_refused_in_one_line(tmp_path: Path) -> None:

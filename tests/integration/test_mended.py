@@ -1,5 +1,6 @@
 """What reviewers found and was mended: one test each, so that it stays mended."""
 
+import io
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ from tests.builders import a_request, an_address, an_order, decide_all, deliver,
 from tests.integration.test_audit import broken, meddle
 from workers import intake_stream
 from workers.broker import StreamBroker
+from workers.cli import terminal
 from workers.cli.main import _run
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
@@ -412,3 +414,9 @@ def test_what_a_killed_up_has_left_running_is_ended(
     assert [runs(process) for process in left_behind] == [True, True]
     end_earlier(home)
     assert [runs(process) for process in left_behind] == [False, False]
+
+
+def test_a_line_without_end_is_read_only_as_far_as_shows_that_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "MAX_ORDER_BYTES", 10)
+    file = io.BytesIO(b"a\n" + b"b" * 40 + b"\n" + b"c" * 9 + b"\n" + b"d" * 12 + b"\ne")
+    assert [len(line) for line in terminal._bounded_lines(file)] == [2, 12, 10, 12, 1]

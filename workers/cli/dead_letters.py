@@ -17,7 +17,7 @@ from workers.errors import UsageError
 
 cli = typer.Typer(name="dead-letters", help="Messages that could not be taken.", no_args_is_help=True)
 
-LetterId = Annotated[int, typer.Argument(metavar="ID", help="The dead letter's id, as listed.")]
+LetterId = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**62, help="The dead letter's id, as listed.")]
 
 
 def _summary(row: AnyRow) -> dict[str, Any]:

@@ -56,10 +56,13 @@ class _Case(BaseModel):
 
 def decide(file: InputFile, as_json: AsJson = False) -> int:  # its output is JSON with or without
     """Decide without any service: lines {"order": …, "request": …} in, one decision a line out, in order."""
+    rejected = False
     for number, line in read_lines(file, "deciding"):
-        json.dump(_decide_line(number, line), sys.stdout, ensure_ascii=False)
+        answer = _decide_line(number, line)
+        rejected = rejected or answer["outcome"] == "invalid"
+        json.dump(answer, sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
-    return 0
+    return 1 if rejected else 0
 
 
 def _decide_line(number: int, line: bytes) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`countermand demo`: the main job, watched."""
 
-import signal
 from itertools import zip_longest
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from rich.table import Table
 from workers.cli.operations import tell_audit
 from workers.cli.terminal import AsJson, out, print_json
 from workers.demo.run import Result, run_demo
-from workers.up import interrupt
+from workers.up import stop_on_signals
 
 
 def demo(
@@ -20,7 +19,7 @@ def demo(
     as_json: AsJson = False,
 ) -> int:
     """Let change requests race the EDI export on throw-away embedded services, and show what happened."""
-    signal.signal(signal.SIGTERM, interrupt)
+    stop_on_signals()
     result = run_demo(orders=orders, requests=requests, seed=seed)
     if as_json:
         print_json(result.as_json)

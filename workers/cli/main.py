@@ -1,5 +1,6 @@
 """Where the command begins and ends: its sub-commands, and how an error becomes one line and an exit code."""
 
+import errno
 import io
 import logging
 import sys
@@ -60,6 +61,10 @@ def _run() -> int:
         if classify(error) is Fault.WORK:
             return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
         return _tell(f"the database cannot be reached: {_first_line(error.orig)}", 3)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT):
+            return _tell(f"cannot write or read: {error}", 2)
+        return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
     except (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES) as error:
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
     except KeyboardInterrupt:

@@ -30,7 +30,9 @@ _BATCH = 500
 
 def up(
     home: Annotated[Path | None, typer.Option(help="Where everything is kept. [default: $COUNTERMAND_HOME]")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP process.")] = 8000,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of HTTP. [default: $COUNTERMAND_HTTP_PORT or 8000]")
+    ] = None,
 ) -> int:
     """Run everything in the foreground: worker, exporter, beat, intake, HTTP, and the services they need."""
     from workers.up import up as run_up  # supervisor is not needed for anything else

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from orders.messages import MAX_ORDER_BYTES
 from workers.errors import UsageError
 
 out = Console()
@@ -22,7 +23,7 @@ err = Console(stderr=True, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 InputFile = Annotated[str, typer.Argument(metavar="FILE", help="NDJSON; `-` is standard input, .gz is unpacked.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most this many. [default: all]")]
+Limit = Annotated[int | None, typer.Option(min=1, max=2**31, help="At most this many. [default: all]")]
 
 # Rejected lines that are spelled out for people; --json gives them all.
 _SHOWN_REJECTIONS = 20
@@ -67,7 +68,7 @@ def read_lines(name: str, what: str) -> Iterator[tuple[int, bytes]]:
         task = bar.add_task(what, total=size, count=0)
         stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
         try:
-            for number, line in enumerate(stream, start=1):
+            for number, line in enumerate(_bounded_lines(stream), start=1):
                 if size is not None and number % 100 == 0:
                     bar.update(task, completed=file.tell(), count=number)
                 if line.strip():
@@ -76,6 +77,15 @@ def read_lines(name: str, what: str) -> Iterator[tuple[int, bytes]]:
             raise UsageError(f"{name} cannot be read on: {error}") from error
         if size is not None:
             bar.update(task, completed=size, count=number)
+
+
+def _bounded_lines(stream: Any) -> Iterator[bytes]:
+    """Yields lines, of each no more than shows that it is too long: a file without line ends must not fill memory."""
+    longest = MAX_ORDER_BYTES + 2
+    while line := stream.readline(longest):
+        yield line
+        while len(line) == longest and not line.endswith(b"\n"):
+            line = stream.readline(longest)
 
 
 @contextmanager
