@@ -11,6 +11,7 @@ broker_url = _settings.broker_url
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
+# Named one by one: a worker without its tasks would take doorbells and drop them.
 imports = ("tasks.changes", "tasks.effects", "tasks.export")
 
 # Three queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for export).
