@@ -19,7 +19,6 @@ from edi.partners import Partner
 from orders import changelog, locks
 from orders.fingerprint import ORDER_SHA256
 from orders.locks import AnyRow
-from orders.parking import patience_since
 from orders.tables import interchange, order_line, orders
 from orders.tables import partner as partner_table
 from rules.model import Address, Edi
@@ -79,7 +78,7 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> C
         return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way{why}")
     if counter.not_before is not None and counter.not_before > now:
         return Claim(None, waits_for=f"it rests after {counter.failures} failed deliveries: {counter.error}")
-    since = patience_since(connection, patience)
+    since = now - patience
     ids = locks.claim_exportable(connection, limit=partner.orders_per_interchange, patience_since=since)
     free = locks.without_undecided(connection, ids, since)
     documents = _documents(connection, _within(partner.lines_per_interchange, connection, free))
@@ -87,7 +86,7 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> C
     _hold_back(connection, unrenderable)
     if not messages:
         return Claim(None, len(unrenderable))
-    row = _store(connection, partner, counter.last_control_number + 1, list(messages.values()), since)
+    row = _store(connection, partner, counter.last_control_number + 1, list(messages.values()), now, since)
     _mark_claimed(connection, row, list(messages))
     return Claim(_in_flight(row), len(unrenderable))
 
@@ -162,9 +161,8 @@ def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
 
 
 def _store(
-    connection: Connection, partner: Partner, number: int, messages: Sequence[Message], since: datetime
+    connection: Connection, partner: Partner, number: int, messages: Sequence[Message], now: datetime, since: datetime
 ) -> AnyRow:
-    now = connection.execute(select(func.clock_timestamp())).scalar_one()
     content = assemble(messages, partner, number, now)
     stored = insert(interchange).values(
         partner=partner.name,

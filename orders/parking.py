@@ -1,6 +1,6 @@
 """Setting requests aside: what cannot be decided is counted, delayed and in the end parked, visibly."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import Connection, case, func, select, update
 
@@ -32,7 +32,8 @@ def count_failure(connection: Connection, request_id: int, error: str) -> None:
 
 def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: int) -> int:
     """Parks requests whose order nobody loaded within the patience; returns how many."""
-    ids = claim_overdue_unknown(connection, limit=limit, patience_since=patience_since(connection, patience))
+    since = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()
+    ids = claim_overdue_unknown(connection, limit=limit, patience_since=since)
     connection.execute(
         update(change_request)
         .where(change_request.c.id.in_(ids), change_request.c.state == RequestState.RECEIVED)
@@ -44,9 +45,3 @@ def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: i
         )
     )
     return len(ids)
-
-
-def patience_since(connection: Connection, patience: timedelta) -> datetime:
-    """Returns the moment before which an undecided request has used up its patience, by the database's clock."""
-    since: datetime = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()
-    return since

@@ -63,7 +63,7 @@ def up(home: Path, port: int | None) -> None:
         console.print("countermand: stopped")
 
 
-def _watch(home: Path, supervisord: "subprocess.Popen[bytes]") -> None:
+def _watch(home: Path, supervisord: subprocess.Popen[bytes]) -> None:
     """Returns never; raises Unreachable when something ends that nothing starts again."""
     while True:
         try:

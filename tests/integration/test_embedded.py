@@ -25,13 +25,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 # Starts the services of the home in argv[1], reports, and waits inside the block until it is interrupted or killed.
 HOLDER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from workers.embedded import embedded_services
 with embedded_services(Path(sys.argv[1]), durable=False) as services:
     try:
         print(services.database_url, services.broker_url, flush=True)
-        time.sleep(600)
+        signal.pause()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
         sys.stdin.readline()
