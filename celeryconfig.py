@@ -12,14 +12,16 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
-imports = ("tasks.changes", "tasks.effects", "tasks.export")
+imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export")
 
-# Three queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for export).
+# Four queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
+# waits for others: the answers and the export).
 task_routes = {
     Doorbell.APPLY_CHANGES: {"queue": "changes"},
     Doorbell.PARK_UNKNOWN: {"queue": "changes"},
     Doorbell.RESTOCK: {"queue": "effects"},
     Doorbell.NOTIFY: {"queue": "effects"},
+    Doorbell.ANSWER: {"queue": "answers"},
     Doorbell.EXPORT: {"queue": "export"},
 }
 
@@ -73,6 +75,7 @@ beat_schedule = {
         (Doorbell.APPLY_CHANGES, _settings.sweep_seconds),
         (Doorbell.RESTOCK, _settings.sweep_seconds),
         (Doorbell.NOTIFY, _settings.sweep_seconds),
+        (Doorbell.ANSWER, _settings.sweep_seconds),
         (Doorbell.PARK_UNKNOWN, _settings.sweep_seconds * 5),
         (Doorbell.EXPORT, _settings.export_seconds),
     )

@@ -1,4 +1,4 @@
-"""The ways by which a notice reaches its reader. Today there is one, the log; a helpdesk or mail is one more class."""
+"""The ways by which a notice reaches its reader, and the three ways in which that can fail."""
 
 from typing import Protocol
 
@@ -9,27 +9,51 @@ from desks.notices import Notice
 _log = structlog.get_logger()
 
 
-class Channel(Protocol):
-    """One way out.
+class DeliveryError(Exception):
+    """A notice was not delivered, or is not known to be; the text says why and quotes nothing personal.
 
-    Today `deliver` runs after the commit that says "done": right for the log, whose loss loses nothing, since the
-    text is in `notification`. A channel that can fail needs a lease, a delivery and a confirmation around it, as an
-    interchange has.
+    `retry_after` are the seconds that the other side asked us to wait, where it did.
     """
 
-    name: str
+    def __init__(self, told: str, retry_after: float | None = None) -> None:
+        super().__init__(told)
+        self.retry_after = retry_after
 
-    def deliver(self, notice: Notice) -> None:
-        """Tells the notice."""
+
+class NotDelivered(DeliveryError):
+    """It certainly was not delivered, and may be later."""
+
+
+class Unclear(DeliveryError):
+    """It may have been delivered or not: whoever tries again must look for the notice's mark first."""
+
+
+class Refused(DeliveryError):
+    """It was not delivered and never will be: the ticket is closed or gone, the address is none."""
+
+
+class Channel(Protocol):
+    """One way out. `deliver` runs outside any transaction, under a lease, and is confirmed by whoever calls it."""
+
+    # What `notification.channel` says: ticket, mail or log.
+    name: str
+    # What is given a rest when it fails: the desk by its source, or the mail server.
+    outlet: str
+
+    def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
+        """Tells the notice; `customer` is the customer's e-mail address. Raises DeliveryError.
+
+        With `look_first` an earlier try may have delivered it: then it is not told a second time.
+        """
 
 
 class LogChannel:
-    """Writes the notice to the log; its text is kept in `notification`."""
+    """Writes the notice to the log; its text is kept in `notification`, so that a lost line loses nothing."""
 
-    name = "log"
+    name = outlet = "log"
 
-    def deliver(self, notice: Notice) -> None:
-        """Logs the notice."""
+    def deliver(self, notice: Notice, *, customer: str = "", look_first: bool = False) -> None:
+        """Logs the notice, without anything personal."""
         _log.info(
             "told",
             source=notice.source,
@@ -39,8 +63,3 @@ class LogChannel:
             subject=notice.subject,
             body=notice.body,
         )
-
-
-def channel_for(notice: Notice) -> Channel:  # the notice chooses as soon as there is a choice
-    """Returns the one channel that a notice goes out by."""
-    return LogChannel()

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import quote
 
-from rules.advice import advice
+from desks.texts import language_for, render
 from rules.model import Outcome, Reason
 
 
@@ -15,15 +16,6 @@ class Visibility(StrEnum):
     INTERNAL = "internal"
 
 
-_OUTCOME_IN_WORDS = {
-    Outcome.APPLIED: "done",
-    Outcome.PARTLY_APPLIED: "done in part",
-    Outcome.UNCHANGED: "nothing to change",
-    Outcome.REFUSED: "not possible",
-    Outcome.ESCALATED: "with a colleague",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Notice:
     """One rendered notification. It carries no name and no address, so that it may be logged."""
@@ -32,17 +24,52 @@ class Notice:
     request_id: str
     ticket: str | None
     visibility: Visibility
+    outcome: Outcome
     subject: str
     body: str
 
+    @property
+    def mark(self) -> str:
+        """What stands under every answer, so that it is recognised on the ticket: the request's key.
+
+        Percent-encoded: neither HTML nor Markdown nor a quoting mail program changes it, and no key's mark is a part
+        of another's.
+        """
+        return f"{MARK_BEGINS}{quote(self.source, safe=':@')}/{quote(self.request_id, safe=':@')}]"
+
+    @property
+    def tag(self) -> str:
+        """The tag that the ticket gets."""
+        return f"countermand-{self.outcome}"
+
+    @property
+    def signed_body(self) -> str:
+        """The text with its mark in the last line, as it is written to a ticket or a mail."""
+        return f"{self.body}\n\n{self.mark}"
+
+
+# How the mark of any answer of ours begins.
+MARK_BEGINS = "[countermand:"
+
 
 def write_notice(
-    *, source: str, request_id: str, ticket: str | None, order: str, outcome: Outcome, reasons: Sequence[Reason]
+    *,
+    source: str,
+    request_id: str,
+    ticket: str | None,
+    order: str,
+    outcome: Outcome,
+    reasons: Sequence[Reason],
+    language: str | None = None,
 ) -> Notice:
-    """Puts a decision into words: the advice for the customer, or for colleagues the reason with it."""
+    """Puts a decision into words: the advice for the customer, or for colleagues the reason with it.
+
+    Whatever is escalated is for colleagues alone: the requester may be a stranger.
+    """
+    chosen = language_for(language)
+    advice = "\n\n".join(render(chosen, reason) for reason in reasons)
     visibility = Visibility.INTERNAL if outcome is Outcome.ESCALATED else Visibility.PUBLIC
-    text = advice(reasons)
-    if visibility is Visibility.INTERNAL:
-        text = f"Escalated: {', '.join(reasons)}.\n\nWhat the customer can be told:\n\n{text}"
-    subject = f"Your request for order {order}: {_OUTCOME_IN_WORDS[outcome]}"
-    return Notice(source, request_id, ticket, visibility, subject, text)
+    internal = visibility is Visibility.INTERNAL
+    body = render(chosen, "note", reasons=reasons, advice=advice) if internal else advice
+    subject = render(chosen, "subject", order=order, outcome=outcome)
+    return Notice(source, request_id, ticket, visibility, outcome, subject, body)

@@ -152,11 +152,17 @@ CHECKS = (
             request.state, coalesce(effect.state, 'missing'), told.n)
         FROM change_request AS request
         LEFT JOIN effect ON effect.change_request_id = request.id AND effect.kind = 'notify'
-        CROSS JOIN LATERAL (SELECT count(*) AS n FROM notification WHERE change_request_id = request.id) AS told
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE state = 'sent') AS n FROM notification WHERE change_request_id = request.id
+        ) AS told
         WHERE told.n <> (CASE WHEN effect.state = 'done' THEN 1 ELSE 0 END)
            OR (request.state = 'decided') <> (effect.id IS NOT NULL)
            OR effect.state = 'dead'
-           OR (effect.state = 'pending' AND effect.not_before < now() - :forgotten_after)
+           OR (effect.state = 'pending' AND effect.not_before < now() - :forgotten_after
+               -- One that waits for its desk or the mail server is not forgotten.
+               AND NOT EXISTS (SELECT FROM notification JOIN outlet ON outlet.not_before > now()
+                                   AND outlet.name = CASE channel WHEN 'ticket' THEN source ELSE channel END
+                               WHERE change_request_id = request.id))
         """,
     ),
     Check(

@@ -5,8 +5,10 @@
 3. `orders`          by ascending id
 4. `change_request`  by id
 5. `effect`          by id
-6. `stock`           by sku (the upsert in `orders.stock` sorts)
-7. `dead_letter`     as they came: of two intakes with the same letters PostgreSQL may end one, which is run again
+6. `notification`    the one of a locked effect
+7. `stock`           by sku (the upsert in `orders.stock` sorts)
+8. `outlet`          one
+9. `dead_letter`     as they came: of two intakes with the same letters PostgreSQL may end one, which is run again
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
@@ -18,10 +20,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, and_, exists, func, or_, select
+from sqlalchemy import Connection, and_, case, exists, func, or_, select
 from sqlalchemy import text as sql
 
-from orders.tables import EffectState, InterchangeState, RequestState, change_request, effect, interchange, partner
+from orders.tables import (
+    EffectState,
+    InterchangeState,
+    RequestState,
+    change_request,
+    effect,
+    interchange,
+    notification,
+    outlet,
+    partner,
+)
 from orders.tables import orders as orders_table
 from rules.model import Edi, Effect, Status
 
@@ -191,7 +203,10 @@ def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
 
 
 def claim_effects(connection: Connection, kind: Effect, *, limit: int, among: Sequence[int] | None) -> Sequence[AnyRow]:
-    """Locks up to `limit` due effects of one kind, oldest first, and returns them with their requests."""
+    """Locks up to `limit` due effects of one kind, oldest first, and returns them with their requests.
+
+    Of `notify` these are the ones whose notification is not written yet.
+    """
     request = change_request
     due = (
         select(
@@ -203,15 +218,77 @@ def claim_effects(connection: Connection, kind: Effect, *, limit: int, among: Se
             request.c.external_id,
             request.c.order_number,
             request.c.ticket,
+            request.c.body,
             request.c.outcome,
             request.c.reasons,
         )
         .join(request, request.c.id == effect.c.change_request_id)
-        .where(effect.c.kind == kind, effect.c.state == EffectState.PENDING, effect.c.not_before <= func.now())
+        .where(*_due(kind))
         .order_by(effect.c.id)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True, of=effect)
     )
+    if kind is Effect.NOTIFY:
+        due = due.where(~exists().where(notification.c.change_request_id == effect.c.change_request_id))
     if among is not None:
         due = due.where(effect.c.id.in_(among))
     return connection.execute(due).all()
+
+
+def _due(kind: Effect) -> tuple[Any, ...]:
+    return effect.c.kind == kind, effect.c.state == EffectState.PENDING, effect.c.not_before <= func.now()
+
+
+def claim_answer(connection: Connection) -> AnyRow | None:
+    """Locks the oldest due answer whose notification is written and whose outlet does not rest, and returns it.
+
+    None if there is none.
+    """
+    request = change_request
+    name = case((notification.c.channel == "ticket", request.c.source), else_=notification.c.channel)
+    due = (
+        select(effect.c.id)
+        .join(request, request.c.id == effect.c.change_request_id)
+        .join(notification, notification.c.change_request_id == request.c.id)
+        .where(*_due(Effect.NOTIFY), ~exists().where(outlet.c.name == name, outlet.c.not_before > func.now()))
+        .order_by(effect.c.id)
+        .limit(1)
+        .with_for_update(key_share=True, skip_locked=True, of=effect)
+    )
+    claimed = connection.execute(due).scalar_one_or_none()
+    # In a second statement: rows joined to a locking one may be older than the lock.
+    return None if claimed is None else _answer(connection, claimed)
+
+
+def lock_answer(connection: Connection, effect_id: int) -> AnyRow:
+    """Locks one answer and returns it."""
+    connection.execute(select(effect.c.id).where(effect.c.id == effect_id).with_for_update(key_share=True))
+    return _answer(connection, effect_id)
+
+
+def _answer(connection: Connection, effect_id: int) -> AnyRow:
+    request = change_request
+    answer = (
+        select(
+            effect.c.id.label("effect_id"),
+            effect.c.state,
+            effect.c.attempts,
+            notification.c.id.label("notification_id"),
+            notification.c.state.label("notification_state"),
+            notification.c.fence,
+            notification.c.channel,
+            notification.c.visibility,
+            notification.c.subject,
+            notification.c.body,
+            request.c.source,
+            request.c.external_id,
+            request.c.ticket,
+            request.c.outcome,
+            orders_table.c.customer["email"].astext.label("customer_email"),
+        )
+        .join(request, request.c.id == effect.c.change_request_id)
+        .join(notification, notification.c.change_request_id == request.c.id)
+        .join(orders_table, orders_table.c.number == request.c.order_number)
+        .where(effect.c.id == effect_id)
+    )
+    return connection.execute(answer).one()

@@ -183,7 +183,17 @@ def list_requests(
         listed = listed.where(change_request.c.outcome == outcome)
     if reason is not None:
         listed = listed.where(change_request.c.reasons.contains([reason]))
-    return [{**_request_summary(row), "error": row.error} for row in connection.execute(listed)]
+    # Only what is wrong: `requests show` has the whole.
+    dead = func.array(
+        select(effect.c.kind)
+        .where(effect.c.change_request_id == change_request.c.id, effect.c.state == EffectState.DEAD)
+        .order_by(effect.c.id)
+        .scalar_subquery()
+    ).label("dead_effects")
+    return [
+        {**_request_summary(row), "dead_effects": row.dead_effects, "error": row.error}
+        for row in connection.execute(listed.add_columns(dead))
+    ]
 
 
 def count_requests(connection: Connection) -> dict[str, int]:

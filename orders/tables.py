@@ -54,6 +54,14 @@ class EffectState(StrEnum):
     DEAD = "dead"
 
 
+class NotificationState(StrEnum):
+    """A notification is `sending` while a try to deliver it may have succeeded and nobody knows."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+
+
 class InterchangeState(StrEnum):
     """An interchange is `claimed` until its outcome is known."""
 
@@ -285,7 +293,21 @@ notification = Table(
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False),
     _moment_now("at"),
+    # Each try raises it, so that one that comes back late cannot settle what another has in hand.
+    Column("fence", Integer, nullable=False, server_default="0"),
+    CheckConstraint("channel IN ('ticket', 'mail', 'log')", name="channel_is_known"),
     CheckConstraint("visibility IN ('public', 'internal')", name="visibility_is_known"),
+    _one_of("state", NotificationState),
+)
+
+# A way out that failed: a desk by its source, or `mail`. It rests, so that one that is away costs others no time.
+outlet = Table(
+    "outlet",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    _moment("not_before", nullable=False),
+    Column("error", Text, nullable=False),
 )
 
 dead_letter = Table(

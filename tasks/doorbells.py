@@ -19,6 +19,7 @@ class Doorbell(StrEnum):
     APPLY_CHANGES = "countermand.apply_changes"
     RESTOCK = "countermand.restock"
     NOTIFY = "countermand.notify"
+    ANSWER = "countermand.answer"
     EXPORT = "countermand.export"
     PARK_UNKNOWN = "countermand.park_unknown"
 

@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 
 from celery import shared_task
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
-from desks.channels import channel_for
+from desks.channels import LogChannel
 from desks.notices import Notice, write_notice
+from orders import answers
 from orders.effects import count_failure, mark_done
 from orders.locks import AnyRow, claim_effects
+from orders.messages import parse_change
 from orders.stock import restock as restock_effects
-from orders.tables import notification
+from orders.tables import NotificationState
 from rules.model import Effect, Outcome, Reason
 from tasks.batches import Batch, Job, drain
 from tasks.doorbells import Doorbell, ring
+from tasks.helpdesks import helpdesks
 
 SLICE_SECONDS = 2.0
 
@@ -31,18 +34,26 @@ def _claim_restock(connection: Connection, limit: int, among: Sequence[int] | No
 
 def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
     rows = claim_effects(connection, Effect.NOTIFY, limit=limit, among=among)
-    notices: list[tuple[AnyRow, Notice]] = []
+    logged: list[Notice] = []
 
     def perform() -> None:
-        notices[:] = [(row, _notice(row)) for row in rows]
-        if rows:
-            connection.execute(insert(notification), [_notification_row(row, notice) for row, notice in notices])
-            mark_done(connection, [row.id for row in rows])
+        logged.clear()
+        written = []
+        for row in rows:
+            notice, channel = _notice(row), helpdesks().channel_for(row.source, row.ticket)
+            is_log = channel.name == LogChannel.name
+            if is_log:
+                logged.append(notice)
+            written.append(_notification(row, notice, channel.name, told=is_log))
+        if written:
+            answers.write(connection, written)
 
     def after() -> None:
         # The log is the one channel whose loss loses nothing: the text is in the table, so it is told after the commit.
-        for _, notice in notices:
-            channel_for(notice).deliver(notice)
+        for notice in logged:
+            LogChannel().deliver(notice)
+        if len(logged) < len(rows):
+            ring(Doorbell.ANSWER)
 
     return Batch([row.id for row in rows], perform, after)
 
@@ -55,17 +66,19 @@ def _notice(row: AnyRow) -> Notice:
         order=row.order_number,
         outcome=Outcome(row.outcome),
         reasons=[Reason(reason) for reason in row.reasons],
+        language=parse_change(row.body).data.language,
     )
 
 
-def _notification_row(row: AnyRow, notice: Notice) -> dict[str, object]:
+def _notification(row: AnyRow, notice: Notice, channel: str, *, told: bool) -> dict[str, object]:
     return {
+        "effect_id": row.id,
         "change_request_id": row.change_request_id,
-        "channel": channel_for(notice).name,
+        "channel": channel,
         "visibility": notice.visibility,
         "subject": notice.subject,
         "body": notice.body,
-        "state": "sent",
+        "state": NotificationState.SENT if told else NotificationState.PENDING,
     }
 
 
@@ -83,6 +96,6 @@ def restock() -> None:
 
 @shared_task(name=Doorbell.NOTIFY)
 def notify() -> None:
-    """Tells what is due, for a time slice."""
+    """Puts what is due into words and tells it where that is the log, for a time slice; answers are rung for."""
     if drain(NOTIFY, seconds=SLICE_SECONDS):
         ring(Doorbell.NOTIFY)

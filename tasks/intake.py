@@ -19,33 +19,39 @@ _MAX_BYTES = 8 * 1024 * 1024
 
 
 def take(deliveries: Sequence[Delivery]) -> Accepted:
-    """Takes deliveries in one transaction and rings; when this returns they are kept, each as request or dead letter.
+    """Keeps deliveries, and rings for those that are new."""
+    accepted = keep(deliveries)
+    if accepted.new:
+        ring(Doorbell.APPLY_CHANGES)
+    return accepted
+
+
+def keep(deliveries: Sequence[Delivery]) -> Accepted:
+    """Takes deliveries in one transaction; when this returns they are kept, each as request or dead letter.
 
     One that the database refuses is put to the dead letters alone. Raises when the database is away: then nothing
     was taken, and nothing may be acknowledged.
     """
-    accepted = _take(deliveries)
-    if accepted.new:
-        ring(Doorbell.APPLY_CHANGES)
+    accepted = _keep(deliveries)
     if accepted.dead:
         _log.warning("dead letters", count=accepted.dead, origin=deliveries[0].origin)
     return accepted
 
 
-def _take(deliveries: Sequence[Delivery]) -> Accepted:
+def _keep(deliveries: Sequence[Delivery]) -> Accepted:
     if len(deliveries) > 1 and sum(len(delivery.raw) for delivery in deliveries) > _MAX_BYTES:
-        return _take_halves(deliveries)
+        return _keep_halves(deliveries)
     try:
         return in_transaction(lambda connection: accept(connection, deliveries))
     except Exception as error:
         if classify(error) is not Fault.WORK:
             raise
-        return _take_halves(deliveries) if len(deliveries) > 1 else _refused(deliveries[0], error)
+        return _keep_halves(deliveries) if len(deliveries) > 1 else _refused(deliveries[0], error)
 
 
-def _take_halves(deliveries: Sequence[Delivery]) -> Accepted:
+def _keep_halves(deliveries: Sequence[Delivery]) -> Accepted:
     half = len(deliveries) // 2
-    one, other = _take(deliveries[:half]), _take(deliveries[half:])
+    one, other = _keep(deliveries[:half]), _keep(deliveries[half:])
     return Accepted(one.new + other.new, one.repeated + other.repeated, one.dead + other.dead)
 
 

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,11 +22,15 @@ class Settings(BaseSettings):
     database_url: str | None = None
     broker_url: str | None = None
     partners: Path | None = None
+    desks: Path | None = None
     patience_seconds: Seconds = 900
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    # Who knows one of them may read decisions by HTTP; without one nobody may.
+    api_token: SecretStr | None = None
+    api_token_previous: SecretStr | None = None
 
     @field_validator("database_url")
     @classmethod

@@ -15,6 +15,7 @@ import psutil
 from rich.console import Console
 from sqlalchemy import make_url
 
+from desks.registry import Helpdesks
 from orders.migrate import migrate
 from tasks.database import in_transaction
 from tasks.export import partners
@@ -23,6 +24,7 @@ from workers.broker import QUEUE, STREAM, is_stream
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
 from workers.errors import Unreachable, UsageError
+from workers.helpdesks import find_helpdesks
 from workers.supervisor import end_earlier, programs, supervised
 
 
@@ -45,6 +47,7 @@ def services_of(home: Path) -> Iterator[Services]:
 def up(home: Path, port: int | None) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
     console = Console(stderr=True)
+    desks = find_helpdesks()
     port = port or settings().http_port
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
     if console.is_terminal:
@@ -57,7 +60,7 @@ def up(home: Path, port: int | None) -> None:
             _check_port(settings().http_host, port)
             services = stack.enter_context(services_of(home))
             supervisord = stack.enter_context(supervised(home, programs()))
-            _say_where_everything_is(console, home, port, services)
+            _say_where_everything_is(console, home, port, services, desks)
             _watch(home, supervisord)
     except KeyboardInterrupt:
         console.print("countermand: stopped")
@@ -110,7 +113,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _say_where_everything_is(console: Console, home: Path, port: int, services: Services) -> None:
+def _say_where_everything_is(console: Console, home: Path, port: int, services: Services, desks: Helpdesks) -> None:
     stream = is_stream(services.broker_url)
     where = {
         "home": home.resolve(),
@@ -118,7 +121,8 @@ def _say_where_everything_is(console: Console, home: Path, port: int, services: 
         "broker": without_password(services.broker_url),
         "change requests go to": f"stream {STREAM}, field event" if stream else f"queue {QUEUE}",
         "interchanges go to": ", ".join(str(partner.folder) for partner in partners()),
-        "http": f"http://127.0.0.1:{port}",
+        "http": f"http://{settings().http_host}:{port}",
+        "webhooks": ", ".join(f"/webhooks/{name}" for name in desks.desks) or "none (COUNTERMAND_DESKS names no file)",
         "credentials": f"{home.resolve() / 'services.json'} (for its owner alone)",
         "stop with": "Ctrl-C",
     }

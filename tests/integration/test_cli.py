@@ -77,6 +77,7 @@ COMMANDS = [
     "dead-letters list",
     "dead-letters show",
     "dead-letters requeue",
+    "desks check",
     "decide",
     "rules",
     "audit",

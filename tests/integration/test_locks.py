@@ -173,7 +173,17 @@ def statements_of(engine: Engine, operation: str) -> list[list[str]]:
 
 
 def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
-    assert ORDER == ["partner", "interchange", "orders", "change_request", "effect", "stock", "dead_letter"]
+    assert ORDER == [
+        "partner",
+        "interchange",
+        "orders",
+        "change_request",
+        "effect",
+        "notification",
+        "stock",
+        "outlet",
+        "dead_letter",
+    ]
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)

@@ -272,7 +272,7 @@ def test_a_dead_restock_breaks_its_promise_until_it_is_reprocessed(countermand: 
     load(an_order())
     deliver(a_request())
     decide_all()
-    meddle("UPDATE effect SET state = 'dead', attempts = 8 WHERE kind = 'restock'")
+    meddle("UPDATE effect SET state = 'dead', attempts = 12 WHERE kind = 'restock'")
     settle()
     assert set(broken()) == {5}
     ended = countermand("reprocess", "--json")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
 import psycopg.errors
@@ -20,7 +19,14 @@ from edi.interchanges import claim
 from edi.outcomes import confirm, release
 from orders.migrate import alembic_config, current_revision, migrate, newest_revision
 from orders.parking import park_unknown_orders
-from orders.tables import DeadLetterState, EffectState, InterchangeState, RequestState, metadata
+from orders.tables import (
+    DeadLetterState,
+    EffectState,
+    InterchangeState,
+    NotificationState,
+    RequestState,
+    metadata,
+)
 from rules.model import Edi, Effect, Kind, Outcome, Status
 from tasks.database import in_transaction
 from tasks.export import partners
@@ -95,7 +101,7 @@ def test_migrating_twice_is_harmless(engine: Engine) -> None:
 
 # Words of the program, words of the database
 
-_WORDS: dict[str, Set[StrEnum]] = {
+_WORDS: dict[str, Set[str]] = {
     "orders_status_is_known": set(Status),
     "orders_edi_state_is_known": set(Edi),
     "interchange_state_is_known": set(InterchangeState),
@@ -104,6 +110,8 @@ _WORDS: dict[str, Set[StrEnum]] = {
     "change_request_outcome_is_known": set(Outcome) - {Outcome.DEFERRED},
     "effect_kind_is_known": set(Effect),
     "effect_state_is_known": set(EffectState),
+    "notification_channel_is_known": {"ticket", "mail", "log"},
+    "notification_state_is_known": set(NotificationState),
     "notification_visibility_is_known": set(Visibility),
     "dead_letter_state_is_known": set(DeadLetterState),
 }
@@ -153,6 +161,11 @@ def make_history() -> None:
     load(an_order("pending"))
     deliver(a_request("pending", id="pending"))
     decide_all()
+    rows(
+        "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
+        " SELECT id, 'ticket', 'public', '', '', 'pending' FROM change_request WHERE external_id = 'pending'"
+        " RETURNING id"
+    )
 
 
 def attempt(engine: Engine, statement: str) -> DBAPIError:
@@ -251,6 +264,17 @@ _GUARDED: dict[str, Sequence[str]] = {
     ],
     "effect_is_kept": _each("DELETE FROM effect WHERE state = '{}'", "pending", "done"),
     "notification_is_kept": ["DELETE FROM notification"],
+    "notification_says_what_it_said": _each(
+        "UPDATE notification SET {} WHERE state = 'pending'",
+        "change_request_id = 999",
+        "channel = 'mail'",
+        "visibility = 'internal'",
+        "subject = 'other'",
+        "body = 'other'",
+    ),
+    "notification_is_sent_once": _each(
+        "UPDATE notification SET {} WHERE state = 'sent'", "state = 'pending'", "state = 'sending'", "fence = 9"
+    ),
     "interchange_is_kept": _each("DELETE FROM interchange WHERE state = '{}'", "claimed", "sent", "released"),
     "interchange_says_what_it_said": [
         f"UPDATE interchange SET {change} WHERE state = '{state}'"
@@ -312,6 +336,10 @@ _A_REQUEST = "INSERT INTO change_request (source, external_id, order_number, kin
 _AN_INTERCHANGE = (
     "INSERT INTO interchange (partner, control_number, filename, content, sha256, orders, state, sent_at, lease_until,"
     " patience_since) VALUES ({}, 'x.edi', '', '', 1, {}, now(), now())"
+)
+_A_NOTIFICATION = (
+    "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
+    " SELECT id, {} FROM change_request WHERE external_id = 'open'"
 )
 _A_MOVEMENT = "INSERT INTO stock_movement (order_id, line_no, cause, sku, quantity, change_request_id) "
 
@@ -406,7 +434,9 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
         "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
         " VALUES (999, 'log', 'public', '', '', 'sent')"
     ],
-    "notification_visibility_is_known": ["UPDATE notification SET visibility = 'secret'"],
+    "notification_visibility_is_known": [_A_NOTIFICATION.format("'log', 'secret', '', '', 'sent'")],
+    "notification_channel_is_known": [_A_NOTIFICATION.format("'fax', 'public', '', '', 'sent'")],
+    "notification_state_is_known": [_A_NOTIFICATION.format("'log', 'public', '', '', 'lost'")],
     # An interchange
     "interchange_partner_control_number_unique": [_AN_INTERCHANGE.format("'WAREHOUSE', 1", "'sent', now()")],
     "interchange_one_in_flight": [_AN_INTERCHANGE.format("'WAREHOUSE', 3", "'claimed', NULL")],

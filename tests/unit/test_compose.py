@@ -33,7 +33,7 @@ def _dependencies(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _variables_that_are_read() -> set[str]:
     of_processes = {
         name
-        for module in ("http", "logs")
+        for module in ("http/__main__", "logs")
         for name in re.findall(r"COUNTERMAND_[A-Z_]+", (ROOT / "workers" / f"{module}.py").read_text())
     }
     return of_processes | {f"COUNTERMAND_{name.upper()}" for name in Settings.model_fields}
@@ -160,12 +160,19 @@ def test_only_http_is_published_and_only_on_this_machine() -> None:
 
 def test_every_named_volume_is_declared_and_used() -> None:
     used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert used == COMPOSE["volumes"].keys()
+    # A folder beside the file: the operator's own, mounted for reading.
+    assert used == COMPOSE["volumes"].keys() | {"./config"}
 
 
 def test_the_exporter_writes_into_a_volume_below_the_home_of_the_image() -> None:
     home = re.findall(r"COUNTERMAND_HOME=(\S+)", (ROOT / "Dockerfile").read_text())
-    assert SERVICES["exporter"]["volumes"] == [f"edi:{home[0]}/edi"]
+    assert f"edi:{home[0]}/edi" in SERVICES["exporter"]["volumes"]
+
+
+@pytest.mark.parametrize("name", programs())
+def test_every_process_sees_the_desks_file_and_cannot_change_it(name: str) -> None:
+    assert "./config:/etc/countermand:ro" in SERVICES[name]["volumes"]
+    assert "COUNTERMAND_DESKS" in SERVICES[name]["environment"]
 
 
 def test_valkey_keeps_what_it_acknowledged() -> None:

@@ -6,14 +6,18 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
+from desks.desk import Ignored, Unusable, Webhook
 from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
 from orders.locks import AnyRow
+from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.reading import as_utc
 from tasks.database import in_transaction
+from tasks.webhooks import ORIGIN
 from workers.broker import broker_at
 from workers.cli.terminal import AsJson, out, plain, print_json, table
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
+from workers.helpdesks import find_helpdesks
 
 cli = typer.Typer(name="dead-letters", help="Messages that could not be taken.", no_args_is_help=True)
 
@@ -83,16 +87,17 @@ def _text(raw: bytes) -> str | None:
 
 @cli.command()
 def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
-    """Put a dead letter back on the broker, as it was; it is taken if its cause is gone."""
+    """Put a dead letter back on the broker; it is taken if its cause is gone. A webhook's is read by its desk anew."""
     broker = broker_at(find_services().broker_url)
     row = _find(letter_id)
+    body = _as_published(row)
 
     def put_back(connection: Connection) -> None:
         # Noted and published under one row lock: an intake that cannot take it this time either must find it noted, or
         # it would be "requeued" for ever. After a crash between the two it is on the broker and still new.
         if not mark_requeued(connection, letter_id):
             raise UsageError(f"dead letter {letter_id} is on the broker again already")
-        sum(broker.publish([row.raw]))
+        sum(broker.publish([body]))
 
     in_transaction(put_back)
     if as_json:
@@ -100,3 +105,21 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
     else:
         out.print(f"dead letter {letter_id} is back on the broker")
     return 0
+
+
+def _as_published(row: AnyRow) -> bytes:
+    """Returns the message to publish: the bytes as they are, or what the desk reads in a webhook's."""
+    raw = bytes(row.raw)
+    if not row.origin.startswith(ORIGIN) or row.reason == Unreadable.CONFLICTING_DUPLICATE:
+        return raw
+    name = row.origin.removeprefix(ORIGIN)
+    desk = find_helpdesks().desks.get(name)
+    if desk is None:
+        raise UsageError(f"dead letter {row.id} came by the webhook of desk {name}, which is not configured")
+    try:
+        # It was verified when it came.
+        event = desk.read(Webhook({}, raw, row.at))
+        parse_change(event)
+    except (Unusable, Ignored, UnreadableMessage) as error:
+        raise UsageError(f"dead letter {row.id} still holds no change request: {error}") from error
+    return event

@@ -15,7 +15,7 @@ from typer import Typer, TyperException
 from orders.faults import Fault, classify
 from orders.messages import explain
 from workers.broker import QUEUE_OUTAGES
-from workers.cli import dead_letters, decisions, demonstration, operations, orders, requests
+from workers.cli import dead_letters, decisions, demonstration, desks, operations, orders, requests
 from workers.embedded import ServiceError
 from workers.logs import configure_logs
 
@@ -31,6 +31,7 @@ cli = Typer(
 cli.add_typer(orders.cli)
 cli.add_typer(requests.cli)
 cli.add_typer(dead_letters.cli)
+cli.add_typer(desks.cli)
 for command in (*demonstration.COMMANDS, *operations.COMMANDS, *decisions.COMMANDS):
     cli.command()(command)
 

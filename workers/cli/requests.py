@@ -98,10 +98,11 @@ def list_(
     if as_json:
         print_json(found)
         return 0
-    listed = table("source", "id", "order", "kind", "state", "outcome", "reasons")
+    listed = table("source", "id", "order", "kind", "state", "outcome", "reasons", "dead effects")
     for request in found:
         names = ("source", "id", "order", "kind", "state", "outcome")
-        listed.add_row(*(plain(request[name]) for name in names), ", ".join(request["reasons"]))
+        several = (", ".join(request[name]) for name in ("reasons", "dead_effects"))
+        listed.add_row(*(plain(request[name]) for name in names), *several)
     out.print(listed)
     return 0
 

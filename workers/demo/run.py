@@ -66,11 +66,13 @@ def run_demo(*, orders: int, requests: int, seed: int) -> Result:
 def _system() -> Iterator[Services]:
     """A whole Countermand in a folder that is thrown away; short pauses between exports, so that they race."""
     os.environ.update(COUNTERMAND_EXPORT_SECONDS="0.5", COUNTERMAND_SWEEP_SECONDS="1")
+    # What is decided for made-up customers is told to nobody: it goes to the log.
+    os.environ.pop("COUNTERMAND_DESKS", None)
     with tempfile.TemporaryDirectory(prefix="countermand-demo-") as folder:
         home = Path(folder)
         log_folder = home / "log"
         log_folder.mkdir()
-        commands = {name: command for name, command in programs().items() if name != "http"}
+        commands = {name: command for name, command in programs().items() if name not in ("http", "answerer")}
         with (
             err.status("starting PostgreSQL, Valkey and the workers …") as status,
             embedded_services(home) as services,

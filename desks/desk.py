@@ -1,0 +1,177 @@
+"""What a helpdesk is to us: how it signs, how its payload becomes a change request, how its ticket is answered.
+
+Each module of `desks/` that holds a `Desk` adds one kind; docs/adding-a-desk.md says how.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from desks.api import Api
+from desks.channels import DeliveryError, Unclear
+from desks.config import DeskConfig, DesksError, secret
+from desks.notices import Notice
+from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_json, read_payload
+from desks.signatures import Unauthorized, check_any
+
+__all__ = ["Desk", "Ignored", "Setup", "TicketChannel", "Unauthorized", "Unusable", "Webhook"]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One delivery as it came in; the names of `headers` are in lower case."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+    def header(self, name: str) -> str:
+        """Returns a header. Raises Unauthorized if it is missing: only headers that prove something are asked for."""
+        try:
+            return self.headers[name.lower()]
+        except KeyError:
+            raise Unauthorized(f"header {name} is missing") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an admin pastes into the desk's own pages."""
+
+    headers: Mapping[str, str]
+    payload: str | None
+    steps: Sequence[str]
+
+
+class Desk(ABC):
+    """One configured helpdesk. A kind of desk is a subclass in a module of its own."""
+
+    # The kind's name, as the desks file and the webhook's path have it.
+    kind: ClassVar[str]
+    config_type: ClassVar[type[DeskConfig]] = DeskConfig
+
+    def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
+        """Takes the secrets out of the environment. Raises DesksError if one is missing or cannot be one."""
+        self.name = name
+        self.config = config
+        self.secrets = [
+            value
+            for variable in (config.webhook_secret, config.webhook_secret_previous)
+            if (value := secret(environ, variable))
+        ]
+        self.token = secret(environ, config.token)
+        if missing := [
+            variable for variable in (config.webhook_secret, config.token) if variable and not secret(environ, variable)
+        ]:
+            raise DesksError(f"desk {name}: {' and '.join(missing)} must be set in the environment")
+
+    @property
+    def source(self) -> str:
+        """The `source` of this desk's requests."""
+        return str(self.config.source)
+
+    @property
+    def tolerance(self) -> timedelta:
+        """How far the moment of a signature may be from ours."""
+        return timedelta(seconds=self.config.tolerance_seconds)
+
+    # In
+
+    @abstractmethod
+    def verify(self, webhook: Webhook) -> None:
+        """Raises Unauthorized unless the delivery comes from this desk, and now where its scheme says when."""
+
+    def read(self, webhook: Webhook) -> bytes:
+        """Returns the change request in a verified delivery, as a CloudEvent in JSON.
+
+        Raises Unusable for a payload that holds none, and Ignored for one that asks for nothing.
+        """
+        payload = self.payload(read_json(webhook.body))
+        return change_event(self.source, payload, webhook.received_at, own=self.own_addresses)
+
+    def payload(self, value: Any) -> TicketPayload:
+        """Takes the payload out of a parsed body; most desks send it as our template has it. Raises as `read` does."""
+        return read_payload(value)
+
+    @property
+    def own_addresses(self) -> Sequence[str]:
+        """The e-mail addresses by which the desk knows us as an author: what we write is no request."""
+        user = getattr(self.config, "user", None)
+        return [user] if user else []
+
+    @abstractmethod
+    def setup(self) -> Setup:
+        """Returns what to paste into the desk's pages."""
+
+    # Out
+
+    @abstractmethod
+    def api(self) -> Api:
+        """Returns the desk's API, opened for one answer."""
+
+    def read_ticket(self, api: Api, notice: Notice) -> Any:
+        """Returns the notice's ticket as the desk has it now; None for a desk that can do without.
+
+        Read before anything else: `answer` may hold the desk to it. Raises DeliveryError.
+        """
+        return None
+
+    @abstractmethod
+    def has_answer(self, api: Api, notice: Notice) -> bool:
+        """Tells whether the notice's mark stands on its ticket already. Raises DeliveryError."""
+
+    @abstractmethod
+    def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
+        """Writes the notice on its ticket: a public reply to the customer's address, or an internal note.
+
+        `ticket` is what `read_ticket` returned. Raises DeliveryError.
+        """
+
+    @abstractmethod
+    def tag(self, api: Api, notice: Notice) -> None:
+        """Adds the notice's tag to its ticket, beside those that are there. Raises DeliveryError."""
+
+
+class SecretHeaderDesk(Desk):
+    """A desk that cannot sign: it sends a secret in a header, and the request's key comes from its content."""
+
+    header: ClassVar[str] = "X-Countermand-Secret"
+
+    def verify(self, webhook: Webhook) -> None:
+        check_any([webhook.header(self.header)], self.secrets, f"header {self.header}")
+
+
+class TicketChannel:
+    """The way to a desk's ticket: look for our mark where it may stand already, write, tag."""
+
+    name = "ticket"
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.outlet = desk.source
+
+    def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
+        """Writes the notice on its ticket once, with its tag. Raises DeliveryError."""
+        desk = self._desk
+        with desk.api() as api:
+            if look_first:
+                with _unclear("could not look whether the answer stands on the ticket"):
+                    ticket = desk.read_ticket(api, notice)
+                    stands_there = desk.has_answer(api, notice)
+            else:
+                ticket, stands_there = desk.read_ticket(api, notice), False
+            if not stands_there:
+                desk.answer(api, notice, customer, ticket)
+            with _unclear("the answer stands on the ticket, its tag does not"):
+                desk.tag(api, notice)
+
+
+@contextmanager
+def _unclear(told: str) -> Iterator[None]:
+    """Whatever fails in the block leaves open whether the answer stands on the ticket, or is known to have left it."""
+    try:
+        yield
+    except DeliveryError as error:
+        raise Unclear(f"{told}: {error}", error.retry_after) from error

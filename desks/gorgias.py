@@ -1,0 +1,84 @@
+"""Gorgias: HTTP integrations with a secret header; answers as messages of a ticket."""
+
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from desks.api import Api
+from desks.config import DeskConfig
+from desks.desk import SecretHeaderDesk, Setup
+from desks.notices import Notice, Visibility
+from desks.payload import payload_template
+from desks.texts import as_html
+
+
+class GorgiasConfig(DeskConfig):
+    """What the file says of a Gorgias: also in whose name we write, and from which address replies come."""
+
+    answering: ClassVar[tuple[str, ...]] = ("url", "token", "user", "reply_from")
+
+    # The agent's e-mail address; `token` is the REST API key of that account.
+    user: str | None = None
+    # The address of the account's e-mail integration.
+    reply_from: str | None = None
+
+
+class Gorgias(SecretHeaderDesk):
+    """One Gorgias account."""
+
+    kind = "gorgias"
+    config_type: ClassVar[type[DeskConfig]] = GorgiasConfig
+
+    def setup(self) -> Setup:
+        template = payload_template(
+            {
+                "ticket": '"{{ticket.id}}"',
+                "requester": '"{{ticket.customer.email}}"',
+                "language": '"{{ticket.language}}"',
+                "time": '"{{ticket.last_received_message_datetime}}"',
+            },
+            # Gorgias keeps the body as JSON and fills in its texts: quotes and line breaks survive.
+            lambda name: f'"{{{{ticket.custom_fields[{name}].value}}}}"',
+            self.config.fields,
+        )
+        return Setup(
+            headers={self.header: f"the value of {self.config.webhook_secret}"},
+            payload=template,
+            steps=(
+                "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
+                "the URL, and the payload as request body.",
+                "The numbers of the ticket fields go into `fields`.",
+            ),
+        )
+
+    def api(self) -> Api:
+        auth = (self.config.user, self.token or "")
+        return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, auth=auth)
+
+    def has_answer(self, api: Api, notice: Notice) -> bool:
+        query = {"ticket_id": notice.ticket or "", "order_by": "created_datetime:desc", "limit": "100"}
+        messages = api.call("GET", "/messages", query=query)["data"]
+        return any(message.get("external_id") == notice.mark for message in messages)
+
+    def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
+        message = {
+            "via": "api",
+            "from_agent": True,
+            "sender": {"email": self.config.user},
+            "subject": notice.subject,
+            "body_text": notice.signed_body,
+            "body_html": as_html(notice.signed_body),
+            "external_id": notice.mark,
+        }
+        if notice.visibility is Visibility.PUBLIC:
+            to_customer = {"from": {"address": self.config.reply_from}, "to": [{"address": customer}]}
+            message |= {"channel": "email", "receiver": {"email": customer}, "source": to_customer}
+        else:
+            message |= {"channel": "internal-note"}
+        api.call("POST", f"{_path(notice)}/messages", message)
+
+    def tag(self, api: Api, notice: Notice) -> None:
+        api.call("POST", f"{_path(notice)}/tags", {"names": [notice.tag]})
+
+
+def _path(notice: Notice) -> str:
+    return f"/tickets/{quote(notice.ticket or '', safe='')}"

@@ -1,0 +1,224 @@
+"""The payload that a desk's admin pastes in: one flat shape for all desks whose payload is a template of theirs.
+
+Every field is text and may be empty, for that is what a template makes of a field nobody filled in.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from desks.config import told
+from desks.notices import MARK_BEGINS
+
+ROLES = ("shipping", "billing")
+ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
+# What a customer or an agent fills in at the desk, by our names; `fields` in the desks file says the desk's own.
+FIELDS = ("order", "kind", "note", *(f"{role}_{field}" for role in ROLES for field in ADDRESS_FIELDS))
+
+
+class Unusable(Exception):
+    """A delivery of the right desk that holds no change request; says what was expected and quotes no value."""
+
+    def __init__(self, told: str, *, is_json: bool = True) -> None:
+        super().__init__(told)
+        self.is_json = is_json
+
+
+class Ignored(Exception):
+    """A delivery that asks for nothing: an answer of our own that came back, an event that is none of ours."""
+
+
+def _text(value: Any) -> Any:
+    # A number that stands unquoted in a template is still an id.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return "" if value is None else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+class AddressFields(BaseModel):
+    """An address as a template carries it: what is empty was not filled in."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", str_strip_whitespace=True)
+
+    name: Text = ""
+    company: Text = ""
+    line1: Text = ""
+    line2: Text = ""
+    postal_code: Text = ""
+    city: Text = ""
+    region: Text = ""
+    country: Text = ""
+    phone: Text = ""
+
+
+class AddressesFields(BaseModel):
+    """The addresses that a change of address asks for."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    shipping: AddressFields = AddressFields()
+    billing: AddressFields = AddressFields()
+
+
+class RequestedLineFields(BaseModel):
+    """One line that a partial cancellation names."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    sku: Text
+    quantity: int
+
+
+class TicketPayload(BaseModel):
+    """One change request as a desk's template writes it down.
+
+    `requester` is required, though it may be empty (then a person decides): without it a stranger on a ticket of his
+    own could cancel somebody's order. `author` is who wrote what set the webhook off. `id`, where the desk has one,
+    names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", str_strip_whitespace=True)
+
+    ticket: Annotated[Text, Field(min_length=1)]
+    order: Annotated[Text, Field(min_length=1)]
+    kind: Annotated[Text, Field(min_length=1)]
+    requester: Text
+    note: Text = ""
+    language: Text = ""
+    time: Text = ""
+    id: Text = ""
+    author: Text = ""
+    addresses: AddressesFields = AddressesFields()
+    lines: list[RequestedLineFields] = []
+
+    def data(self) -> dict[str, Any]:
+        """Returns the `data` of the change request: the fields that were filled in."""
+        plain = {name: getattr(self, name) for name in ("order", "ticket", "note", "language")}
+        addresses = {role: _filled(getattr(self.addresses, role).model_dump()) for role in ROLES}
+        # The choices of a drop-down are often tags, and tags are shared by a whole helpdesk.
+        kind = self.kind.lower().removeprefix("countermand_")
+        return {
+            "kind": kind,
+            "requester": self.requester,
+            **_filled(plain),
+            # A form has its address fields also when something else is asked.
+            **({"addresses": _filled(addresses)} if kind == "change_address" else {}),
+            **({"lines": [line.model_dump() for line in self.lines]} if self.lines else {}),
+        }
+
+
+def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value}
+
+
+def read_json(body: bytes) -> Any:
+    """Parses a delivery's body. Raises Unusable."""
+    try:
+        # Not strict about control characters: a template may have put a customer's line break into a text as it was.
+        return json.loads(body, strict=False, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        where = f" ({error.msg} at character {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
+        raise Unusable(
+            f"the body is not JSON{where}; a template must write each text through its desk's JSON filter, "
+            "as `countermand desks check` prints it",
+            is_json=False,
+        ) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Where a template lets quotes through as they are, a customer could type a second `requester` or `order`.
+    if len(read := dict(pairs)) < len(pairs):
+        raise Unusable("the body has a key twice; a template must write each text through its desk's JSON filter")
+    return read
+
+
+def read_payload(value: Any) -> TicketPayload:
+    """Takes the payload out of a parsed body. Raises Unusable."""
+    try:
+        return TicketPayload.model_validate(value)
+    except ValidationError as invalid:
+        raise Unusable(told(invalid)) from None
+
+
+def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload | None:
+    """Makes a payload of a desk's own fields, named `countermand_…` or as `fields` says, and of what else is `known`.
+
+    Returns None if the fields for order and kind are empty: then nothing is asked of us. Raises Unusable.
+    """
+    ours = {name: values.get(fields.get(name, f"countermand_{name}")) for name in FIELDS}
+    if not (ours["order"] or ours["kind"]):
+        return None
+    addresses = {role: {field: ours[f"{role}_{field}"] for field in ADDRESS_FIELDS} for role in ROLES}
+    asked = {name: ours[name] for name in ("order", "kind", "note")}
+    return read_payload({**known, **asked, "addresses": addresses})
+
+
+def change_event(source: str, payload: TicketPayload, received_at: datetime, *, own: Sequence[str] = ()) -> bytes:
+    """Returns the payload as a change request of the contract. Raises Ignored for what we wrote ourselves."""
+    if _is_ours(payload, own):
+        raise Ignored("an answer of our own that came back")
+    data = payload.data()
+    event = {
+        "specversion": "1.0",
+        "type": "order.change.requested",
+        "source": source,
+        "id": payload.id or business_key(payload, data),
+        "time": _with_a_zone(payload.time) or received_at.isoformat(),
+        "data": data,
+    }
+    return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _with_a_zone(time: str) -> str:
+    """Adds UTC to a moment that says no zone, as Gorgias writes it; leaves what is no moment for the schema to tell."""
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
+    """Returns the id of a delivery that brings none: ticket, kind, order, and a hash of all that it says.
+
+    The hash covers `time` too: who asks again later for what he asked before, asks anew.
+    """
+    content = json.dumps([data, payload.time], sort_keys=True).encode()
+    return f"{payload.ticket}-{payload.kind.lower()}-{payload.order}-{hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def _is_ours(payload: TicketPayload, own: Sequence[str]) -> bool:
+    author = payload.author.casefold()
+    if author and author in {address.casefold() for address in own}:
+        return True
+    # A customer who answers us quotes our text, mark and all; that is a request like any other.
+    return MARK_BEGINS in payload.note and author != payload.requester.casefold()
+
+
+def payload_template(expressions: Mapping[str, str], field: Callable[[str], str], fields: Mapping[str, str]) -> str:
+    """Returns the payload for a desk's admin page.
+
+    `expressions` are the desk's own values (ticket, requester, …) as they stand in JSON, quotes and all; `field` is
+    how a custom field of the desk stands in JSON; `fields` are the desk's names of ours, all of them if it is empty.
+    """
+    used = [name for name in FIELDS if name in fields or not fields]
+    written = {name: field(fields.get(name, f"<{name}>")) for name in used}
+    lines = [f'  "{name}": {expression}' for name, expression in expressions.items()]
+    lines += [f'  "{name}": {text}' for name, text in written.items() if name in ("order", "kind", "note")]
+    addresses = []
+    for role in ROLES:
+        inside = [
+            f'"{name.removeprefix(f"{role}_")}": {text}' for name, text in written.items() if name.startswith(role)
+        ]
+        if inside:
+            addresses.append(f'    "{role}": {{\n      ' + ",\n      ".join(inside) + "\n    }")
+    if addresses:
+        lines.append('  "addresses": {\n' + ",\n".join(addresses) + "\n  }")
+    return "{\n" + ",\n".join(lines) + "\n}"

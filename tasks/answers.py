@@ -1,0 +1,86 @@
+"""Delivering answers: leased in one transaction, delivered outside any, settled in a second one."""
+
+import time
+
+import structlog
+from celery import shared_task
+
+from desks.channels import DeliveryError, Refused, Unclear
+from desks.config import DesksError
+from desks.notices import Notice, Visibility
+from orders import answers
+from orders.answers import Failure, Leased, LostFence
+from orders.locks import AnyRow
+from rules.model import Outcome
+from tasks.database import in_transaction
+from tasks.doorbells import Doorbell, ring
+from tasks.helpdesks import helpdesks
+
+_log = structlog.get_logger()
+
+SLICE_SECONDS = 5.0
+# A slice and one last answer, whose calls have an end of their own; see `orders.answers.LEASE`.
+_TIME_LIMIT_SECONDS = 75
+
+
+def answer_one() -> bool:
+    """Delivers the next answer that is due; returns False if there is none."""
+    leased = in_transaction(answers.lease)
+    if leased is None:
+        return False
+    row = leased.row
+    log = _log.bind(source=row.source, request=row.external_id, channel=row.channel, ticket=row.ticket)
+    try:
+        failure = _deliver(leased)
+        outlet = row.source if row.channel == "ticket" else row.channel
+        if failure is None:
+            in_transaction(lambda connection: answers.confirm(connection, leased, outlet))
+            log.info("answered", visibility=row.visibility, outcome=row.outcome)
+        else:
+            in_transaction(lambda connection: answers.fail(connection, leased, failure, outlet))
+            log.warning("not answered", error=failure.told, unclear=failure.unclear, final=failure.final)
+    except LostFence as lost:
+        log.warning("someone else has taken the answer over", error=str(lost))
+    return True
+
+
+def _deliver(leased: Leased) -> Failure | None:
+    row = leased.row
+    try:
+        channel = helpdesks().channel(row.channel, row.source)
+        channel.deliver(_notice(row), customer=row.customer_email, look_first=leased.look_first)
+    except DesksError as error:
+        return Failure(str(error), unclear=leased.look_first)
+    except DeliveryError as error:
+        return Failure(
+            str(error),
+            unclear=isinstance(error, Unclear),
+            final=isinstance(error, Refused),
+            retry_after=error.retry_after,
+        )
+    except Exception as error:  # noqa: BLE001  # an answer that always breaks something must not stop the others
+        _log.exception("a delivery broke", source=row.source, request=row.external_id)
+        return Failure(f"the delivery broke: {type(error).__name__}", unclear=True)
+    return None
+
+
+def _notice(row: AnyRow) -> Notice:
+    return Notice(
+        source=row.source,
+        request_id=row.external_id,
+        ticket=row.ticket,
+        visibility=Visibility(row.visibility),
+        outcome=Outcome(row.outcome),
+        subject=row.subject,
+        body=row.body,
+    )
+
+
+@shared_task(name=Doorbell.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
+def answer() -> None:
+    """Delivers what is due, for a time slice; rings for itself if something may be left."""
+    deadline = time.monotonic() + SLICE_SECONDS
+    while answer_one():
+        if time.monotonic() > deadline:
+            ring(Doorbell.ANSWER)
+            return

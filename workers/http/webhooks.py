@@ -1,0 +1,66 @@
+"""`POST /webhooks/{desk}`: what a helpdesk sends."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import structlog
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+
+from desks.desk import Unauthorized, Webhook
+from desks.registry import Helpdesks
+from tasks.doorbells import Doorbell, ring
+from tasks.webhooks import Receipt, Received, receive
+from workers.http.database import in_database
+
+_log = structlog.get_logger()
+
+# A body of at most 256 KiB that takes longer is not a desk's.
+_BODY_SECONDS = 10.0
+
+
+async def receive_webhook(request: Request) -> JSONResponse:
+    """Answers 202 once the request is kept, 200 for a repeat; 401, 409, 413, 422 or 503 when it is not taken."""
+    desks: Helpdesks = request.app.state.desks
+    name = request.path_params["desk"]
+    desk = desks.desks.get(name)
+    if desk is None:
+        raise HTTPException(404, "no desk of this name is configured")
+    webhook = Webhook(dict(request.headers), await _body(request), datetime.now(UTC))
+    try:
+        receipt = await in_database(lambda: receive(desk, webhook))
+    except Unauthorized as refused:
+        _log.warning("webhook refused", desk=name, why=str(refused))
+        raise HTTPException(401, str(refused)) from None
+    return _answer(receipt)
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        with anyio.fail_after(_BODY_SECONDS):
+            return await request.body()
+    except (TimeoutError, ClientDisconnect):
+        raise HTTPException(408, "the body did not arrive in time") from None
+
+
+def _answer(receipt: Receipt) -> JSONResponse:
+    match receipt.received:
+        case Received.NEW:
+            # After the answer: the broker may be slow, and beat rings in seconds anyway.
+            return JSONResponse(receipt.request, 202, background=BackgroundTask(ring, Doorbell.APPLY_CHANGES))
+        case Received.REPEATED:
+            return JSONResponse(_decision(receipt.request or {}))
+        case Received.IGNORED:
+            return JSONResponse({"state": "ignored", "why": receipt.told})
+        case Received.CONFLICT:
+            raise HTTPException(409, receipt.told)
+        case Received.UNUSABLE:
+            raise HTTPException(422, receipt.told)
+
+
+def _decision(request: Any) -> dict[str, Any]:
+    shown = ("source", "id", "state", "outcome", "reasons", "advice", "decided_at")
+    return {name: request[name] for name in shown}
