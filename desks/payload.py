@@ -191,7 +191,7 @@ def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
     The hash covers `time` too: who asks again later for what he asked before, asks anew.
     """
     content = json.dumps([data, payload.time], sort_keys=True).encode()
-    return f"{payload.ticket}-{payload.kind.lower()}-{payload.order}-{hashlib.sha256(content).hexdigest()[:16]}"
+    return f"{payload.ticket}-{data['kind']}-{payload.order}-{hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def _is_ours(payload: TicketPayload, own: Sequence[str]) -> bool:

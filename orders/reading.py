@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, exists, func, select
 
 from orders import changelog
 from orders.locks import AnyRow
@@ -173,6 +173,7 @@ def list_requests(
     state: str | None = None,
     outcome: str | None = None,
     reason: str | None = None,
+    dead: bool = False,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Returns requests, up to `limit` of them, in the sequence of their acceptance."""
@@ -183,16 +184,14 @@ def list_requests(
         listed = listed.where(change_request.c.outcome == outcome)
     if reason is not None:
         listed = listed.where(change_request.c.reasons.contains([reason]))
+    of_request = effect.c.change_request_id == change_request.c.id, effect.c.state == EffectState.DEAD
+    if dead:
+        listed = listed.where(exists().where(*of_request))
     # Only what is wrong: `requests show` has the whole.
-    dead = func.array(
-        select(effect.c.kind)
-        .where(effect.c.change_request_id == change_request.c.id, effect.c.state == EffectState.DEAD)
-        .order_by(effect.c.id)
-        .scalar_subquery()
-    ).label("dead_effects")
+    dead_effects = func.array(select(effect.c.kind).where(*of_request).order_by(effect.c.id).scalar_subquery())
     return [
         {**_request_summary(row), "dead_effects": row.dead_effects, "error": row.error}
-        for row in connection.execute(listed.add_columns(dead))
+        for row in connection.execute(listed.add_columns(dead_effects.label("dead_effects")))
     ]
 
 

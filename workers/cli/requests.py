@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -86,23 +87,24 @@ def list_(
     state: Annotated[RequestState | None, typer.Option(help="Only requests in this state.")] = None,
     outcome: Annotated[Outcome | None, typer.Option(help="Only requests with this outcome.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only requests with this reason.")] = None,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Only requests with a dead effect: untold, or not put back.")
+    ] = False,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> int:
     """List requests, in the sequence of their acceptance."""
     check_reason(reason)
     find_database()
-    found = in_transaction(
-        lambda connection: list_requests(connection, state=state, outcome=outcome, reason=reason, limit=limit)
-    )
+    found = in_transaction(partial(list_requests, state=state, outcome=outcome, reason=reason, dead=dead, limit=limit))
     if as_json:
         print_json(found)
         return 0
-    listed = table("source", "id", "order", "kind", "state", "outcome", "reasons", "dead effects")
+    names = ("source", "id", "order", "kind", "state", "outcome")
+    several = ("reasons", "dead_effects") if any(request["dead_effects"] for request in found) else ("reasons",)
+    listed = table(*names, *(name.replace("_", " ") for name in several))
     for request in found:
-        names = ("source", "id", "order", "kind", "state", "outcome")
-        several = (", ".join(request[name]) for name in ("reasons", "dead_effects"))
-        listed.add_row(*(plain(request[name]) for name in names), *several)
+        listed.add_row(*(plain(request[name]) for name in names), *(", ".join(request[name]) for name in several))
     out.print(listed)
     return 0
 
