@@ -10,6 +10,7 @@ RUN /venv/bin/pip install --require-hashes -r requirements.lock
 RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock > build.lock \
     && pip install --require-hashes -r build.lock
 COPY pyproject.toml README.md LICENSE celeryconfig.py ./
+COPY configuration configuration/
 COPY rules rules/
 COPY orders orders/
 COPY edi edi/

@@ -1,26 +1,14 @@
 """The desks file: one TOML table a helpdesk, and one for mail. Secrets are named here and stand in the environment."""
 
-import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from configuration import ConfigurationError, Seconds, Table, Variable
+from configuration import read_file as read_toml
 
-class DesksError(Exception):
-    """The desks file, or a secret that it names, cannot be used; says where and what is expected."""
-
-
-def _name_of_a_variable(text: str) -> str:
-    if not (text.replace("_", "").isalnum() and text.isascii() and text.upper() == text and not text[0].isdigit()):
-        raise ValueError(
-            "must be the name of an environment variable, such as ZENDESK_WEBHOOK_SECRET; "
-            "the secret itself does not belong in this file"
-        )
-    return text
+DesksError = ConfigurationError
 
 
 def _url(text: str) -> str:
@@ -35,15 +23,9 @@ def _source(text: str) -> str:
     return text
 
 
-Variable = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_name_of_a_variable)]
 Url = Annotated[str, AfterValidator(_url)]
-Seconds = Annotated[float, Field(gt=0, le=60)]
-
-
-class Table(BaseModel):
-    """A table of the file: an unknown key is a mistake that is told."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+# Of a desk: it stands in the path of its webhook.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
 
 class DeskConfig(Table):
@@ -61,7 +43,7 @@ class DeskConfig(Table):
     # How far a signed moment may be from ours.
     tolerance_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
     # The desk's own names of the fields that a payload carries; see desks.payload.FIELDS.
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = Field(default_factory=dict)
     # Where its API is, and the variable that holds the key to it. Without them its tickets are not answered.
     url: Url | None = None
     token: Variable | None = None
@@ -109,37 +91,10 @@ class File(Table):
 
     # Where the desks reach this machine: what `desks check` prints into the webhook URLs.
     public_url: Url | None = None
-    desks: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)], dict[str, Any]] = {}
+    desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     mail: MailConfig | None = None
 
 
 def read_file(path: Path) -> File:
-    """Reads the desks file. Raises DesksError."""
-    try:
-        return File.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise DesksError(f"the desks file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DesksError(f"the desks file {path} is not TOML: {error}") from error
-    except ValidationError as invalid:
-        raise DesksError(f"the desks file {path}: {told(invalid)}") from None
-
-
-def told(invalid: ValidationError, *where: str) -> str:
-    """Says in one line which keys are wrong; quotes no value, for one may be a secret in the wrong place."""
-    return "; ".join(_told(error, where) for error in invalid.errors(include_input=False, include_context=False))
-
-
-def _told(error: ErrorDetails, where: tuple[str, ...]) -> str:
-    # A key that nobody knows was named by whoever sent it: perhaps by something personal, perhaps at length.
-    keys = (str(part) if re.fullmatch(r"[\w-]{1,64}", str(part), re.ASCII) else "(unnamed)" for part in error["loc"])
-    place = ".".join([*where, *keys]) or "what was sent"
-    if error["type"] == "extra_forbidden":
-        return f"{place} is not a key that we know"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[:1].lower()}{message[1:]}"
-
-
-def secret(environ: Mapping[str, str], name: str | None) -> str | None:
-    """Returns the secret in a variable; None if it has no name, or the variable is unset or empty."""
-    return (environ.get(name) or None) if name else None
+    """Reads the desks file. Raises ConfigurationError."""
+    return read_toml(path, File, "the desks file")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from configuration import ConfigurationError, secret
 from desks.api import Api
 from desks.channels import DeliveryError, Unclear
-from desks.config import DeskConfig, DesksError, secret
+from desks.config import DeskConfig
 from desks.notices import Notice
 from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_json, read_payload
 from desks.signatures import Unauthorized, check_any
@@ -53,7 +54,7 @@ class Desk(ABC):
     config_type: ClassVar[type[DeskConfig]] = DeskConfig
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
-        """Takes the secrets out of the environment. Raises DesksError if one is missing or cannot be one."""
+        """Takes the secrets out of the environment. Raises ConfigurationError if one is missing or cannot be one."""
         self.name = name
         self.config = config
         self.secrets = [
@@ -65,7 +66,7 @@ class Desk(ABC):
         if missing := [
             variable for variable in (config.webhook_secret, config.token) if variable and not secret(environ, variable)
         ]:
-            raise DesksError(f"desk {name}: {' and '.join(missing)} must be set in the environment")
+            raise ConfigurationError(f"desk {name}: {' and '.join(missing)} must be set in the environment")
 
     @property
     def source(self) -> str:

@@ -10,8 +10,9 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from hashlib import sha256
 
+from configuration import ConfigurationError, secret
 from desks.channels import NotDelivered, Refused, Unclear
-from desks.config import DesksError, MailConfig, secret
+from desks.config import MailConfig
 from desks.notices import Notice, Visibility
 
 
@@ -21,11 +22,11 @@ class MailChannel:
     name = outlet = "mail"
 
     def __init__(self, config: MailConfig, environ: Mapping[str, str]) -> None:
-        """Takes the password out of the environment. Raises DesksError if it is missing."""
+        """Takes the password out of the environment. Raises ConfigurationError if it is missing."""
         self._config = config
         self._password = secret(environ, config.password)
         if config.password and not self._password:
-            raise DesksError(f"mail: {config.password} must be set in the environment")
+            raise ConfigurationError(f"mail: {config.password} must be set in the environment")
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Sends the mail. Raises DeliveryError.

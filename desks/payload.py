@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from desks.config import told
+from configuration import told
 from desks.notices import MARK_BEGINS
 
 ROLES = ("shipping", "billing")

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 import desks
+from configuration import ConfigurationError, told
 from desks.channels import Channel, LogChannel
-from desks.config import DesksError, File, read_file, told
+from desks.config import File, read_file
 from desks.desk import Desk, TicketChannel
 from desks.mail import MailChannel
 
@@ -50,7 +51,7 @@ class Helpdesks:
         return self.mail or LogChannel()
 
     def channel(self, name: str, source: str) -> Channel:
-        """Returns the channel that a notice was written for, by its name. Raises DesksError if it is gone."""
+        """Returns the channel that a notice was written for, by its name. Raises ConfigurationError if it is gone."""
         if name == LogChannel.name:
             return LogChannel()
         if name == MailChannel.name and self.mail is not None:
@@ -58,33 +59,38 @@ class Helpdesks:
         desk = next((desk for desk in self.desks.values() if desk.source == source and desk.config.answers), None)
         if name == TicketChannel.name and desk is not None:
             return TicketChannel(desk)
-        raise DesksError(f"the desks file has no longer what answers by {name} for {source}")
+        raise ConfigurationError(f"the desks file has no longer what answers by {name} for {source}")
 
 
 def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
-    """Reads the desks file and takes the secrets out of the environment; no file is no desks. Raises DesksError."""
+    """Reads the desks file and takes the secrets out of the environment; no file is no desks.
+
+    Raises ConfigurationError.
+    """
     if path is None:
         return Helpdesks()
     file = read_file(path)
     configured = {name: open_desk(path, file, name, environ) for name in file.desks}
     sources = [desk.source for desk in configured.values()]
     if doubled := {source for source in sources if sources.count(source) > 1}:
-        raise DesksError(f"the desks file {path}: source {', '.join(sorted(doubled))} belongs to more than one desk")
+        raise ConfigurationError(
+            f"the desks file {path}: source {', '.join(sorted(doubled))} belongs to more than one desk"
+        )
     mail = MailChannel(file.mail, environ) if file.mail else None
     return Helpdesks(configured, mail, file.public_url)
 
 
 def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> Desk:
-    """Makes one desk of its table. Raises DesksError."""
+    """Makes one desk of its table. Raises ConfigurationError."""
     table = file.desks[name]
     kind = kinds().get(table.get("desk", name))
     if kind is None:
-        raise DesksError(
+        raise ConfigurationError(
             f"the desks file {path}: desks.{name} is no kind of desk; name it {', '.join(sorted(kinds()))}, "
             "or give it the key `desk`"
         )
     try:
         config = kind.config_type.model_validate(table)
     except ValidationError as invalid:
-        raise DesksError(f"the desks file {path}: {told(invalid, 'desks', name)}") from None
+        raise ConfigurationError(f"the desks file {path}: {told(invalid, 'desks', name)}") from None
     return kind(name, config, environ)

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from configuration import ConfigurationError
 from desks.api import Api
-from desks.config import DeskConfig, DesksError
+from desks.config import DeskConfig
 from desks.desk import Desk, Setup, Unusable, Webhook
 from desks.notices import Notice
 from desks.payload import read_json
@@ -34,7 +35,7 @@ class Standard(Desk):
             self._keys = [standard_secret(one) for one in self.secrets]
             self._signing_key = standard_secret(self.token) if self.token else b""
         except ValueError as error:
-            raise DesksError(f"desk {name}: a secret {error}") from error
+            raise ConfigurationError(f"desk {name}: a secret {error}") from error
 
     def verify(self, webhook: Webhook) -> None:
         """Checks base64(HMAC-SHA256(secret, id.timestamp.body)); Standard Webhooks, "Signature scheme"."""

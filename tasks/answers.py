@@ -5,8 +5,8 @@ import time
 import structlog
 from celery import shared_task
 
+from configuration import ConfigurationError
 from desks.channels import DeliveryError, Refused, Unclear
-from desks.config import DesksError
 from desks.notices import Notice, Visibility
 from orders import answers
 from orders.answers import Failure, Leased, LostFence
@@ -49,7 +49,7 @@ def _deliver(leased: Leased) -> Failure | None:
     try:
         channel = helpdesks().channel(row.channel, row.source)
         channel.deliver(_notice(row), customer=row.customer_email, look_first=leased.look_first)
-    except DesksError as error:
+    except ConfigurationError as error:
         return Failure(str(error), unclear=leased.look_first)
     except DeliveryError as error:
         return Failure(

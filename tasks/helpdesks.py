@@ -9,5 +9,5 @@ from tasks.settings import settings
 
 @cache
 def helpdesks() -> Helpdesks:
-    """Returns the desks that COUNTERMAND_DESKS configures; none without it. Raises DesksError."""
+    """Returns the desks that COUNTERMAND_DESKS configures; none without it. Raises ConfigurationError."""
     return open_desks(settings().desks, os.environ)

@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from desks.config import DesksError, File, read_file
+from configuration import ConfigurationError
+from desks.config import File, read_file
 from desks.desk import Desk
 from desks.mail import MailChannel
 from desks.registry import kinds, open_desk, open_desks
@@ -28,7 +29,7 @@ def check(as_json: AsJson = False) -> int:
         )
     try:
         file = read_file(path)
-    except DesksError as error:
+    except ConfigurationError as error:
         raise UsageError(str(error)) from error
     checked = [_check(path, file, name) for name in file.desks]
     problems = _problems_of_the_whole(path, file, checked)
@@ -42,7 +43,7 @@ def check(as_json: AsJson = False) -> int:
 def _check(path: Path, file: File, name: str) -> dict[str, Any]:
     try:
         desk = open_desk(path, file, name, os.environ)
-    except DesksError as error:
+    except ConfigurationError as error:
         return {"desk": name, "problem": str(error)}
     base = file.public_url or f"http://{settings().http_host}:{settings().http_port}"
     return {"desk": name, "problem": None, "webhook_url": f"{base}/webhooks/{name}", **_set_up(desk)}
@@ -66,12 +67,12 @@ def _problems_of_the_whole(path: Path, file: File, checked: list[dict[str, Any]]
     if file.mail:
         try:
             MailChannel(file.mail, os.environ)
-        except DesksError as error:
+        except ConfigurationError as error:
             problems.append(str(error))
     if not problems:
         try:
             open_desks(path, os.environ)
-        except DesksError as error:
+        except ConfigurationError as error:
             problems.append(str(error))
     return problems
 

@@ -1,0 +1,67 @@
+"""Configuration in TOML files: reading them, telling what is wrong, and taking secrets from the environment by name."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+
+class ConfigurationError(Exception):
+    """A configuration file, or a secret that it names, cannot be used; says where, and what is expected."""
+
+
+class Table(BaseModel):
+    """A table of a file: an unknown key is a mistake that is told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+def _name_of_a_variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", text):
+        raise ValueError(
+            "must be the name of an environment variable, such as ZENDESK_WEBHOOK_SECRET; "
+            "the secret itself does not belong in this file"
+        )
+    return text
+
+
+Variable = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_name_of_a_variable)]
+Seconds = Annotated[float, Field(gt=0, le=60)]
+
+_T = TypeVar("_T", bound=Table)
+
+
+def read_file(path: Path, kind: type[_T], what: str) -> _T:
+    """Reads a file of this kind. Raises ConfigurationError; `what` is what its messages call the file."""
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{what} {path} is not TOML: {error}") from error
+    except ValidationError as invalid:
+        raise ConfigurationError(f"{what} {path}: {told(invalid)}") from None
+
+
+def told(invalid: ValidationError, *where: str) -> str:
+    """Says in one line which keys are wrong; quotes no value, for one may be a secret in the wrong place."""
+    return "; ".join(_told(error, where) for error in invalid.errors(include_input=False, include_context=False))
+
+
+def _told(error: ErrorDetails, where: tuple[str, ...]) -> str:
+    # A key that nobody knows was named by whoever sent it: perhaps by something personal, perhaps at length.
+    keys = (str(part) if re.fullmatch(r"[\w-]{1,64}", str(part), re.ASCII) else "(unnamed)" for part in error["loc"])
+    place = ".".join([*where, *keys]) or "what was sent"
+    if error["type"] == "extra_forbidden":
+        return f"{place} is not a key that we know"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[:1].lower()}{message[1:]}"
+
+
+def secret(environ: Mapping[str, str], name: str | None) -> str | None:
+    """Returns the secret in a variable; None if it has no name, or the variable is unset or empty."""
+    return (environ.get(name) or None) if name else None
