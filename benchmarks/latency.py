@@ -1,0 +1,62 @@
+"""How long one request takes: from the publishing until another connection sees its decision, and its effects done."""
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import quantiles
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from benchmarks.backlog import publish
+from benchmarks.made import SOURCE, cancel_requests
+from tasks.database import engine
+from workers.errors import CommandError
+
+# Looking costs a fifth of a millisecond of the machine that is measured.
+_LOOK_SECONDS = 0.001
+_PATIENCE_SECONDS = 60
+
+_LOOK = text(
+    """
+    SELECT state = 'decided', state = 'decided'
+        AND NOT EXISTS (SELECT FROM effect WHERE change_request_id = request.id AND effect.state <> 'done')
+    FROM (SELECT) AS one LEFT JOIN change_request AS request ON (source, external_id) = (:source, :external_id)
+    """
+)
+
+
+def single_request(number: str) -> tuple[float, float]:
+    """Publishes the request to cancel an order on the stream; see `timed`."""
+    message = cancel_requests([number])
+    return timed(lambda: publish(message), _LOOK, {"source": SOURCE, "external_id": f"{number}-1"})
+
+
+def timed(publish: Callable[[], None], look: TextClause, parameters: dict[str, Any]) -> tuple[float, float]:
+    """Publishes one request; returns the milliseconds until `look` sees it decided, and its effects done.
+
+    A commit is seen when it is on disk, which is later than any time that the row itself tells.
+    """
+    started, decided = time.perf_counter(), None
+    publish()
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while True:
+            is_decided, is_done = connection.execute(look, parameters).one()
+            passed = time.perf_counter() - started
+            if is_decided and decided is None:
+                decided = passed
+            if decided is not None and is_done:
+                return decided * 1000, passed * 1000
+            if passed > _PATIENCE_SECONDS:
+                raise CommandError(f"request {parameters} was not done within {_PATIENCE_SECONDS} seconds")
+            time.sleep(_LOOK_SECONDS)
+
+
+def percentiles(tries: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Returns p50, p95 and p99 of both, in milliseconds."""
+    decided, done = zip(*tries, strict=True)
+    return {"tries": len(tries), "decided_ms": _percentiles(decided), "effects_done_ms": _percentiles(done)}
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    cuts = quantiles(values, n=100, method="inclusive")
+    return {f"p{cut}": cuts[cut - 1] for cut in (50, 95, 99)}

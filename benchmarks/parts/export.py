@@ -1,0 +1,70 @@
+"""Export: orders claimed, rendered and written by the exporter's own code, against a loop that only renders them."""
+
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+
+from benchmarks.made import load_orders
+from benchmarks.progress import say
+from benchmarks.run import Figures, Run
+from benchmarks.system import broker_is_known, tidy_up
+from edi.documents.order import Line, OrderDocument
+from edi.documents.standards import assemble, render_order
+from edi.partners import Partner
+from orders.tables import order_line, orders
+from rules.model import Address
+from tasks.database import in_transaction
+from tasks.export import export_steps
+from tasks.partners import partners
+from workers.errors import CommandError
+
+
+def measure(run: Run) -> Figures:
+    """Returns orders per second of both."""
+    with run.system.fresh_database():
+        count = run.sizes.exported_orders
+        in_transaction(lambda connection: load_orders(connection, open_orders=count, held=False))
+        tidy_up()
+        documents = in_transaction(_documents)
+        (partner,) = partners()
+        bare = count / _only_rendered(run, documents, partner)
+        per_second = count / _exported(partner, count)
+    say(f"  {per_second:,.0f} orders/s, only rendered {bare:,.0f} orders/s")
+    return {"orders": count, "orders_per_second": per_second, "only_rendered_per_second": bare}
+
+
+def _only_rendered(run: Run, documents: list[OrderDocument], partner: Partner) -> float:
+    started = time.perf_counter()
+    messages = [render_order(document, partner) for document in documents]
+    (run.system.home / "bare.edi").write_bytes(assemble(messages, partner, 1, datetime.now(UTC)))
+    return time.perf_counter() - started
+
+
+def _exported(partner: Partner, count: int) -> float:
+    broker_is_known()
+    started = time.perf_counter()
+    steps = list(export_steps(partner))
+    seconds = time.perf_counter() - started
+    sent = sum(step.claim.interchange.orders for step in steps if step.claim.interchange and not step.error)
+    if sent != count:
+        raise CommandError(f"{sent} of {count} orders were exported")
+    return seconds
+
+
+def _documents(connection: Connection) -> list[OrderDocument]:
+    lines: dict[int, list[Line]] = defaultdict(list)
+    for row in connection.execute(select(order_line).order_by(order_line.c.line_no)):
+        lines[row.order_id].append(Line(row.line_no, row.sku, row.description, row.quantity, row.unit_price))
+    return [
+        OrderDocument(
+            number=row.number,
+            placed_at=row.placed_at,
+            currency=row.currency,
+            shipping=Address(**row.shipping),
+            billing=Address(**row.billing),
+            lines=tuple(lines[row.id]),
+        )
+        for row in connection.execute(select(orders).order_by(orders.c.id))
+    ]

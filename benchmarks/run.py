@@ -1,0 +1,28 @@
+"""One run: its sizes, its system, and what was measured so far."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from benchmarks.progress import say
+from benchmarks.sizes import Sizes
+from benchmarks.system import System
+
+Figures: TypeAlias = dict[str, Any]
+Part: TypeAlias = Callable[["Run"], Figures]
+
+
+class Run:
+    """Measures each part once, whether it was asked for by its name or is needed by another."""
+
+    def __init__(self, system: System, sizes: Sizes, parts: Mapping[str, Part]) -> None:
+        self.system = system
+        self.sizes = sizes
+        self.figures: dict[str, Figures] = {}
+        self._parts = parts
+
+    def measure(self, name: str) -> Figures:
+        """Returns the figures of a part."""
+        if name not in self.figures:
+            say(f"[bold]{name}[/]")
+            self.figures[name] = self._parts[name](self)
+        return self.figures[name]

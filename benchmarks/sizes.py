@@ -1,0 +1,56 @@
+"""How much of everything one run does."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The numbers of requests, orders and tries of one run."""
+
+    # Requests that wait when the clock starts.
+    backlog: int
+    # … for the naive worker, which would take minutes for as many.
+    naive_backlog: int
+    # A throughput is the median of so many tries.
+    tries: int
+    # Single requests, one after the other.
+    probes: int
+    # How long the half load lasts.
+    half_load_seconds: int
+    exported_orders: int
+    # Orders that are in the table already, and requests on top of them.
+    growth: tuple[int, ...]
+    growth_backlog: int
+    worker_processes: tuple[int, ...]
+    # Requests until memory is looked at for the first time, and for the last time.
+    memory_warm_up: int
+    memory_requests: int
+
+
+FULL = Sizes(
+    backlog=20_000,
+    naive_backlog=2_000,
+    tries=3,
+    probes=500,
+    half_load_seconds=30,
+    exported_orders=20_000,
+    growth=(10_000, 100_000, 1_000_000),
+    growth_backlog=20_000,
+    worker_processes=(1, 2, 4),
+    memory_warm_up=20_000,
+    memory_requests=200_000,
+)
+
+QUICK = Sizes(
+    backlog=3_000,
+    naive_backlog=300,
+    tries=1,
+    probes=60,
+    half_load_seconds=5,
+    exported_orders=2_000,
+    growth=(1_000, 10_000),
+    growth_backlog=2_000,
+    worker_processes=(1, 2),
+    memory_warm_up=2_000,
+    memory_requests=10_000,
+)
