@@ -1,0 +1,1 @@
+"""Real processes and real servers, killed again and again under load; then the books are compared."""
