@@ -1,6 +1,6 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types up lock clean
+.PHONY: help setup demo test interleavings mutations chaos fuzz bench lint types up specs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,6 +31,28 @@ up: setup ## Run everything in the foreground, on embedded services kept in ./va
 test: setup lint types ## Run every test, the linters and the type checker
 	$(BIN)/pytest -n 2 $(ARGS)
 
+interleavings: setup ## Run every interleaving of the races, also of those that have thousands (minutes)
+	COUNTERMAND_ALL_INTERLEAVINGS=1 $(BIN)/pytest -n 2 -rP -o faulthandler_timeout=0 tests/race -k 'interleavings or against_export' $(ARGS)
+
+mutations: setup ## Take locks, guards and constraints away one by one, and see the tests notice (minutes)
+	$(BIN)/python -m tests.race.mutations $(ARGS)
+
+# Another seed each time; the ledger names it.
+chaos: MINUTES ?= 5
+chaos: SEED ?= $(shell date +%s)
+chaos: setup ## Kill, stop and cut everything under load for MINUTES=5, and compare the books
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+bench: setup ## Measure against pgbench and a naive worker (minutes)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Another seed each time; a failure prints it, and SEED=… does the same again.
+fuzz: TRIES ?= 100000
+fuzz: SEED ?= $(shell date +%s)
+fuzz: setup ## Throw damaged webhooks at the application, TRIES=100000 of them
+	COUNTERMAND_FUZZ_TRIES=$(TRIES) COUNTERMAND_FUZZ_SEED=$(SEED) \
+	    $(BIN)/pytest -n 2 -o faulthandler_timeout=0 tests/integration/test_webhook_fuzz.py $(ARGS)
+
 lint: setup ## Check style and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,6 +60,9 @@ lint: setup ## Check style and the direction of imports
 
 types: setup ## Check types
 	$(BIN)/mypy
+
+specs: setup ## Write asyncapi.yaml and openapi.json anew, from the models
+	$(BIN)/python -m tests.specs
 
 lock: setup ## Resolve the dependencies anew into the two lock files
 	$(BIN)/pip install --quiet uv

@@ -12,7 +12,7 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
-imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export")
+imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export", "tasks.receipts")
 
 # Four queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
 # waits for others: the answers and the export).
@@ -23,6 +23,7 @@ task_routes = {
     Doorbell.NOTIFY: {"queue": "effects"},
     Doorbell.ANSWER: {"queue": "answers"},
     Doorbell.EXPORT: {"queue": "export"},
+    Doorbell.READ_INBOXES: {"queue": "export"},
 }
 
 # The result of a doorbell is in the tables; a result backend would be a second truth.
@@ -78,6 +79,7 @@ beat_schedule = {
         (Doorbell.ANSWER, _settings.sweep_seconds),
         (Doorbell.PARK_UNKNOWN, _settings.sweep_seconds * 5),
         (Doorbell.EXPORT, _settings.export_seconds),
+        (Doorbell.READ_INBOXES, _settings.export_seconds),
     )
 }
 # The schedule is here and holds no state worth a file of its own.

@@ -23,7 +23,7 @@ class Table(BaseModel):
 def _name_of_a_variable(text: str) -> str:
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", text):
         raise ValueError(
-            "must be the name of an environment variable, such as ZENDESK_WEBHOOK_SECRET; "
+            "must be the name of an environment variable, such as WEBHOOK_SECRET; "
             "the secret itself does not belong in this file"
         )
     return text
@@ -49,17 +49,27 @@ def read_file(path: Path, kind: type[_T], what: str) -> _T:
 
 def told(invalid: ValidationError, *where: str) -> str:
     """Says in one line which keys are wrong; quotes no value, for one may be a secret in the wrong place."""
-    return "; ".join(_told(error, where) for error in invalid.errors(include_input=False, include_context=False))
+    return "; ".join(_told(error, where) for error in invalid.errors(include_input=False))
 
 
 def _told(error: ErrorDetails, where: tuple[str, ...]) -> str:
     # A key that nobody knows was named by whoever sent it: perhaps by something personal, perhaps at length.
-    keys = (str(part) if re.fullmatch(r"[\w-]{1,64}", str(part), re.ASCII) else "(unnamed)" for part in error["loc"])
+    # `[key]` is pydantic's word for: the key itself is wrong.
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    keys = (part if re.fullmatch(r"[\w-]{1,64}", part, re.ASCII) else "(unnamed)" for part in parts)
     place = ".".join([*where, *keys]) or "what was sent"
     if error["type"] == "extra_forbidden":
         return f"{place} is not a key that we know"
+    return f"{place}: {'must be in quotes' if error['type'] == 'string_type' else wording(error)}"
+
+
+def wording(error: ErrorDetails) -> str:
+    """Says what is wrong with one value in words for people; quotes no value."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
+        return "must not be empty"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[:1].lower()}{message[1:]}"
+    return message[:1].lower() + message[1:]
 
 
 def secret(environ: Mapping[str, str], name: str | None) -> str | None:

@@ -1,28 +1,32 @@
 """Calling a desk's API: time-outs, and what each answer means for a notice that must be delivered once."""
 
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
-from desks.channels import NotDelivered, Refused, Unclear
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden, NotDelivered, Refused, Unclear
 
 # A page of a ticket's comments is far smaller; an answer that never ends must not fill the memory.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
-# All calls of one answer together; a desk that sends a byte now and then must not outlive the lease.
-MAX_SECONDS = 40.0
 # Nobody who is sane asks for longer, and a mistaken header must not bury an answer.
 _LONGEST_RETRY_AFTER = 3600.0
 
-_TOO_MANY, _UNAVAILABLE, _CONFLICT = 429, 503, 409
-# The key to the API is wrong, or must not do this: somebody sets that right, and then it works.
-_CREDENTIALS = (401, 403)
-_LATER = (_TOO_MANY, _UNAVAILABLE, _CONFLICT, 408, 425, *_CREDENTIALS)
+_UNAUTHORIZED, _FORBIDDEN, _CONFLICT, _TOO_MANY, _UNAVAILABLE = 401, 403, 409, 429, 503
+_LATER = (_TOO_MANY, _UNAVAILABLE, 408, 425)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    # Reading the authorities' certificates takes longer than all the rest of an answer.
+    return httpx2.create_ssl_context()
 
 
 class Api:
@@ -36,15 +40,25 @@ class Api:
         auth: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        self._url = url
         self._client = httpx2.Client(
             base_url=url,
             auth=auth,
-            headers={"User-Agent": "countermand", "Accept": "application/json", **(headers or {})},
-            timeout=timeout,
+            # And read as it comes: a small answer could unpack to one that fills the memory.
+            headers={
+                "User-Agent": "countermand",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                **(headers or {}),
+            },
+            verify=_trusted(),
             # A redirect would take the key to the API to another place.
             follow_redirects=False,
         )
+        self._timeout = timeout
         self._deadline = time.monotonic() + MAX_SECONDS
+        # The call that was made last, as errors name it.
+        self.called: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +75,24 @@ class Api:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        reads_json: bool = True,
     ) -> Any:
         """Sends one request, with `body` as JSON or `content` as it is; returns the answer's JSON, None if it is empty.
 
         Raises NotDelivered, Unclear or Refused; none of them quotes what was sent or answered.
         """
-        what = f"{method} {path}"
+        what = self.called = f"{method} {path}"
+        timeout = self._time_left(what)
         try:
+            # Not left to `base_url`: that ends in a slash, which the URL of a receiver may not have.
             with self._client.stream(
-                method, path, json=body, params=query, headers=headers, content=content
+                method,
+                f"{self._url}{path}",
+                json=body,
+                params=query,
+                headers=headers,
+                content=content,
+                timeout=timeout,
             ) as response:
                 raw = self._read(response, what)
                 status, retry_after = response.status_code, response.headers.get("retry-after")
@@ -81,11 +104,18 @@ class Api:
             # The request may have arrived and its answer got lost.
             raise Unclear(f"{what}: no answer ({type(error).__name__})") from error
         _check(what, status, retry_after)
-        return _parsed(what, raw)
+        return _parsed(what, raw) if reads_json else None
+
+    def _time_left(self, what: str) -> httpx2.Timeout:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise NotDelivered(f"{what}: no time was left for it")
+        seconds = min(self._timeout, left)
+        return httpx2.Timeout(seconds, connect=min(seconds, MAX_CONNECT_SECONDS))
 
     def _read(self, response: httpx2.Response, what: str) -> bytes:
         raw = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             raw += chunk
             if len(raw) > _MAX_ANSWER_BYTES or time.monotonic() > self._deadline:
                 raise Unclear(f"{what}: the answer is too long or too slow")
@@ -96,15 +126,20 @@ def _check(what: str, status: int, retry_after: str | None) -> None:
     if 200 <= status < 300:
         return
     told = f"{what}: answered {status}"
-    if status in _CREDENTIALS:
-        raise NotDelivered(f"{told}: the key to the API is wrong, or may not do this")
+    # The key to the API: somebody sets it right, and then it works.
+    if status == _UNAUTHORIZED:
+        raise NotDelivered(f"{told}: the key to the API is wrong")
+    if status == _FORBIDDEN:
+        raise Forbidden(f"{told}: the key to the API may not do this")
     if status in _LATER:
         raise NotDelivered(told, _seconds(retry_after))
+    if status == _CONFLICT:
+        raise NotDelivered(told, is_tickets_own=True)
     if 300 <= status < 400:
         raise NotDelivered(f"{told}: the API has moved; correct `url` in the desks file")
     if status >= 500:
         raise Unclear(told)
-    raise Refused(told)
+    raise Refused(told, is_tickets_own=True)
 
 
 def _parsed(what: str, raw: bytes) -> Any:
@@ -116,6 +151,13 @@ def _parsed(what: str, raw: bytes) -> Any:
         raise Unclear(f"{what}: the answer is not JSON") from error
 
 
+def a_list(answer: Any) -> list[Any]:
+    """Returns an answer that must be a list; anything else would look like one without our mark. Raises TypeError."""
+    if not isinstance(answer, list):
+        raise TypeError("not a list")
+    return answer
+
+
 def _seconds(retry_after: str | None) -> float | None:
     """Reads Retry-After, seconds or an HTTP date (RFC 9110, 10.2.3); None if it says nothing that can be understood."""
     if retry_after is None:
@@ -125,7 +167,7 @@ def _seconds(retry_after: str | None) -> float | None:
         return min(float(text), _LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

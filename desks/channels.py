@@ -8,20 +8,31 @@ from desks.notices import Notice
 
 _log = structlog.get_logger()
 
+# No wait of a delivery ends later than this after its beginning: a desk that dawdles must not outlive the lease.
+MAX_SECONDS = 40.0
+# Time-outs are of one step each: the last connection and the last answer may both take as long as was left before.
+MAX_CONNECT_SECONDS = 10.0
+
 
 class DeliveryError(Exception):
     """A notice was not delivered, or is not known to be; the text says why and quotes nothing personal.
 
-    `retry_after` are the seconds that the other side asked us to wait, where it did.
+    `retry_after` are the seconds that the other side asked us to wait, where it did. `is_tickets_own` is true for a
+    failure that concerns its ticket alone: others of the same desk can go on.
     """
 
-    def __init__(self, told: str, retry_after: float | None = None) -> None:
+    def __init__(self, told: str, retry_after: float | None = None, *, is_tickets_own: bool = False) -> None:
         super().__init__(told)
         self.retry_after = retry_after
+        self.is_tickets_own = is_tickets_own
 
 
 class NotDelivered(DeliveryError):
     """It certainly was not delivered, and may be later."""
+
+
+class Forbidden(NotDelivered):
+    """The key to the API is one, and may not do this; somebody can set that right."""
 
 
 class Unclear(DeliveryError):
@@ -30,6 +41,10 @@ class Unclear(DeliveryError):
 
 class Refused(DeliveryError):
     """It was not delivered and never will be: the ticket is closed or gone, the address is none."""
+
+
+class Astray(Refused):
+    """It stands there, though not as it should, and must not be written again; somebody has to look at it."""
 
 
 class Channel(Protocol):

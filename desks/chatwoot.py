@@ -1,14 +1,16 @@
 """Chatwoot: signed account webhooks; answers as messages of a conversation."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api
+from desks.channels import NotDelivered
 from desks.config import DeskConfig
-from desks.desk import Desk, Ignored, Setup, Unusable, Webhook
+from desks.desk import Desk, Ignored, Setup, Unusable, Webhook, variable
 from desks.notices import Notice, Visibility
-from desks.payload import TicketPayload, payload_of_fields
+from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
@@ -29,6 +31,11 @@ class Chatwoot(Desk):
 
     kind = "chatwoot"
     config_type: ClassVar[type[DeskConfig]] = ChatwootConfig
+    signature_headers: ClassVar[Mapping[str, str]] = {
+        _SIGNATURE: "`sha256=` and hexadecimal HMAC-SHA256 with the desk's secret over the timestamp, a dot, and the "
+        "body.",
+        _TIMESTAMP: "When it was signed, in seconds since 1970.",
+    }
 
     def verify(self, webhook: Webhook) -> None:
         """Checks `sha256=` and HMAC-SHA256(secret, timestamp + "." + body) in hexadecimal, and the time."""
@@ -39,51 +46,62 @@ class Chatwoot(Desk):
         check_window(moment_of_seconds(signed_at, _TIMESTAMP), webhook.received_at, self.tolerance)
 
     def payload(self, value: Any) -> TicketPayload:
-        """Reads `conversation_updated`; only a change of the conversation's attributes asks for something."""
+        """Reads `conversation_updated`; only a change of those of its attributes that are ours asks for something."""
         try:
-            changed = {name for change in value.get("changed_attributes") or [] for name in change}
-            if value["event"] != "conversation_updated" or "custom_attributes" not in changed:
+            changes = [dict(change) for change in value.get("changed_attributes") or []]
+            changed = [change["custom_attributes"] for change in changes if "custom_attributes" in change]
+            if value["event"] != "conversation_updated" or not changed:
                 raise Ignored("no change of a conversation's attributes")
+            attributes = dict(value["custom_attributes"])
+            ours = fields_of(attributes, self.config.fields)
+            if all(fields_of(dict(change["previous_value"] or {}), self.config.fields) == ours for change in changed):
+                raise Ignored("a change of attributes that are none of ours")
             known = {
                 "ticket": value["id"],
                 "requester": value["meta"]["sender"].get("email"),
                 "language": (value.get("additional_attributes") or {}).get("conversation_language"),
                 "time": _moment(value.get("updated_at")),
             }
-            attributes = dict(value["custom_attributes"])
         except (KeyError, TypeError, AttributeError, ValueError):
             raise Unusable(
                 "expected Chatwoot's `conversation_updated`, with `id`, `meta.sender`, `custom_attributes` and "
                 "`changed_attributes`"
             ) from None
-        payload = payload_of_fields(attributes, self.config.fields, **known)
-        if payload is None:
-            raise Ignored("a conversation without an order change")
-        return payload
+        return payload_of_fields(attributes, self.config.fields, **known)
 
     def setup(self) -> Setup:
         return Setup(
             headers={},
             payload=None,
             steps=(
-                "Settings → Integrations → Webhooks → Add: the URL, event conversation_updated; put the webhook's "
-                f"secret into the variable {self.config.webhook_secret}.",
-                "Settings → Custom attributes → Conversation: countermand_order, countermand_kind, countermand_note, "
-                "countermand_shipping_name and so on, or any other names, given in `fields`.",
+                "Settings → Custom attributes → Conversation: a text countermand_order for the order's number, a text "
+                "countermand_note (a validated order is not cancelled without one), and a list countermand_kind with "
+                f"the values {KINDS_TOLD}.",
+                f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
-                "`token` is the access token of an agent (Profile settings); one of a bot may not read conversations.",
+                "Profile settings of the agent in whose name answers are written → Access token: put it into "
+                f"{variable(self.config.token, 'token')} (a bot's may not read conversations); `account` is the number "
+                "behind /app/accounts/ in Chatwoot's own address.",
+                "Settings → Integrations → Webhooks → Add: the URL, event conversation_updated; put the webhook's "
+                f"secret into {variable(self.config.webhook_secret, 'webhook_secret')}.",
             ),
         )
 
     def api(self) -> Api:
-        url = f"{self.config.url}/api/v1/accounts/{self.config.account}"
-        return Api(url, timeout=self.config.timeout_seconds, headers={"api_access_token": self.token or ""})
+        headers = {"api_access_token": self.token or ""}
+        return Api(f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, headers=headers)
+
+    def whose_key(self, api: Api) -> str | None:
+        profile = api.call("GET", "/profile")
+        if self.config.account not in [account["id"] for account in profile["accounts"]]:
+            raise NotDelivered("GET /profile: the key to the API is of nobody in the account that `account` numbers")
+        return str(profile["email"])
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
         before: dict[str, str] = {}
         for _ in range(_PAGES):
-            messages = api.call("GET", f"{_path(notice)}/messages", query=before)["payload"]
+            messages = api.call("GET", f"{self._path(notice)}/messages", query=before)["payload"]
             if any(notice.mark in (message.get("content") or "") for message in messages):
                 return True
             if not messages:
@@ -94,17 +112,16 @@ class Chatwoot(Desk):
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         private = notice.visibility is Visibility.INTERNAL
         message = {"content": notice.signed_body, "message_type": "outgoing", "private": private}
-        api.call("POST", f"{_path(notice)}/messages", message)
+        api.call("POST", f"{self._path(notice)}/messages", message)
 
     def tag(self, api: Api, notice: Notice) -> None:
         # Writing labels replaces them all, so those that are there are read first.
-        labels = api.call("GET", f"{_path(notice)}/labels")["payload"]
+        labels = api.call("GET", f"{self._path(notice)}/labels")["payload"]
         if notice.tag not in labels:
-            api.call("POST", f"{_path(notice)}/labels", {"labels": [*labels, notice.tag]})
+            api.call("POST", f"{self._path(notice)}/labels", {"labels": [*labels, notice.tag]})
 
-
-def _path(notice: Notice) -> str:
-    return f"/conversations/{quote(notice.ticket or '', safe='')}"
+    def _path(self, notice: Notice) -> str:
+        return f"/accounts/{self.config.account}/conversations/{quote(notice.ticket or '', safe='')}"
 
 
 def _moment(seconds: Any) -> str:

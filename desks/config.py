@@ -1,7 +1,11 @@
 """The desks file: one TOML table a helpdesk, and one for mail. Secrets are named here and stand in the environment."""
 
+from email.errors import MessageError
+from email.headerregistry import Address
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -12,9 +16,48 @@ DesksError = ConfigurationError
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("https://", "http://")) or any(character.isspace() for character in text):
-        raise ValueError("must be a URL such as https://acme.zendesk.com")
+    # A user and a password in it would be secrets in the file; behind a query no path can be added.
+    if not (_can_be_called(text) and text.isprintable()) or any(one in text for one in " @?#"):
+        raise ValueError("must be a URL such as https://acme.zendesk.com, without user, query or fragment")
     return text.rstrip("/")
+
+
+def _can_be_called(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").encode("idna"), parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("https", "http") and bool(host) and port != 0
+
+
+def _api_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        raise ValueError(
+            "must begin with https://, for by http the key to the API and the answers would go in the clear; "
+            "by http only this machine is called, such as http://127.0.0.1:8080"
+        )
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def mail_address(text: str) -> str:
+    """Returns an e-mail address that a mail can be sent to as it is written. Raises ValueError for anything else."""
+    try:
+        # What is read of it in another way than it is written would go to somebody else.
+        is_one = Address(addr_spec=text).addr_spec == text
+    except (MessageError, ValueError, IndexError):
+        is_one = False
+    if not is_one:
+        raise ValueError("must be one e-mail address, such as help@acme.example, and nothing else")
+    return text
 
 
 def _source(text: str) -> str:
@@ -24,6 +67,8 @@ def _source(text: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_url)]
+ApiUrl = Annotated[Url, AfterValidator(_api_url)]
+MailAddress = Annotated[str, AfterValidator(mail_address)]
 # Of a desk: it stands in the path of its webhook.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
@@ -45,7 +90,7 @@ class DeskConfig(Table):
     # The desk's own names of the fields that a payload carries; see desks.payload.FIELDS.
     fields: dict[str, str] = Field(default_factory=dict)
     # Where its API is, and the variable that holds the key to it. Without them its tickets are not answered.
-    url: Url | None = None
+    url: ApiUrl | None = None
     token: Variable | None = None
     timeout_seconds: Seconds = 10
 
@@ -69,12 +114,12 @@ class MailConfig(Table):
 
     host: Annotated[str, StringConstraints(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 587
-    security: Annotated[str, StringConstraints(pattern="^(starttls|tls|none)$")] = "starttls"
+    security: Literal["starttls", "tls", "none"] = "starttls"
     user: str | None = None
     password: Variable | None = None
-    sender: Annotated[str, StringConstraints(pattern=r"^[^\s@]+@[^\s@]+$")]
+    sender: MailAddress
     # Where the store's own people read what is not for the customer.
-    colleagues: Annotated[str, StringConstraints(pattern=r"^[^\s@]+@[^\s@]+$")]
+    colleagues: MailAddress
     timeout_seconds: Seconds = 10
 
     @model_validator(mode="after")

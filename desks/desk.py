@@ -10,15 +10,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+import structlog
+
 from configuration import ConfigurationError, secret
 from desks.api import Api
-from desks.channels import DeliveryError, Unclear
+from desks.channels import DeliveryError, Forbidden, NotDelivered, Refused, Unclear
 from desks.config import DeskConfig
 from desks.notices import Notice
 from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_json, read_payload
 from desks.signatures import Unauthorized, check_any
 
-__all__ = ["Desk", "Ignored", "Setup", "TicketChannel", "Unauthorized", "Unusable", "Webhook"]
+__all__ = [
+    "Desk",
+    "Ignored",
+    "Setup",
+    "TicketChannel",
+    "Unauthorized",
+    "Unusable",
+    "Webhook",
+    "made_up_secret",
+    "variable",
+]
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an admin pastes into the desk's own pages."""
+    """What an admin does in the desk's own pages, in this sequence, and what is pasted there."""
 
     headers: Mapping[str, str]
     payload: str | None
@@ -52,9 +66,14 @@ class Desk(ABC):
     # The kind's name, as the desks file and the webhook's path have it.
     kind: ClassVar[str]
     config_type: ClassVar[type[DeskConfig]] = DeskConfig
+    # What `verify` asks for, by name, and what each is made of: openapi.json tells it to whoever writes such a sender.
+    signature_headers: ClassVar[Mapping[str, str]]
+    # Our fields that `fields` must name before the payload can be printed: those of a template without which nothing
+    # can be asked.
+    template_fields: ClassVar[Sequence[str]] = ()
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
-        """Takes the secrets out of the environment. Raises ConfigurationError if one is missing or cannot be one."""
+        """Takes the secrets out of the environment. Raises ConfigurationError if one cannot be one."""
         self.name = name
         self.config = config
         self.secrets = [
@@ -63,10 +82,19 @@ class Desk(ABC):
             if (value := secret(environ, variable))
         ]
         self.token = secret(environ, config.token)
-        if missing := [
+        self.missing = [
             variable for variable in (config.webhook_secret, config.token) if variable and not secret(environ, variable)
-        ]:
-            raise ConfigurationError(f"desk {name}: {' and '.join(missing)} must be set in the environment")
+        ]
+
+    @property
+    def unnamed_fields(self) -> list[str]:
+        """Our fields for which the desk's own are still to be named in `fields`."""
+        return [name for name in self.template_fields if name not in self.config.fields]
+
+    def check_secrets(self) -> None:
+        """Raises ConfigurationError unless every secret is there."""
+        if self.missing:
+            raise ConfigurationError(f"desk {self.name}: {' and '.join(self.missing)} must be set in the environment")
 
     @property
     def source(self) -> str:
@@ -112,6 +140,17 @@ class Desk(ABC):
     def api(self) -> Api:
         """Returns the desk's API, opened for one answer."""
 
+    def whose_key(self, api: Api) -> str | None:
+        """Returns the e-mail address of the account that our key is of, by a call that changes nothing.
+
+        None for a desk that has no such call. Raises DeliveryError.
+        """
+        return None
+
+    def is_ticket(self, ticket: str) -> bool:
+        """Tells whether this can be the id of a ticket; all desks but one number them."""
+        return ticket.isascii() and ticket.isdecimal()
+
     def read_ticket(self, api: Api, notice: Notice) -> Any:
         """Returns the notice's ticket as the desk has it now; None for a desk that can do without.
 
@@ -135,10 +174,48 @@ class Desk(ABC):
         """Adds the notice's tag to its ticket, beside those that are there. Raises DeliveryError."""
 
 
+@contextmanager
+def opened_api(desk: Desk) -> Iterator[Api]:
+    """The desk's API for the block; an answer in which what is looked for is not there raises Unclear."""
+    with desk.api() as api:
+        try:
+            yield api
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise Unclear(
+                f"the answer to {api.called} is not what {desk.kind}'s API describes ({type(error).__name__}); "
+                "is `url` right?"
+            ) from error
+
+
+def account_of_key(desk: Desk) -> str | None:
+    """Tries the key to a desk's API and returns whose it is; None where nothing can be tried. Raises DeliveryError."""
+    with opened_api(desk) as api:
+        account = desk.whose_key(api)
+        if account and desk.own_addresses and account.casefold() != desk.own_addresses[0].casefold():
+            raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
+    return account
+
+
+def variable(name: str | None, key: str) -> str:
+    """Names the environment variable that a secret goes into, in a step for the desk's admin."""
+    return f"the variable {name}" if name else f"an environment variable, which `{key}` in the desks file names"
+
+
+def made_up_secret(config: DeskConfig) -> str:
+    """The step for a desk that has no secret of its own to show."""
+    return (
+        "Make up a secret, with `openssl rand -hex 32`, and put it into "
+        f"{variable(config.webhook_secret, 'webhook_secret')}."
+    )
+
+
 class SecretHeaderDesk(Desk):
     """A desk that cannot sign: it sends a secret in a header, and the request's key comes from its content."""
 
     header: ClassVar[str] = "X-Countermand-Secret"
+    signature_headers: ClassVar[Mapping[str, str]] = {
+        header: "The desk's secret itself, of a desk that cannot sign. Only ever over TLS."
+    }
 
     def verify(self, webhook: Webhook) -> None:
         check_any([webhook.header(self.header)], self.secrets, f"header {self.header}")
@@ -154,9 +231,11 @@ class TicketChannel:
         self.outlet = desk.source
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
-        """Writes the notice on its ticket once, with its tag. Raises DeliveryError."""
+        """Writes the notice on its ticket once, with its tag where the desk takes one. Raises DeliveryError."""
         desk = self._desk
-        with desk.api() as api:
+        if not desk.is_ticket(notice.ticket or ""):
+            raise Refused("the ticket is not a number, as the tickets of this desk are")
+        with opened_api(desk) as api:
             if look_first:
                 with _unclear("could not look whether the answer stands on the ticket"):
                     ticket = desk.read_ticket(api, notice)
@@ -165,8 +244,16 @@ class TicketChannel:
                 ticket, stands_there = desk.read_ticket(api, notice), False
             if not stands_there:
                 desk.answer(api, notice, customer, ticket)
-            with _unclear("the answer stands on the ticket, its tag does not"):
-                desk.tag(api, notice)
+            self._tag(api, notice)
+
+    def _tag(self, api: Api, notice: Notice) -> None:
+        desk, ticket, tag = self._desk.name, notice.ticket, notice.tag
+        with _unclear("the answer stands on the ticket, its tag does not"):
+            try:
+                self._desk.tag(api, notice)
+            except (Refused, Forbidden) as refused:
+                # The answer was read, perhaps; what the desk will never take must not have it told as dead.
+                _log.warning("answered without the tag", desk=desk, ticket=ticket, tag=tag, error=str(refused))
 
 
 @contextmanager
@@ -175,4 +262,4 @@ def _unclear(told: str) -> Iterator[None]:
     try:
         yield
     except DeliveryError as error:
-        raise Unclear(f"{told}: {error}", error.retry_after) from error
+        raise Unclear(f"{told}: {error}", error.retry_after, is_tickets_own=error.is_tickets_own) from error

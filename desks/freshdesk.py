@@ -1,14 +1,16 @@
 """Freshdesk: webhooks of automation rules, with a secret header; answers as replies and notes (API v2)."""
 
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from desks.api import Api
+from desks.api import Api, a_list
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup
+from desks.desk import SecretHeaderDesk, Setup, made_up_secret, variable
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
+from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
 from desks.texts import as_html
 
 _PAGE = 100
@@ -19,6 +21,7 @@ class Freshdesk(SecretHeaderDesk):
 
     kind = "freshdesk"
     config_type: ClassVar[type[DeskConfig]] = LiquidConfig
+    template_fields: ClassVar[Sequence[str]] = ("order", "kind")
 
     def setup(self) -> Setup:
         template = liquid_template(
@@ -30,10 +33,17 @@ class Freshdesk(SecretHeaderDesk):
             headers={self.header: f"the value of {self.config.webhook_secret}"},
             payload=template,
             steps=(
-                "Admin → Workflows → Automations → Ticket updates: a rule for changes of your order-change fields that "
-                "are not made by the account whose API key we use.",
-                "Action: Trigger webhook, POST, the URL and the header, JSON, content Advanced: the payload.",
-                "The custom fields' names (such as cf_order) go into `fields`.",
+                made_up_secret(self.config),
+                f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_TOLD}, and a "
+                f"drop-down for the kind of change with the choices {KINDS_TOLD}.",
+                ADDRESSES_TOLD,
+                "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and print "
+                "this again.",
+                "Profile settings of the agent in whose name answers are written → View API key: put it into "
+                f"{variable(self.config.token, 'token')}.",
+                "Admin → Workflows → Automations → Ticket updates: a rule for changes of these fields that are not "
+                "made by that agent. Action: Trigger webhook, POST, the URL and the header, JSON, content Advanced: "
+                "the payload.",
             ),
         )
 
@@ -42,11 +52,14 @@ class Freshdesk(SecretHeaderDesk):
         auth = (self.token or "", "X")
         return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, auth=auth)
 
+    def whose_key(self, api: Api) -> str | None:
+        return str(api.call("GET", "/agents/me")["contact"]["email"])
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
         # Oldest first, without a way to turn it round: the newest are on the last page.
         for page in count(1):
             query = {"page": str(page), "per_page": str(_PAGE)}
-            found = api.call("GET", f"{_path(notice)}/conversations", query=query)
+            found = a_list(api.call("GET", f"{_path(notice)}/conversations", query=query))
             if any(notice.mark in (one.get("body_text") or "") for one in found):
                 return True
             if len(found) < _PAGE:

@@ -1,13 +1,15 @@
 """Gorgias: HTTP integrations with a secret header; answers as messages of a ticket."""
 
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup
+from desks.desk import SecretHeaderDesk, Setup, made_up_secret, variable
 from desks.notices import Notice, Visibility
-from desks.payload import payload_template
+from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, payload_template
 from desks.texts import as_html
 
 
@@ -27,6 +29,7 @@ class Gorgias(SecretHeaderDesk):
 
     kind = "gorgias"
     config_type: ClassVar[type[DeskConfig]] = GorgiasConfig
+    template_fields: ClassVar[Sequence[str]] = ("order", "kind")
 
     def setup(self) -> Setup:
         template = payload_template(
@@ -44,9 +47,16 @@ class Gorgias(SecretHeaderDesk):
             headers={self.header: f"the value of {self.config.webhook_secret}"},
             payload=template,
             steps=(
+                made_up_secret(self.config),
+                f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_TOLD}, and a dropdown "
+                f"for the kind of change with the values {KINDS_TOLD}.",
+                ADDRESSES_TOLD,
+                "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
+                f"Settings → REST API: put the API key into {variable(self.config.token, 'token')}; `user` is the "
+                "e-mail address of its account, in whose name answers are written, and `reply_from` the address of "
+                "your e-mail integration.",
                 "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
                 "the URL, and the payload as request body.",
-                "The numbers of the ticket fields go into `fields`.",
             ),
         )
 
@@ -54,10 +64,15 @@ class Gorgias(SecretHeaderDesk):
         auth = (self.config.user, self.token or "")
         return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, auth=auth)
 
+    def whose_key(self, api: Api) -> str | None:
+        # The user is one half of the credentials: an answer proves both.
+        api.call("GET", "/account")
+        return str(self.config.user)
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
         query = {"ticket_id": notice.ticket or "", "order_by": "created_datetime:desc", "limit": "100"}
         messages = api.call("GET", "/messages", query=query)["data"]
-        return any(message.get("external_id") == notice.mark for message in messages)
+        return any(message.get("external_id") == _external_id(notice) for message in messages)
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         message = {
@@ -67,7 +82,7 @@ class Gorgias(SecretHeaderDesk):
             "subject": notice.subject,
             "body_text": notice.signed_body,
             "body_html": as_html(notice.signed_body),
-            "external_id": notice.mark,
+            "external_id": _external_id(notice),
         }
         if notice.visibility is Visibility.PUBLIC:
             to_customer = {"from": {"address": self.config.reply_from}, "to": [{"address": customer}]}
@@ -78,6 +93,11 @@ class Gorgias(SecretHeaderDesk):
 
     def tag(self, api: Api, notice: Notice) -> None:
         api.call("POST", f"{_path(notice)}/tags", {"names": [notice.tag]})
+
+
+def _external_id(notice: Notice) -> str:
+    # Gorgias takes 255 characters.
+    return notice.mark if len(notice.mark) <= 255 else sha256(notice.mark.encode()).hexdigest()
 
 
 def _path(notice: Notice) -> str:

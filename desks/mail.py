@@ -2,18 +2,40 @@
 
 import smtplib
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 from hashlib import sha256
+from typing import Any
 
 from configuration import ConfigurationError, secret
-from desks.channels import NotDelivered, Refused, Unclear
-from desks.config import MailConfig
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, NotDelivered, Refused, Unclear
+from desks.config import MailConfig, mail_address
 from desks.notices import Notice, Visibility
+
+
+class _InTime(smtplib.SMTP):
+    """A mail server that has MAX_SECONDS for all its replies together: a mail takes ten of them."""
+
+    def __init__(self, host: str, port: int, *, timeout: float, **how: Any) -> None:
+        self._patience, self._deadline = timeout, time.monotonic() + MAX_SECONDS
+        super().__init__(host, port, timeout=min(timeout, MAX_CONNECT_SECONDS), **how)
+
+    def getreply(self) -> tuple[int, bytes]:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("no time was left for a reply")
+        assert self.sock is not None  # noqa: S101  # told to the type checker
+        self.sock.settimeout(min(self._patience, left))
+        return super().getreply()
+
+
+class _InTimeByTls(_InTime, smtplib.SMTP_SSL):
+    """The same, behind TLS from the first byte."""
 
 
 class MailChannel:
@@ -41,17 +63,19 @@ class MailChannel:
     def _mail(self, notice: Notice, recipient: str) -> EmailMessage:
         mail = EmailMessage()
         try:
-            mail["To"] = Address(addr_spec=recipient)
-        except (MessageError, ValueError, IndexError):
+            mail["To"] = Address(addr_spec=mail_address(recipient))
+        except ValueError:
             raise Refused("the customer's e-mail address is not one that a mail can be sent to") from None
         mail["From"] = Address(addr_spec=self._config.sender)
-        mail["Subject"] = notice.subject
+        # An order's number that looks like an encoded word (RFC 2047) would be decoded, line breaks in it and all.
+        mail["Subject"] = notice.subject.replace("=?", "= ?")
         mail["Date"] = formatdate(usegmt=True)
         domain = self._config.sender.rpartition("@")[2]
         mail["Message-ID"] = f"<{sha256(notice.mark.encode()).hexdigest()}@{domain}>"
         # RFC 3834: nobody's out-of-office program shall answer an answer.
         mail["Auto-Submitted"] = "auto-replied"
-        mail.set_content(notice.signed_body)
+        # Else short lines would travel as 8 bits, which not every mail server takes.
+        mail.set_content(notice.signed_body, cte="quoted-printable")
         return mail
 
     @contextmanager
@@ -60,11 +84,12 @@ class MailChannel:
         config, secured = self._config, ssl.create_default_context()
         try:
             server = (
-                smtplib.SMTP_SSL(config.host, config.port, timeout=config.timeout_seconds, context=secured)
+                _InTimeByTls(config.host, config.port, timeout=config.timeout_seconds, context=secured)
                 if config.security == "tls"
-                else smtplib.SMTP(config.host, config.port, timeout=config.timeout_seconds)
+                else _InTime(config.host, config.port, timeout=config.timeout_seconds)
             )
-        except (OSError, smtplib.SMTPException) as error:
+        # A name or a password that cannot be sent as it is written is a UnicodeError.
+        except (OSError, UnicodeError, smtplib.SMTPException) as error:
             raise NotDelivered(f"no connection to the mail server {config.host} ({type(error).__name__})") from error
         try:
             try:
@@ -72,7 +97,7 @@ class MailChannel:
                     server.starttls(context=secured)
                 if config.user is not None:
                     server.login(config.user, self._password or "")
-            except (OSError, smtplib.SMTPException) as error:
+            except (OSError, UnicodeError, smtplib.SMTPException) as error:
                 raise NotDelivered(f"the mail server {config.host} took no login ({type(error).__name__})") from error
             yield server
         finally:
@@ -86,7 +111,8 @@ def _send(server: smtplib.SMTP, mail: EmailMessage) -> None:
         code = max((code for code, _ in refused.recipients.values()), default=0)
         raise _by_code(code, "the recipient") from None
     except smtplib.SMTPSenderRefused as refused:
-        raise _by_code(refused.smtp_code, "the sender") from None
+        # Ours, and the same for every mail, so not for good: somebody sets it right, and then it works.
+        raise NotDelivered(f"the mail server refused the sender ({refused.smtp_code})") from None
     except smtplib.SMTPDataError as refused:
         raise _by_code(refused.smtp_code, "the mail") from None
     except smtplib.SMTPNotSupportedError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
-from desks.texts import language_for, render
+from desks.texts import fixed, language_for, render
 from rules.model import Outcome, Reason
 
 
@@ -67,7 +67,7 @@ def write_notice(
     Whatever is escalated is for colleagues alone: the requester may be a stranger.
     """
     chosen = language_for(language)
-    advice = "\n\n".join(render(chosen, reason) for reason in reasons)
+    advice = "\n\n".join(fixed(chosen, reason) for reason in reasons)
     visibility = Visibility.INTERNAL if outcome is Outcome.ESCALATED else Visibility.PUBLIC
     internal = visibility is Visibility.INTERNAL
     body = render(chosen, "note", reasons=reasons, advice=advice) if internal else advice

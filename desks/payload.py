@@ -13,11 +13,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from configuration import told
 from desks.notices import MARK_BEGINS
+from rules.model import Kind
 
 ROLES = ("shipping", "billing")
 ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
 # What a customer or an agent fills in at the desk, by our names; `fields` in the desks file says the desk's own.
 FIELDS = ("order", "kind", "note", *(f"{role}_{field}" for role in ROLES for field in ADDRESS_FIELDS))
+
+# For the steps that an admin follows.
+KINDS_TOLD = ", ".join(Kind)
+NOTE_TOLD = "a text of several lines for the note (a validated order is not cancelled without one)"
+ADDRESSES_TOLD = (
+    "If addresses are to be changed, in the same place one text for each part of an address: "
+    f"shipping_{', shipping_'.join(ADDRESS_FIELDS)}, and the same with billing_. An address must have name, line1, "
+    "city and country, that as two letters; leave out what you do not need."
+)
 
 
 class Unusable(Exception):
@@ -82,6 +92,7 @@ class TicketPayload(BaseModel):
     `requester` is required, though it may be empty (then a person decides): without it a stranger on a ticket of his
     own could cancel somebody's order. `author` is who wrote what set the webhook off. `id`, where the desk has one,
     names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked.
+    `comment` is what the author wrote on the ticket.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", str_strip_whitespace=True)
@@ -95,6 +106,7 @@ class TicketPayload(BaseModel):
     time: Text = ""
     id: Text = ""
     author: Text = ""
+    comment: Text = ""
     addresses: AddressesFields = AddressesFields()
     lines: list[RequestedLineFields] = []
 
@@ -140,21 +152,30 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_payload(value: Any) -> TicketPayload:
-    """Takes the payload out of a parsed body. Raises Unusable."""
+    """Takes the payload out of a parsed body. Raises Unusable, and Ignored if its order and kind are left blank."""
+    if isinstance(value, dict) and all(name in value and _is_blank(value[name]) for name in ("order", "kind")):
+        raise Ignored("a ticket without an order change")
     try:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
         raise Unusable(told(invalid)) from None
 
 
-def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload | None:
+def fields_of(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """Picks our fields out of a desk's, where they are named `countermand_…` or as `fields` says."""
+    return {name: values.get(fields.get(name, f"countermand_{name}")) for name in FIELDS}
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload:
     """Makes a payload of a desk's own fields, named `countermand_…` or as `fields` says, and of what else is `known`.
 
-    Returns None if the fields for order and kind are empty: then nothing is asked of us. Raises Unusable.
+    Raises Unusable, and Ignored if the fields for order and kind are left empty: then nothing is asked of us.
     """
-    ours = {name: values.get(fields.get(name, f"countermand_{name}")) for name in FIELDS}
-    if not (ours["order"] or ours["kind"]):
-        return None
+    ours = fields_of(values, fields)
     addresses = {role: {field: ours[f"{role}_{field}"] for field in ADDRESS_FIELDS} for role in ROLES}
     asked = {name: ours[name] for name in ("order", "kind", "note")}
     return read_payload({**known, **asked, "addresses": addresses})
@@ -198,8 +219,9 @@ def _is_ours(payload: TicketPayload, own: Sequence[str]) -> bool:
     author = payload.author.casefold()
     if author and author in {address.casefold() for address in own}:
         return True
-    # A customer who answers us quotes our text, mark and all; that is a request like any other.
-    return MARK_BEGINS in payload.note and author != payload.requester.casefold()
+    # A customer who answers us quotes our text, mark and all; that is a request like any other. So is one of an author
+    # whom the desk does not name: it may be the customer.
+    return author not in ("", payload.requester.casefold()) and MARK_BEGINS in payload.note + payload.comment
 
 
 def payload_template(expressions: Mapping[str, str], field: Callable[[str], str], fields: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from desks.channels import Channel, LogChannel
 from desks.config import File, read_file
 from desks.desk import Desk, TicketChannel
 from desks.mail import MailChannel
+from desks.payload import FIELDS
 
 
 @cache
@@ -71,6 +72,8 @@ def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
         return Helpdesks()
     file = read_file(path)
     configured = {name: open_desk(path, file, name, environ) for name in file.desks}
+    for desk in configured.values():
+        desk.check_secrets()
     sources = [desk.source for desk in configured.values()]
     if doubled := {source for source in sources if sources.count(source) > 1}:
         raise ConfigurationError(
@@ -83,7 +86,8 @@ def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
 def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> Desk:
     """Makes one desk of its table. Raises ConfigurationError."""
     table = file.desks[name]
-    kind = kinds().get(table.get("desk", name))
+    # Anything may stand there: a table is checked by its kind, and that is not known yet.
+    kind = kinds().get(str(table.get("desk", name)))
     if kind is None:
         raise ConfigurationError(
             f"the desks file {path}: desks.{name} is no kind of desk; name it {', '.join(sorted(kinds()))}, "
@@ -92,5 +96,11 @@ def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> 
     try:
         config = kind.config_type.model_validate(table)
     except ValidationError as invalid:
-        raise ConfigurationError(f"the desks file {path}: {told(invalid, 'desks', name)}") from None
+        known = f"; the keys of {kind.kind} are: {', '.join(kind.config_type.model_fields)}"
+        has_unknown = any(error["type"] == "extra_forbidden" for error in invalid.errors(include_input=False))
+        where = f"the desks file {path}: {told(invalid, 'desks', name)}"
+        raise ConfigurationError(where + known * has_unknown) from None
+    if unknown := config.fields.keys() - set(FIELDS):
+        named = ", ".join(f"desks.{name}.fields.{field}" for field in sorted(unknown))
+        raise ConfigurationError(f"the desks file {path}: {named} is no field of ours; these are: {', '.join(FIELDS)}")
     return kind(name, config, environ)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from configuration import ConfigurationError
+from configuration import ConfigurationError, secret
 from desks.api import Api
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Unusable, Webhook
+from desks.desk import Desk, Setup, Unusable, Webhook, variable
 from desks.notices import Notice
-from desks.payload import read_json
+from desks.payload import KINDS_TOLD, read_json
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_seconds, standard_secret
 
 _ID, _TIMESTAMP, _SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
@@ -28,14 +28,22 @@ class Standard(Desk):
 
     kind = "standard"
     config_type: ClassVar[type[DeskConfig]] = StandardConfig
+    signature_headers: ClassVar[Mapping[str, str]] = {
+        _ID: "An id of the delivery.",
+        _TIMESTAMP: "When it was signed, in seconds since 1970.",
+        _SIGNATURE: "Standard Webhooks 1.0.0: `v1,` and base64 of HMAC-SHA256 with the desk's secret over id, "
+        "timestamp and body, with dots between them. Of several, with spaces between them, one must fit.",
+    }
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
         super().__init__(name, config, environ)
-        try:
-            self._keys = [standard_secret(one) for one in self.secrets]
-            self._signing_key = standard_secret(self.token) if self.token else b""
-        except ValueError as error:
-            raise ConfigurationError(f"desk {name}: a secret {error}") from error
+        keys = {
+            variable: _key(name, variable, value)
+            for variable in (config.webhook_secret, config.webhook_secret_previous, config.token)
+            if (value := secret(environ, variable))
+        }
+        self._keys = [keys[one] for one in (config.webhook_secret, config.webhook_secret_previous) if one in keys]
+        self._signing_key = keys.get(config.token, b"")
 
     def verify(self, webhook: Webhook) -> None:
         """Checks base64(HMAC-SHA256(secret, id.timestamp.body)); Standard Webhooks, "Signature scheme"."""
@@ -61,7 +69,13 @@ class Standard(Desk):
             "source": self.source,
             "id": "a key that is new for each request and the same for its repeats",
             "time": "2026-11-23T09:00:00Z",
-            "data": {"order": "536365", "kind": "cancel", "note": "why", "requester": "the customer's e-mail address"},
+            "data": {
+                "order": "536365",
+                "kind": "cancel",
+                "ticket": "your own id of the customer's question",
+                "note": "why",
+                "requester": "the customer's e-mail address",
+            },
         }
         return Setup(
             headers={
@@ -70,11 +84,21 @@ class Standard(Desk):
                 _SIGNATURE: f"v1, and the signature with {self.config.webhook_secret}; a library of Standard Webhooks",
             },
             payload=json.dumps(example, indent=2),
-            steps=("Sign with any library of https://www.standardwebhooks.com.",),
+            steps=(
+                'Make up a secret, with `echo "whsec_$(openssl rand -base64 32)"`, and put it into '
+                f"{variable(self.config.webhook_secret, 'webhook_secret')}, here and at the sender.",
+                "Let the sender post to the URL, signed by any library of https://www.standardwebhooks.com; `kind` is "
+                f"one of: {KINDS_TOLD}. openapi.json has the whole schema.",
+                "To get the answers posted to `url`, signed in the same way, make up another secret and put it into "
+                f"{variable(self.config.token, 'token')}. Only requests with a `ticket` are answered there.",
+            ),
         )
 
     def api(self) -> Api:
         return Api(self.config.url, timeout=self.config.timeout_seconds)
+
+    def is_ticket(self, ticket: str) -> bool:
+        return True
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
         # There is no ticket to look at: the receiver knows a repeat by its `webhook-id`, the notice's mark.
@@ -97,14 +121,23 @@ class Standard(Desk):
         }
         content = json.dumps(answer, ensure_ascii=False).encode()
         signed_at = str(int(datetime.now(UTC).timestamp()))
-        signature = hmac_base64(self._signing_key, f"{notice.mark}.{signed_at}.".encode() + content)
+        # Standard Webhooks: no full stop in what is signed in front of the body.
+        delivery = notice.mark.replace(".", "%2E")
+        signature = hmac_base64(self._signing_key, f"{delivery}.{signed_at}.".encode() + content)
         headers = {
             "Content-Type": "application/json",
-            _ID: notice.mark,
+            _ID: delivery,
             _TIMESTAMP: signed_at,
             _SIGNATURE: f"v1,{signature}",
         }
-        api.call("POST", "", content=content, headers=headers)
+        api.call("POST", "", content=content, headers=headers, reads_json=False)
 
     def tag(self, api: Api, notice: Notice) -> None:
         """Does nothing: the tag is in the answer."""
+
+
+def _key(desk: str, variable: str, value: str) -> bytes:
+    try:
+        return standard_secret(value)
+    except ValueError as error:
+        raise ConfigurationError(f"desk {desk}: {variable} {error}") from error

@@ -11,7 +11,12 @@ DEFAULT_LANGUAGE = "en"
 @cache
 def _templates() -> Environment:
     # A name that a template does not get is a mistake of ours, not an empty place in a customer's mail.
-    return Environment(loader=PackageLoader("desks"), autoescape=select_autoescape(["html"]), undefined=StrictUndefined)
+    return Environment(
+        loader=PackageLoader("desks"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        auto_reload=False,
+    )
 
 
 @cache
@@ -24,6 +29,12 @@ def language_for(wanted: str | None) -> str:
     """Returns the language to write in for a BCP 47 tag such as `it-CH`; English where it is unknown or not told."""
     primary = (wanted or "").strip().replace("_", "-").partition("-")[0].lower()
     return primary if primary in languages() else DEFAULT_LANGUAGE
+
+
+@cache
+def fixed(language: str, name: str) -> str:
+    """Returns a text that is the same for everybody."""
+    return render(language, name)
 
 
 def render(language: str, name: str, **values: Any) -> str:

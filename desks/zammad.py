@@ -1,13 +1,14 @@
 """Zammad: signed webhooks of triggers with Zammad's own payload; answers as articles of a ticket."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 from urllib.parse import quote
 
-from desks.api import Api
-from desks.channels import Refused
-from desks.desk import Desk, Ignored, Setup, Unusable, Webhook
+from desks.api import Api, a_list
+from desks.channels import Astray
+from desks.desk import Desk, Setup, Unusable, Webhook, made_up_secret, variable
 from desks.notices import Notice, Visibility
-from desks.payload import TicketPayload, payload_of_fields
+from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, TicketPayload, payload_of_fields
 from desks.signatures import check_any, hmac_hex
 from desks.texts import as_html
 
@@ -18,6 +19,9 @@ class Zammad(Desk):
     """One Zammad."""
 
     kind = "zammad"
+    signature_headers: ClassVar[Mapping[str, str]] = {
+        _SIGNATURE: "`sha1=` and hexadecimal HMAC-SHA1 with the desk's secret over the body. It says no time."
+    }
 
     def verify(self, webhook: Webhook) -> None:
         """Checks `sha1=` and HMAC-SHA1(token, body) in hexadecimal; Zammad's scheme has no time in it."""
@@ -33,28 +37,30 @@ class Zammad(Desk):
                 "ticket": ticket["id"],
                 "requester": ticket["customer"]["email"],
                 "author": (ticket.get("updated_by") or {}).get("email"),
+                "comment": article.get("body"),
                 "time": article.get("created_at") or ticket.get("updated_at"),
             }
         except (KeyError, TypeError, AttributeError):
             raise Unusable(
                 "expected Zammad's default payload: `ticket` with `id` and `customer`, and `article`"
             ) from None
-        payload = payload_of_fields(ticket, self.config.fields, **known)
-        if payload is None:
-            raise Ignored("a ticket without an order change")
-        return payload
+        return payload_of_fields(ticket, self.config.fields, **known)
 
     def setup(self) -> Setup:
         return Setup(
             headers={},
             payload=None,
             steps=(
-                "Admin → Manage → Webhooks → New: the URL, and the value of "
-                f"{self.config.webhook_secret} as HMAC SHA1 signature token; leave the custom payload switched off.",
-                "Admin → System → Objects → Ticket: text attributes countermand_order, countermand_kind, "
-                "countermand_note, countermand_shipping_name and so on, or any other names, given in `fields`.",
+                made_up_secret(self.config),
+                "Admin → System → Objects → Ticket: a text countermand_order for the order's number, as "
+                f"countermand_note {NOTE_TOLD}, and a single selection countermand_kind with the keys {KINDS_TOLD}.",
+                f"{ADDRESSES_TOLD} Their names have countermand_ in front too; other names can be given in `fields`.",
+                "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token; leave the "
+                "custom payload switched off.",
+                "Profile of the agent in whose name answers are written → Token access → Create, with the permission "
+                f"ticket.agent: put it into {variable(self.config.token, 'token')}.",
                 "Admin → Manage → Triggers: one on changes of these attributes that sends this webhook, with the "
-                "condition that the ticket was not updated by the account whose token we use.",
+                "condition that the ticket was not updated by that agent.",
             ),
         )
 
@@ -62,8 +68,11 @@ class Zammad(Desk):
         headers = {"Authorization": f"Token token={self.token}"}
         return Api(f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, headers=headers)
 
+    def whose_key(self, api: Api) -> str | None:
+        return str(api.call("GET", "/users/me")["email"])
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
-        articles = api.call("GET", f"/ticket_articles/by_ticket/{quote(notice.ticket or '', safe='')}")
+        articles = a_list(api.call("GET", f"/ticket_articles/by_ticket/{quote(notice.ticket or '', safe='')}"))
         return any(notice.mark in article["body"] for article in articles)
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
@@ -77,9 +86,10 @@ class Zammad(Desk):
             **({"type": "note"} if internal else {"type": "email", "to": customer}),
         }
         written = api.call("POST", "/ticket_articles", article)
-        if internal and not written["internal"]:
+        if (written["type"], written["internal"]) != (article["type"], internal):
             # Zammad does so without an error when the token's account is no agent.
-            raise Refused("Zammad has made the internal note public: give the token the permission ticket.agent")
+            done = "made the internal note public" if internal else "kept the reply as a note that is mailed to nobody"
+            raise Astray(f"Zammad has {done}: give the token the permission ticket.agent")
 
     def tag(self, api: Api, notice: Notice) -> None:
         api.call("POST", "/tags/add", {"object": "Ticket", "o_id": notice.ticket, "item": notice.tag})

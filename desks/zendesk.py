@@ -1,14 +1,16 @@
 """Zendesk: signed webhooks from triggers; answers as comments of a ticket (Ticketing API v2)."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api
 from desks.channels import Refused
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Webhook
+from desks.desk import Desk, Setup, Webhook, variable
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
+from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
 from desks.texts import as_html
 
@@ -30,6 +32,12 @@ class Zendesk(Desk):
 
     kind = "zendesk"
     config_type: ClassVar[type[DeskConfig]] = ZendeskConfig
+    template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    signature_headers: ClassVar[Mapping[str, str]] = {
+        _SIGNATURE: "base64 of HMAC-SHA256 with the desk's secret over the timestamp and the body, nothing between "
+        "them.",
+        _TIMESTAMP: "When it was signed, ISO 8601 with a zone.",
+    }
 
     def verify(self, webhook: Webhook) -> None:
         """Checks base64(HMAC-SHA256(secret, timestamp + body)); Zendesk, "Verifying webhook authenticity"."""
@@ -54,13 +62,20 @@ class Zendesk(Desk):
             headers={},
             payload=template,
             steps=(
-                "Admin Center → Apps and integrations → Webhooks → Create webhook: connect it to a trigger; "
-                "method POST, format JSON, no authentication.",
-                f"Show the webhook's signing secret and put it into the variable {self.config.webhook_secret}.",
-                "Objects and rules → Triggers: one that notifies this webhook with the payload below. Numbers of "
-                "ticket fields stand behind Tickets → Fields; write them into `fields` and print this again.",
-                "Give the trigger the condition that the current user is not the agent whose token we use: what we "
-                "write would set it off again.",
+                "Admin Center → Objects and rules → Tickets → Fields → Add field: a text for the order's number, "
+                f"{NOTE_TOLD}, and a drop-down for the kind of change. The tags of its values are countermand_ and one "
+                f"of: {KINDS_TOLD}.",
+                ADDRESSES_TOLD,
+                "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
+                "Admin Center → Apps and integrations → Webhooks → Create webhook, for a trigger: the URL, method "
+                f"POST, format JSON, no authentication. Put its signing secret into "
+                f"{variable(self.config.webhook_secret, 'webhook_secret')}.",
+                "Admin Center → Apps and integrations → APIs → API tokens → Add: put the token into "
+                f"{variable(self.config.token, 'token')}; `user` is the e-mail address of the agent in whose name "
+                "answers are written.",
+                "Admin Center → Objects and rules → Business rules → Triggers → Create: when these fields change and "
+                "the current user is not that agent (what we write would set it off again), notify the webhook with "
+                "the payload.",
             ),
         )
 
@@ -68,11 +83,12 @@ class Zendesk(Desk):
         auth = (f"{self.config.user}/token", self.token or "")
         return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, auth=auth)
 
+    def whose_key(self, api: Api) -> str | None:
+        # Where it knows no one, Zendesk may answer with an anonymous visitor, and 200.
+        return str(api.call("GET", "/users/me.json")["user"]["email"])
+
     def read_ticket(self, api: Api, notice: Notice) -> Any:
-        ticket = api.call("GET", f"{_path(notice)}.json")["ticket"]
-        if ticket["status"] == "closed":
-            raise Refused(f"ticket {notice.ticket} is closed, and Zendesk takes nothing on a closed ticket")
-        return ticket
+        return api.call("GET", f"{_path(notice)}.json")["ticket"]
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
         newest = {"sort_order": "desc", "per_page": "100"}
@@ -80,6 +96,8 @@ class Zendesk(Desk):
         return any(notice.mark in comment["plain_body"] for comment in comments)
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
+        if ticket["status"] == "closed":
+            raise Refused(f"ticket {notice.ticket} is closed, and Zendesk takes nothing on a closed ticket")
         comment = {"html_body": as_html(notice.signed_body), "public": notice.visibility is Visibility.PUBLIC}
         # Safe update: if the ticket has changed since it was read, perhaps by a try of ours that arrived late, Zendesk
         # answers 409, and the next try looks at it again.

@@ -11,19 +11,21 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 
 from sqlalchemy import Connection, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
-from edi.documents import CannotRender, Line, OrderDocument
-from edi.edifact import Message, assemble, render_order
+from edi import counters
+from edi.documents.order import CannotRender, Line, Message, OrderDocument
+from edi.documents.standards import assemble, largest_control_number, render_order, suffix
 from edi.partners import Partner
 from orders import changelog, locks
 from orders.fingerprint import ORDER_SHA256
 from orders.locks import AnyRow
+from orders.reading import as_utc
 from orders.tables import interchange, order_line, orders
 from orders.tables import partner as partner_table
 from rules.model import Address, Edi
 
-# Longer than any delivery takes; when it runs out, whoever comes next sends the same bytes.
+# Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes
+# longer nevertheless (a disk that hangs) has lost its fence.
 LEASE = timedelta(seconds=60)
 
 
@@ -31,9 +33,13 @@ class LostFence(Exception):
     """Someone else has taken the interchange over since; what became of it is theirs to say."""
 
 
+class WrongOrders(Exception):
+    """An interchange holds other orders than its locks should have kept: nothing may go on as if it did not."""
+
+
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A claimed interchange, to be sent by whoever holds this fence."""
+    """An interchange to be sent by whoever holds this fence."""
 
     id: int
     partner: str
@@ -42,11 +48,8 @@ class InFlight:
     content: bytes
     orders: int
     fence: int
-
-    @property
-    def is_first_attempt(self) -> bool:
-        """True while no earlier attempt can have delivered it."""
-        return self.fence == 1
+    # No earlier attempt can have delivered it.
+    is_undelivered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,61 +66,81 @@ class Claim:
         return self.interchange is not None or self.held_back > 0
 
 
-def claim(connection: Connection, partner: Partner, *, patience: timedelta) -> Claim:
+def claim(connection: Connection, partner: Partner, *, patience: timedelta, only_resume: bool = False) -> Claim:
     """Claims what is due for a partner as one interchange, or takes over one whose sender is gone.
 
-    Nothing is claimed while another interchange is on its way, or while the partner rests after a failure.
+    Nothing is claimed while another interchange is on its way, or while the partner rests after a failure; with
+    `only_resume` nothing new is claimed at all.
     """
-    counter = _lock_counter(connection, partner)
+    counter = counters.lock(connection, partner)
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
     now = connection.execute(select(func.clock_timestamp())).scalar_one()
     if on_its_way is not None:
         if on_its_way.lease_until <= now:
-            return Claim(_take_over(connection, on_its_way))
+            return Claim(take_over(connection, on_its_way))
         why = f" ({on_its_way.error})" if on_its_way.error else ""
-        return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way{why}")
+        again = f"; it is tried again after {_to_the_second(on_its_way.lease_until)}" if on_its_way.error else ""
+        return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way{why}{again}")
+    if only_resume:
+        return Claim(None)
     if counter.not_before is not None and counter.not_before > now:
-        return Claim(None, waits_for=f"it rests after {counter.failures} failed deliveries: {counter.error}")
+        failed = "1 failed delivery" if counter.failures == 1 else f"{counter.failures} failed deliveries"
+        again = f"it is tried again after {_to_the_second(counter.not_before)}"
+        return Claim(None, waits_for=f"it rests after {failed}: {counter.error}; {again}")
+    number = counter.last_control_number + 1
+    if number > largest_control_number(partner.standard):
+        return Claim(None, waits_for=f"its control numbers are used up: {number} is beyond what {partner.standard} has")
     since = now - patience
-    ids = locks.claim_exportable(connection, limit=partner.orders_per_interchange, patience_since=since)
+    wanted = locks.Exportable(partner.warehouses, partner.others, now - partner.grace, since)
+    ids = locks.claim_exportable(connection, wanted, limit=partner.orders_per_interchange)
     free = locks.without_undecided(connection, ids, since)
     documents = _documents(connection, _within(partner.lines_per_interchange, connection, free))
     messages, unrenderable = _render(documents, partner)
     _hold_back(connection, unrenderable)
     if not messages:
-        return Claim(None, len(unrenderable))
-    row = _store(connection, partner, counter.last_control_number + 1, list(messages.values()), now, since)
+        # Passed by because of somebody's lock; a cut-off must not be over before they have gone.
+        is_busy = not unrenderable and locks.is_anything_exportable(connection, wanted)
+        return Claim(None, len(unrenderable), waits_for="due orders are locked at the moment" if is_busy else None)
+    row = _store(connection, partner, number, list(messages.values()), now, since)
     _mark_claimed(connection, row, list(messages))
-    return Claim(_in_flight(row), len(unrenderable))
+    return Claim(in_flight(row), len(unrenderable))
 
 
-def _lock_counter(connection: Connection, partner: Partner) -> AnyRow:
-    row = locks.lock_partner(connection, partner.name)
-    if row is None:
-        connection.execute(upsert(partner_table).values(name=partner.name).on_conflict_do_nothing())
-        row = locks.lock_partner(connection, partner.name)
-    return row
+def _to_the_second(moment: datetime) -> str | None:
+    # Rounded up, for before it nothing is tried.
+    return as_utc(moment.replace(microsecond=0) + timedelta(seconds=1))
 
 
-def _take_over(connection: Connection, row: AnyRow) -> InFlight:
+def take_over(connection: Connection, row: AnyRow) -> InFlight:
+    """Takes a locked, claimed interchange from whoever held it before, for another attempt."""
     taken = connection.execute(
         update(interchange)
         .where(interchange.c.id == row.id, interchange.c.fence == row.fence)
-        .values(fence=row.fence + 1, lease_until=func.clock_timestamp() + LEASE)
+        .values(fence=row.fence + 1, lease_until=func.clock_timestamp() + LEASE, error=None)
         .returning(interchange)
     )
-    return _in_flight(taken.one())
+    return in_flight(taken.one())
 
 
-def _in_flight(row: AnyRow) -> InFlight:
-    return InFlight(row.id, row.partner, row.control_number, row.filename, row.content, row.orders, row.fence)
+def in_flight(row: AnyRow) -> InFlight:
+    """Returns an interchange as the holder of its newest fence needs it to send it."""
+    return InFlight(
+        row.id,
+        row.partner,
+        row.control_number,
+        row.filename,
+        row.content,
+        row.orders,
+        row.fence,
+        is_undelivered=row.clean_fence == row.fence - 1,
+    )
 
 
 def _within(lines: int, connection: Connection, ids: Sequence[int]) -> list[int]:
     """Returns the first of these orders that have so many lines together; one at least."""
     counted = (
         select(order_line.c.order_id, func.count().label("lines"))
-        .where(order_line.c.order_id.in_(ids))
+        .where(locks.is_one_of(order_line.c.order_id, ids))
         .group_by(order_line.c.order_id)
         .order_by(order_line.c.order_id)
     )
@@ -127,10 +150,15 @@ def _within(lines: int, connection: Connection, ids: Sequence[int]) -> list[int]
 
 def _documents(connection: Connection, ids: Sequence[int]) -> dict[int, OrderDocument]:
     lines: dict[int, list[Line]] = {order_id: [] for order_id in ids}
-    of_orders = select(order_line).where(order_line.c.order_id.in_(ids)).order_by(order_line.c.line_no)
-    for row in connection.execute(of_orders):
-        lines[row.order_id].append(Line(row.line_no, row.sku, row.description, row.quantity, row.unit_price))
-    rows = connection.execute(select(orders).where(orders.c.id.in_(ids)).order_by(orders.c.id))
+    line = order_line.c
+    of_lines = select(line.order_id, line.line_no, line.sku, line.description, line.quantity, line.unit_price)
+    for order_id, *columns in connection.execute(
+        of_lines.where(locks.is_one_of(line.order_id, ids)).order_by(line.order_id, line.line_no)
+    ):
+        lines[order_id].append(Line(*columns))
+    order = orders.c
+    of_orders = select(order.id, order.number, order.placed_at, order.currency, order.shipping, order.billing)
+    rows = connection.execute(of_orders.where(locks.is_one_of(order.id, ids)).order_by(order.id))
     return {
         row.id: OrderDocument(
             number=row.number,
@@ -167,12 +195,13 @@ def _store(
     stored = insert(interchange).values(
         partner=partner.name,
         control_number=number,
-        filename=f"{partner.name}-{number:09d}.edi",
+        filename=f"{partner.name}-{number:09d}{suffix(partner.standard)}",
         content=content,
         sha256=hashlib.sha256(content).hexdigest(),
         orders=len(messages),
         lease_until=func.clock_timestamp() + LEASE,
         patience_since=since,
+        acknowledge_within=partner.acknowledged_within,
     )
     return connection.execute(stored.returning(interchange)).one()
 
@@ -180,7 +209,7 @@ def _store(
 def retry_held_back(connection: Connection) -> None:
     """Lets orders that could not be rendered be tried once more: they, the partner or the program may have changed."""
     ids = locks.claim_held_back(connection)
-    connection.execute(update(orders).where(orders.c.id.in_(ids)).values(export_error=None))
+    connection.execute(update(orders).where(locks.is_one_of(orders.c.id, ids)).values(export_error=None))
 
 
 _LOG_CLAIM = text(
@@ -208,7 +237,7 @@ def _mark_claimed(connection: Connection, row: AnyRow, ids: Sequence[int]) -> No
     )
     claimed = (
         update(orders)
-        .where(orders.c.id.in_(ids), orders.c.edi_state == Edi.NOT_SENT)
+        .where(locks.is_one_of(orders.c.id, ids), orders.c.edi_state == Edi.NOT_SENT)
         .values(edi_state=Edi.CLAIMED, interchange_id=row.id, version=orders.c.version + 1)
     )
     expect_all(len(ids), connection.execute(claimed).rowcount, row)
@@ -217,6 +246,8 @@ def _mark_claimed(connection: Connection, row: AnyRow, ids: Sequence[int]) -> No
 
 
 def expect_all(expected: int, found: int, row: AnyRow) -> None:
-    """Raises LostFence unless all orders of an interchange were where their locks should have kept them."""
+    """Raises WrongOrders unless all orders of an interchange were where their locks should have kept them."""
     if found != expected:
-        raise LostFence(f"interchange {row.control_number} of {row.partner}: {found} of its {expected} orders are its")
+        raise WrongOrders(
+            f"interchange {row.control_number} of {row.partner}: {found} of its {expected} orders are its"
+        )

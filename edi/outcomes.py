@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import Connection, func, update
+from sqlalchemy import Connection, func, select, update
 
 from edi.interchanges import InFlight, LostFence, expect_all
 from orders import changelog, locks
@@ -14,19 +14,22 @@ from rules.model import Edi
 LONGEST_PAUSE = timedelta(minutes=5)
 
 
-def confirm(connection: Connection, sent: InFlight) -> None:
-    """Marks an interchange and its orders as sent: EDI SENT, final. Raises LostFence."""
-    _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT)
-    rested = update(partner_table).where(partner_table.c.name == sent.partner)
-    connection.execute(rested.values(failures=0, not_before=None, error=None))
+def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None) -> None:
+    """Marks an interchange and its orders as sent: EDI SENT, final. Raises LostFence.
+
+    `actor` is whose doing it was, if not the exporter's.
+    """
+    _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT, actor=actor)
+    end_rest(connection, sent.partner)
 
 
-def release(connection: Connection, undelivered: InFlight, error: str) -> None:
+def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_number: bool = False) -> None:
     """Gives the orders of an interchange that was certainly not delivered free again. Raises LostFence.
 
-    Its number stays used up and accounted for; the partner rests, twice as long after each failure in a row.
+    Its number stays used up and accounted for, unless the partner expects it of the next one (`reuse_number`). The
+    partner rests, twice as long after each failure in a row.
     """
-    _settle(connection, undelivered, InterchangeState.RELEASED, changelog.Action.EDI_RELEASED, Edi.NOT_SENT, error)
+    settle_as_released(connection, undelivered, error, reuse_number=reuse_number)
     failures = partner_table.c.failures + 1
     # The exponent is bounded too: a partner may be away for weeks.
     pause = func.least(func.power(2, func.least(failures, 10)) * timedelta(seconds=1), LONGEST_PAUSE)
@@ -37,13 +40,61 @@ def release(connection: Connection, undelivered: InFlight, error: str) -> None:
     )
 
 
-def note_error(connection: Connection, unsettled: InFlight, error: str) -> None:
-    """Notes why an interchange could not be settled; it stays claimed until its lease runs out."""
+def settle_as_released(
+    connection: Connection,
+    undelivered: InFlight,
+    error: str,
+    *,
+    reuse_number: bool,
+    actor: str | None = None,
+    note: str | None = None,
+) -> None:
+    """Releases an interchange and its orders, whoever decided it. Raises LostFence."""
+    released, action = InterchangeState.RELEASED, changelog.Action.EDI_RELEASED
+    _settle(connection, undelivered, released, action, Edi.NOT_SENT, error, actor=actor, note=note)
+    if reuse_number:
+        # It is the partner's last one: no other is claimed while one is in flight.
+        freed = update(interchange).where(interchange.c.id == undelivered.id)
+        connection.execute(freed.values(number_is_free=True))
+        counted = update(partner_table).where(partner_table.c.name == undelivered.partner)
+        connection.execute(counted.values(last_control_number=undelivered.control_number - 1))
+
+
+def end_rest(connection: Connection, partner_name: str) -> None:
+    """Lets a partner that rested after failures be sent to again."""
+    rested = update(partner_table).where(partner_table.c.name == partner_name)
+    connection.execute(rested.values(failures=0, not_before=None, error=None))
+
+
+def note_error(connection: Connection, unsettled: InFlight, error: str, *, delivered_nothing: bool = False) -> None:
+    """Notes why an interchange could not be settled; it stays claimed until its lease runs out.
+
+    With `delivered_nothing` this attempt is known to have delivered nothing.
+    """
+    noted: dict[str, object] = {"error": error}
+    if delivered_nothing and unsettled.is_undelivered:
+        noted["clean_fence"] = unsettled.fence
     connection.execute(
         update(interchange)
-        .where(interchange.c.id == unsettled.id, interchange.c.fence == unsettled.fence)
-        .values(error=error)
+        .where(
+            interchange.c.id == unsettled.id,
+            interchange.c.fence == unsettled.fence,
+            interchange.c.state == InterchangeState.CLAIMED,
+        )
+        .values(noted)
     )
+
+
+def note_late_delivery(connection: Connection, delivered: InFlight) -> bool:
+    """Notes of an interchange that was released meanwhile that it was delivered nevertheless; False if it was not."""
+    late = update(interchange).where(interchange.c.id == delivered.id, interchange.c.state == InterchangeState.RELEASED)
+    return connection.execute(late.values(delivered_late_at=func.clock_timestamp())).rowcount == 1
+
+
+def state_of(connection: Connection, interchange_id: int) -> InterchangeState:
+    """Returns the state of an interchange as it is now, whoever brought it there."""
+    state = select(interchange.c.state).where(interchange.c.id == interchange_id)
+    return InterchangeState(connection.execute(state).scalar_one())
 
 
 def _settle(
@@ -53,6 +104,9 @@ def _settle(
     action: changelog.Action,
     edi: Edi,
     error: str | None = None,
+    *,
+    actor: str | None = None,
+    note: str | None = None,
 ) -> None:
     locks.lock_partner(connection, settled.partner)
     row = locks.lock_interchange(connection, settled.id)
@@ -71,14 +125,15 @@ def _settle(
     is_free = edi is Edi.NOT_SENT
     outcome = (
         update(orders)
-        .where(orders.c.id.in_(held), orders.c.edi_state == Edi.CLAIMED)
+        .where(locks.is_one_of(orders.c.id, held), orders.c.edi_state == Edi.CLAIMED)
         .values(
             edi_state=edi, interchange_id=None if is_free else orders.c.interchange_id, version=orders.c.version + 1
         )
     )
     expect_all(row.orders, connection.execute(outcome).rowcount, row)
     before, after = {"edi": Edi.CLAIMED}, {"edi": edi, "partner": row.partner, "control_number": row.control_number}
-    actor = f"edi:{row.partner}"
+    actor = actor or f"edi:{row.partner}"
     changelog.write(
-        connection, [changelog.Entry(order_id, actor, action, before=before, after=after) for order_id in held]
+        connection,
+        [changelog.Entry(order_id, actor, action, note=note, before=before, after=after) for order_id in held],
     )

@@ -4,12 +4,13 @@ The effect `notify` is the unit of work; its notification is the text, and says 
 Every change of a notification is made under the lock of its effect.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, update
+from sqlalchemy import Connection, delete, func, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orders.effects import MAX_ATTEMPTS, mark_done, pause_after
@@ -22,6 +23,16 @@ LEASE = timedelta(seconds=90)
 UNCLEAR_PAUSE = timedelta(seconds=15)
 # How long an outlet rests at most after failures in a row, unless it asks for longer itself.
 LONGEST_REST = timedelta(minutes=2)
+
+# The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
+_WRITE = text(
+    """
+    INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)
+    SELECT change_request_id, channel, visibility, subject, body, state
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (change_request_id bigint, channel text, visibility text,
+        subject text, body text, state text)
+    """
+)
 
 
 class LostFence(Exception):
@@ -41,12 +52,16 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a try failed: whether it may have succeeded, whether another can, and the seconds we were asked to wait."""
+    """Why a try failed: whether it may have succeeded, whether another can, and the seconds we were asked to wait.
+
+    `is_tickets_own`: it concerns this ticket alone, and the outlet works.
+    """
 
     told: str
     unclear: bool = False
     final: bool = False
     retry_after: float | None = None
+    is_tickets_own: bool = False
 
 
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -54,8 +69,7 @@ def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
     Each row has the columns of `notification`, and `effect_id`.
     """
-    values = [{name: value for name, value in row.items() if name != "effect_id"} for row in rows]
-    connection.execute(insert(notification), values)
+    connection.execute(_WRITE, {"rows": json.dumps(rows)})
     told = [row["effect_id"] for row in rows if row["state"] == NotificationState.SENT]
     if told:
         mark_done(connection, told)
@@ -91,18 +105,21 @@ def _take(connection: Connection, row: AnyRow) -> Leased:
 
 
 def confirm(connection: Connection, leased: Leased, outlet_name: str) -> None:
-    """Notes that an answer was delivered, and that its outlet works. Raises LostFence."""
+    """Notes that an answer was delivered, and that its outlet works. Raises LostFence.
+
+    A rest that is not over stays: another was asked to wait while this answer was on its way.
+    """
     _hold(connection, leased)
     told = update(notification).where(notification.c.id == leased.notification_id)
     connection.execute(told.values(state=NotificationState.SENT))
     mark_done(connection, [leased.effect_id])
-    connection.execute(delete(outlet).where(outlet.c.name == outlet_name))
+    connection.execute(delete(outlet).where(outlet.c.name == outlet_name, outlet.c.not_before <= func.now()))
 
 
 def fail(connection: Connection, leased: Leased, failure: Failure, outlet_name: str) -> None:
     """Notes a failed try: the answer waits, twice as long as before, and is dead after the last. Raises LostFence.
 
-    The outlet rests too, unless the failure is the ticket's own.
+    The outlet rests too, unless the failure is the ticket's own or final.
     """
     attempts = _hold(connection, leased)
     is_last = failure.final or attempts >= MAX_ATTEMPTS
@@ -122,7 +139,7 @@ def fail(connection: Connection, leased: Leased, failure: Failure, outlet_name: 
     )
     state = NotificationState.SENDING if failure.unclear else NotificationState.PENDING
     connection.execute(update(notification).where(notification.c.id == leased.notification_id).values(state=state))
-    if not failure.final:
+    if not (failure.final or failure.is_tickets_own):
         _rest(connection, outlet_name, failure)
 
 

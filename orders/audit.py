@@ -1,11 +1,11 @@
 """The nine promises of the contract, checked on the live database: one query a promise, returning what breaks it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from orders.fingerprint import ORDER_SHA256
 
@@ -210,29 +210,96 @@ CHECKS = (
         SELECT format('partner %s: %s interchanges with control numbers %s to %s, the counter stands at %s', name,
             count(interchange.id), coalesce(min(control_number), 0), coalesce(max(control_number), 0),
             last_control_number)
-        FROM partner LEFT JOIN interchange ON interchange.partner = name
+        FROM partner LEFT JOIN interchange ON interchange.partner = name AND NOT number_is_free
         GROUP BY name
-        HAVING count(DISTINCT control_number) <> last_control_number OR count(interchange.id) <> last_control_number
-            OR (last_control_number > 0 AND (min(control_number) <> 1 OR max(control_number) <> last_control_number))
+        HAVING count(DISTINCT control_number) <> last_control_number - first_control_number + 1
+            OR count(interchange.id) <> last_control_number - first_control_number + 1
+            OR min(control_number) <> first_control_number OR max(control_number) <> last_control_number
         UNION ALL
         SELECT format('partner %s: file name %s was used %s times', partner, filename, count(*))
-        FROM interchange GROUP BY partner, filename HAVING count(*) > 1
+        FROM interchange WHERE NOT number_is_free GROUP BY partner, filename HAVING count(*) > 1
         """,
     ),
 )
 
 
-def audit(connection: Connection, *, patience: timedelta) -> dict[str, Any]:
-    """Checks all promises in one snapshot and returns the contract's shape: {"ok", "checks": […]}.
+# No promise is broken by these; somebody should look.
+WARNINGS = (
+    """
+    SELECT format('interchange %s of %s is on its way since %s: %s', control_number, partner,
+        to_char(claimed_at, 'YYYY-MM-DD HH24:MI'), CASE WHEN partner <> ALL (CAST(:configured AS text[]))
+            THEN 'no partner of this name is configured, so nobody sends or releases it: put it back into the file'
+            ELSE coalesce(error, 'whether it has arrived is not known') END)
+    FROM interchange WHERE state = 'claimed' AND claimed_at < now() - :forgotten_after ORDER BY id
+    """,
+    """
+    SELECT format('interchange %s of %s was sent at %s and is not acknowledged', control_number, partner,
+        to_char(sent_at, 'YYYY-MM-DD HH24:MI'))
+    FROM interchange WHERE state = 'sent' AND sent_at + acknowledge_within < now() ORDER BY id DESC
+    """,
+    """
+    SELECT format('interchange %s of %s was rejected: %s', control_number, partner,
+        coalesce(nullif(array_to_string(answer_reasons, '; '), ''), 'no reason was given'))
+    FROM interchange WHERE state = 'rejected' ORDER BY id DESC
+    """,
+    """
+    SELECT format('%s answers interchange %s, which was released: ask it, its orders may have been sent twice', partner,
+        control_number)
+    FROM (SELECT DISTINCT partner, interchange.control_number
+          FROM acknowledgement JOIN partner_file ON partner_file.id = partner_file_id
+          JOIN interchange USING (partner)
+          WHERE acknowledgement.state = 'unmatched' AND interchange.state = 'released'
+            AND interchange.control_number = acknowledgement.control_number) AS contradicted
+    ORDER BY partner, control_number
+    """,
+    """
+    SELECT format('interchange %s of %s was delivered after its release, by a sender that had stalled: ask the '
+        'partner, its orders may have been sent twice', control_number, partner)
+    FROM interchange WHERE delivered_late_at IS NOT NULL ORDER BY id DESC
+    """,
+    """
+    SELECT format('%s orders are held back, as no document can be made of them: `countermand orders list` says why',
+        count(*))
+    FROM orders WHERE export_error IS NOT NULL AND status = 'validated' AND edi_state = 'not_sent' HAVING count(*) > 0
+    """,
+    """
+    SELECT format('%s orders are for warehouse %s, which no partner serves', count(*), warehouse)
+    FROM orders
+    WHERE status = 'validated' AND edi_state = 'not_sent' AND warehouse <> ALL (CAST(:served AS text[]))
+    GROUP BY warehouse ORDER BY warehouse
+    """,
+)
 
-    The connection's transaction must not have begun yet: live traffic may go on beside it.
+
+def audit(
+    connection: Connection,
+    *,
+    patience: timedelta,
+    served: Collection[str] | None = None,
+    configured: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Checks all promises in one snapshot and returns the contract's shape: {"ok", "checks": […]}; "warnings" if any.
+
+    The connection's transaction must not have begun yet: live traffic may go on beside it. `served` are the warehouses
+    that some partner serves, `configured` the names of all partners; None: all.
     """
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     # It reads everything there is, and holds no lock that anyone waits for.
     connection.execute(text("SET LOCAL statement_timeout = 0"))
-    parameters = {"patience": patience, "forgotten_after": _FORGOTTEN_AFTER}
+    parameters: dict[str, Any] = {"patience": patience, "forgotten_after": _FORGOTTEN_AFTER}
     checks = [_run(connection, check, parameters) for check in CHECKS]
-    return {"ok": not any(check["violations"] for check in checks), "checks": checks}
+    parameters["served"] = None if served is None else list(served)
+    parameters["configured"] = None if configured is None else list(configured)
+    warnings = [told for warning in WARNINGS for told in _warn(connection, warning, parameters)]
+    result = {"ok": not any(check["violations"] for check in checks), "checks": checks}
+    return {**result, "warnings": warnings} if warnings else result
+
+
+def _warn(connection: Connection, warning: str, parameters: Mapping[str, Any]) -> list[str]:
+    query = text(warning)
+    told: list[str] = list(connection.scalars(query, _used(query, parameters)))
+    more = [f"… and {len(told) - EXAMPLES} more like the last"] if len(told) > EXAMPLES else []
+    return told[:EXAMPLES] + more
 
 
 def _run(connection: Connection, check: Check, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,8 +310,7 @@ def _run(connection: Connection, check: Check, parameters: Mapping[str, Any]) ->
         SELECT (SELECT count(*) FROM violation) AS n, ARRAY(SELECT told FROM violation LIMIT {EXAMPLES}) AS examples
         """  # noqa: S608  # our own queries
     )
-    used = {name: value for name, value in parameters.items() if name in violations.compile().params}
-    found = connection.execute(violations, used).one()
+    found = connection.execute(violations, _used(violations, parameters)).one()
     return {
         "promise": check.promise,
         "name": check.name,
@@ -252,3 +318,7 @@ def _run(connection: Connection, check: Check, parameters: Mapping[str, Any]) ->
         "violations": found.n,
         "examples": found.examples,
     }
+
+
+def _used(query: TextClause, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name in query.compile().params}

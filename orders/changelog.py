@@ -1,15 +1,27 @@
 """The changelog of an order: append-only (a trigger refuses anything else), one entry a change."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select, text
 
 from orders.locks import AnyRow
 from orders.tables import change_request
 from orders.tables import changelog as changelog_table
+
+# The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
+_WRITE = text(
+    """
+    INSERT INTO changelog (order_id, actor, action, change_request_id, note, before, after)
+    SELECT order_id, actor, action, change_request_id, note, before, after
+    FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (order_id bigint, actor text, action text,
+        change_request_id bigint, note text, before jsonb, after jsonb)) WITH ORDINALITY
+    ORDER BY ordinality
+    """
+)
 
 
 class Action(StrEnum):
@@ -42,7 +54,11 @@ class Entry:
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
     """Appends entries, in their sequence."""
     if entries:
-        connection.execute(insert(changelog_table), [asdict(entry) for entry in entries])
+        connection.execute(_WRITE, {"rows": json.dumps([_as_row(entry) for entry in entries])})
+
+
+def _as_row(entry: Entry) -> dict[str, Any]:
+    return {field: getattr(entry, field) for field in Entry.__slots__}
 
 
 def of_order(connection: Connection, order_id: int) -> Sequence[AnyRow]:

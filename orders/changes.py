@@ -3,13 +3,28 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, text
 
-from orders.locks import AnyRow, claim_undecided
+from orders.locks import AnyRow, claim_orders, due_requests
 from orders.messages import ChangeMessage, parse_change
-from orders.tables import RequestState, change_request
 from rules.decide import decide
 from rules.model import Address, Decision, Edi, Order, OrderAddress, Outcome, Status
+
+# How many requests at once are looked through, at most, for one that need not wait.
+_LOOK_AHEAD = 20_000
+
+# Order by order, the oldest of each: one order may have very many. What is cut off are the last ones of each. One that
+# is not due, or not among the given, holds up all that came after it.
+_UNDECIDED = text(
+    """
+    SELECT request.* FROM unnest(CAST(:numbers AS text[])) AS number, LATERAL (
+        SELECT id, source, body, order_number, bool_and(
+            not_before <= now() AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(CAST(:among AS bigint[])))
+        ) OVER (ORDER BY id) AS is_next
+        FROM change_request WHERE order_number = number AND state = 'received' ORDER BY id LIMIT :limit) AS request
+    WHERE is_next ORDER BY id LIMIT :limit
+    """
+)
 
 
 class LostGuard(Exception):
@@ -52,34 +67,28 @@ def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int
     Of each order the requests are taken from the oldest on, up to the first that is not due (or not `among` the
     given ids): none overtakes another.
     """
-    open_orders = {
-        row.number: OpenOrder(row.id, row.version, row) for row in claim_undecided(connection, limit=limit, among=among)
-    }
-    blocked = set()
-    for row in _undecided_requests(connection, list(open_orders), limit):
-        if not row.due or (among is not None and row.id not in among):
-            blocked.add(row.order_number)
-        if row.order_number not in blocked:
-            open_orders[row.order_number].requests.append(OpenRequest(row.id, row.source, row.body))
-    return list(open_orders.values())
+    after, many = 0, limit
+    while due := due_requests(connection, limit=many, among=among, after=after):
+        numbers = list(dict.fromkeys(row.order_number for row in due))
+        while claimed := claim_orders(connection, numbers, limit=limit):
+            if open_orders := _with_their_requests(connection, claimed, limit, among):
+                return open_orders
+            blocked = {row.number for row in claimed}
+            numbers = [number for number in numbers if number not in blocked]
+        # All of these wait: for their order, its interchange, another worker or an earlier try. Others need not.
+        after, many = due[-1].id, min(many * 4, _LOOK_AHEAD)
+    return []
 
 
-def _undecided_requests(connection: Connection, numbers: list[str], limit: int) -> Sequence[AnyRow]:
-    request = change_request.c
-    undecided = (
-        select(
-            request.id,
-            request.source,
-            request.body,
-            request.order_number,
-            (request.not_before <= func.now()).label("due"),
-        )
-        .where(request.order_number.in_(numbers), request.state == RequestState.RECEIVED)
-        .order_by(request.id)
-        # The oldest of all: what is cut off are the last ones of each order. One order may have very many.
-        .limit(limit)
-    )
-    return connection.execute(undecided).all()
+def _with_their_requests(
+    connection: Connection, claimed: Sequence[AnyRow], limit: int, among: Sequence[int] | None
+) -> list[OpenOrder]:
+    open_orders = {row.number: OpenOrder(row.id, row.version, row) for row in claimed}
+    narrowed = None if among is None else list(among)
+    found = connection.execute(_UNDECIDED, {"numbers": list(open_orders), "among": narrowed, "limit": limit})
+    for row in found:
+        open_orders[row.order_number].requests.append(OpenRequest(row.id, row.source, row.body))
+    return [open_order for open_order in open_orders.values() if open_order.requests]
 
 
 def order_for_the_rules(row: AnyRow) -> Order:

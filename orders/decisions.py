@@ -1,25 +1,65 @@
 """Applying changes, second half: decisions written as one set, with all that belongs to them."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, text
 
 from orders import changelog
 from orders.changes import Decided, LostGuard, OpenOrder
 from orders.reading import address_as_json
-from orders.tables import RequestState, change_request, effect, orders
-from rules.model import Edi, Effect, Order
+from rules.model import Address, Effect, Order
+
+# Each takes its rows as one JSON parameter, so that it is the same for any number of rows and is prepared once.
+_UPDATE_ORDERS = text(
+    """
+    UPDATE orders SET status = changed.status, version = orders.version + 1,
+        shipping = coalesce(changed.shipping, orders.shipping), billing = coalesce(changed.billing, orders.billing),
+        shipping_asked_at = changed.shipping_asked_at, billing_asked_at = changed.billing_asked_at,
+        -- A changed order may be one that can be rendered.
+        export_error = NULL
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS changed (id bigint, version int, status text, shipping jsonb,
+        billing jsonb, shipping_asked_at timestamptz, billing_asked_at timestamptz)
+    WHERE orders.id = changed.id AND orders.version = changed.version AND edi_state = 'not_sent'
+    """
+)
+_UPDATE_REQUESTS = text(
+    """
+    UPDATE change_request SET state = 'decided', decided_at = statement_timestamp(), decided_place = decided.place,
+        outcome = decided.outcome, reasons = decided.reasons, error = NULL
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS decided (id bigint, outcome text, reasons text[], place int)
+    -- Not `=`: for that the planner would go through all that is undecided, once a row.
+    WHERE change_request.id = decided.id AND state IS NOT DISTINCT FROM 'received'
+    """
+)
+_INSERT_EFFECTS = text(
+    """
+    INSERT INTO effect (change_request_id, kind, payload)
+    SELECT request, kind, payload
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS follows (request bigint, kind text, payload jsonb)
+    RETURNING id, kind
+    """
+)
 
 
-def record_decisions(connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> None:
-    """Writes decisions with all that belongs to them: orders, changelog, effects. All or nothing, set-based."""
+def record_decisions(
+    connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]
+) -> dict[Effect, list[int]]:
+    """Writes decisions with all that belongs to them: orders, changelog, effects. All or nothing, set-based.
+
+    Returns the ids of the effects by their kind.
+    """
+    ids: dict[Effect, list[int]] = {kind: [] for kind in Effect}
     if not decided:
-        return
+        return ids
     _update_orders(connection, open_orders, decided)
     _update_requests(connection, decided)
     changelog.write(connection, [entry for one in decided for entry in _changes(one)])
-    connection.execute(insert(effect), [row for one in decided for row in _effects(one)])
+    rows = [row for one in decided for row in _effects(one)]
+    for row in connection.execute(_INSERT_EFFECTS, {"rows": json.dumps(rows)}):
+        ids[Effect(row.kind)].append(row.id)
+    return ids
 
 
 def _update_orders(connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> None:
@@ -28,50 +68,38 @@ def _update_orders(connection: Connection, open_orders: Sequence[OpenOrder], dec
         before.setdefault(one.order_id, one.before)
     after = {one.order_id: one.decision.order for one in decided}
     changed = [
-        {
-            "b_id": opened.id,
-            "b_version": opened.version,
-            "status": after[opened.id].status,
-            "shipping": address_as_json(after[opened.id].shipping.address),
-            "billing": address_as_json(after[opened.id].billing.address),
-            "shipping_asked_at": after[opened.id].shipping.asked_at,
-            "billing_asked_at": after[opened.id].billing.asked_at,
-        }
+        _changed(opened, before[opened.id], after[opened.id])
         for opened in open_orders
         if after.get(opened.id) != before.get(opened.id)
     ]
-    if not changed:
-        return
-    guarded = (
-        update(orders)
-        .where(
-            orders.c.id == bindparam("b_id"),
-            orders.c.version == bindparam("b_version"),
-            orders.c.edi_state == Edi.NOT_SENT,
-        )
-        # A changed order may be one that can be rendered.
-        .values(version=orders.c.version + 1, export_error=None)
-    )
-    _expect(len(changed), connection.execute(guarded, changed).rowcount, "orders that are not sent")
+    if changed:
+        found = connection.execute(_UPDATE_ORDERS, {"rows": json.dumps(changed, default=str)}).rowcount
+        _expect(len(changed), found, "orders that are not sent")
+
+
+def _changed(opened: OpenOrder, before: Order, after: Order) -> dict[str, Any]:
+    return {
+        "id": opened.id,
+        "version": opened.version,
+        "status": after.status,
+        "shipping": _if_changed(before.shipping.address, after.shipping.address),
+        "billing": _if_changed(before.billing.address, after.billing.address),
+        "shipping_asked_at": after.shipping.asked_at,
+        "billing_asked_at": after.billing.asked_at,
+    }
+
+
+def _if_changed(before: Address, after: Address) -> dict[str, str] | None:
+    return None if after == before else address_as_json(after)
 
 
 def _update_requests(connection: Connection, decided: Sequence[Decided]) -> None:
-    now = connection.execute(select(func.clock_timestamp())).scalar_one()
-    guarded = (
-        update(change_request)
-        .where(change_request.c.id == bindparam("b_id"), change_request.c.state == RequestState.RECEIVED)
-        .values(state=RequestState.DECIDED, decided_at=now, error=None)
-    )
     rows = [
-        {
-            "b_id": one.request.id,
-            "outcome": one.decision.outcome,
-            "reasons": list(one.decision.reasons),
-            "decided_place": place,
-        }
+        {"id": one.request.id, "outcome": one.decision.outcome, "reasons": one.decision.reasons, "place": place}
         for place, one in enumerate(decided)
     ]
-    _expect(len(rows), connection.execute(guarded, rows).rowcount, "undecided requests")
+    found = connection.execute(_UPDATE_REQUESTS, {"rows": json.dumps(rows)}).rowcount
+    _expect(len(rows), found, "undecided requests")
 
 
 def _expect(expected: int, found: int, what: str) -> None:
@@ -114,4 +142,4 @@ def _changes(one: Decided) -> Iterator[changelog.Entry]:
 def _effects(one: Decided) -> Iterator[dict[str, Any]]:
     for kind in one.decision.effects:
         payload = {"order_id": one.order_id} if kind is Effect.RESTOCK else {}
-        yield {"change_request_id": one.request.id, "kind": kind, "payload": payload}
+        yield {"request": one.request.id, "kind": kind, "payload": payload}

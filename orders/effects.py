@@ -4,13 +4,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, update
+from sqlalchemy import ColumnElement, Connection, case, func, text, update
 
 from orders.tables import EffectState, effect
 
 # Tries before an effect is dead; the pauses between them double, from two seconds, and make some fifty minutes.
 MAX_ATTEMPTS = 12
 _LONGEST_PAUSE = timedelta(minutes=15)
+
+_MARK_DONE = text(
+    """
+    UPDATE effect SET state = 'done', done_at = clock_timestamp(), error = NULL
+    -- Not `=`: for that the planner would go through all that is pending.
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND state IS NOT DISTINCT FROM 'pending'
+    """
+)
 
 
 class EffectGone(Exception):
@@ -25,12 +33,7 @@ def pause_after(tries: Any) -> ColumnElement[Any]:
 
 def mark_done(connection: Connection, ids: Sequence[int]) -> None:
     """Marks claimed effects as done."""
-    done = (
-        update(effect)
-        .where(effect.c.id.in_(ids), effect.c.state == EffectState.PENDING)
-        .values(state=EffectState.DONE, done_at=func.clock_timestamp(), error=None)
-    )
-    found = connection.execute(done).rowcount
+    found = connection.execute(_MARK_DONE, {"ids": list(ids)}).rowcount
     if found != len(ids):
         raise EffectGone(f"{found} of {len(ids)} claimed effects were still pending")
 
@@ -42,15 +45,18 @@ def revive_dead(connection: Connection) -> int:
     return connection.execute(again).rowcount
 
 
-def count_failure(connection: Connection, effect_id: int, error: str) -> None:
-    """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS."""
+def count_failure(connection: Connection, effect_id: int, error: str, *, pauses: bool = True) -> None:
+    """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS.
+
+    Without `pauses` it does not wait.
+    """
     tried = effect.c.attempts + 1
     connection.execute(
         update(effect)
         .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
         .values(
             attempts=tried,
-            not_before=func.clock_timestamp() + pause_after(tried),
+            not_before=func.clock_timestamp() + pause_after(tried) if pauses else effect.c.not_before,
             state=case((tried >= MAX_ATTEMPTS, EffectState.DEAD), else_=EffectState.PENDING),
             error=error,
         )

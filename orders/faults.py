@@ -6,10 +6,14 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 # Serialization failure, deadlock, lock timeout: the same transaction will pass when tried again.
 _AGAIN = ("40001", "40P01", "55P03")
-# Connection lost, resources exhausted (disk full, too many connections), shutdown, read-only: nobody's request is
-# to blame, and trying at once will not help. See PostgreSQL, Appendix A.
+# What the connecting user may not do: its role is the wrong one, or `migrate --roles` is still to be run.
+INSUFFICIENT_PRIVILEGE = "42501"
+# No such table, no such column: `migrate` is still to be run.
+_OTHER_SCHEMA = ("42P01", "42703")
+# Connection lost, resources exhausted (disk full, too many connections), shutdown, read-only, no privilege, another
+# schema: nobody's request is to blame, and trying at once will not help. See PostgreSQL, Appendix A.
 _OUTAGE_CLASSES = ("08", "53", "57P", "58")
-_OUTAGES = ("25006",)
+_OUTAGES = ("25006", INSUFFICIENT_PRIVILEGE, *_OTHER_SCHEMA)
 
 
 class Fault(Enum):

@@ -1,15 +1,28 @@
 """The inbox: every request that was accepted, known for ever by (source, id)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, select, text, tuple_
 
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.locks import lock_numbers_for_accepting
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.tables import change_request
+
+# Arrays, so that the statement is the same for any number of rows: it is prepared once. In the sequence of the places
+# the ids are handed out.
+_INSERT = text(
+    """
+    INSERT INTO change_request (source, external_id, order_number, kind, ticket, body, data_sha256)
+    SELECT source, external_id, order_number, kind, ticket, body, data_sha256
+    FROM unnest(CAST(:source AS text[]), CAST(:external_id AS text[]), CAST(:order_number AS text[]),
+        CAST(:kind AS text[]), CAST(:ticket AS text[]), CAST(:body AS bytea[]), CAST(:data_sha256 AS text[]))
+        WITH ORDINALITY AS new (source, external_id, order_number, kind, ticket, body, data_sha256, place)
+    ORDER BY place
+    ON CONFLICT DO NOTHING RETURNING id
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,8 @@ class Accepted:
     new: int
     repeated: int
     dead: int
+    # Of the new requests.
+    ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +64,12 @@ def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
     """
     parsed, dead = _parse(deliveries)
     lock_numbers_for_accepting(connection, [one.message.data.order for one in parsed])
-    new = _insert(connection, parsed)
-    conflicts = _conflicts(connection, parsed)
+    ids = _insert(connection, parsed)
+    # What was inserted has met nothing that it could contradict.
+    conflicts = _conflicts(connection, parsed) if len(ids) < len(parsed) else []
     keep_dead_letters(connection, dead + conflicts)
-    return Accepted(new=new, repeated=len(parsed) - new - len(conflicts), dead=len(dead) + len(conflicts))
+    repeated = len(parsed) - len(ids) - len(conflicts)
+    return Accepted(len(ids), repeated, len(dead) + len(conflicts), ids)
 
 
 def _parse(deliveries: Sequence[Delivery]) -> tuple[list[_Parsed], list[DeadLetter]]:
@@ -71,29 +88,22 @@ def _dead(delivery: Delivery, reason: Unreadable, error: str) -> DeadLetter:
     return DeadLetter(delivery.origin, delivery.position, delivery.raw, reason, error)
 
 
-def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> int:
+def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> tuple[int, ...]:
     if not parsed:
-        return 0
-    rows = [
-        {
-            "source": one.message.source,
-            "external_id": one.message.id,
-            "order_number": one.message.data.order,
-            "kind": one.message.data.kind,
-            "ticket": one.message.data.ticket,
-            "body": one.delivery.raw,
-            "data_sha256": one.data_sha256,
-        }
-        for one in parsed
-    ]
-    # One statement of many rows: ids are handed out in the sequence of the rows.
-    taken = insert(change_request).values(rows).on_conflict_do_nothing().returning(change_request.c.id)
-    return len(connection.execute(taken).all())
+        return ()
+    columns = {
+        "source": [one.message.source for one in parsed],
+        "external_id": [one.message.id for one in parsed],
+        "order_number": [one.message.data.order for one in parsed],
+        "kind": [one.message.data.kind for one in parsed],
+        "ticket": [one.message.data.ticket for one in parsed],
+        "body": [one.delivery.raw for one in parsed],
+        "data_sha256": [one.data_sha256 for one in parsed],
+    }
+    return tuple(connection.execute(_INSERT, columns).scalars())
 
 
 def _conflicts(connection: Connection, parsed: Sequence[_Parsed]) -> list[DeadLetter]:
-    if not parsed:
-        return []
     key = tuple_(change_request.c.source, change_request.c.external_id)
     columns = (change_request.c.source, change_request.c.external_id, change_request.c.data_sha256)
     known = connection.execute(select(*columns).where(key.in_({one.key for one in parsed})))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orders import changelog
@@ -46,7 +46,7 @@ def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loa
 
 def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> set[int]:
     """Inserts the orders whose number is new; returns the identities of their messages."""
-    rows = [_order_row(message) for message in messages]
+    rows = [{**_order_row(message), "validated_at": _validated_at(message)} for message in messages]
     inserted = connection.execute(
         upsert(orders).values(rows).on_conflict_do_nothing().returning(orders.c.id, orders.c.number)
     )
@@ -78,6 +78,10 @@ def _order_row(message: OrderMessage) -> dict[str, Any]:
         "shipping": message.shipping.model_dump(exclude_none=True),
         "billing": message.billing.model_dump(exclude_none=True),
     }
+
+
+def _validated_at(message: OrderMessage) -> Any:
+    return func.statement_timestamp() if message.status == Status.VALIDATED.value else None
 
 
 def _line_rows(order_id: int, message: OrderMessage) -> list[dict[str, Any]]:
@@ -136,7 +140,7 @@ def _validate(connection: Connection, rows: Sequence[AnyRow]) -> None:
     connection.execute(
         update(orders)
         .where(orders.c.id.in_([row.id for row in rows]), orders.c.status == Status.PRE_ORDER)
-        .values(status=Status.VALIDATED, version=orders.c.version + 1)
+        .values(status=Status.VALIDATED, version=orders.c.version + 1, validated_at=func.statement_timestamp())
     )
     entries = [
         changelog.Entry(

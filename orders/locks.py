@@ -14,18 +14,35 @@ Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot 
 
 Beside these rows stands one advisory lock a number: accepting a request locks the *number* of its order (the order
 itself may not be there yet), in the order of the keys, before anything else; the exporter only ever tries that lock.
+One more is for the claims of answers, taken before anything else too: they go one after the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from orders.tables import (
     EffectState,
     InterchangeState,
+    NotificationState,
     RequestState,
     change_request,
     effect,
@@ -49,10 +66,22 @@ _LOCK_NUMBERS = sql(
     FROM (SELECT DISTINCT hashtext(number) AS key FROM unnest(CAST(:numbers AS text[])) AS number ORDER BY key) AS keys
     """
 )
+# One key, and not two: no number of an order can meet it.
+_LOCK_CLAIMS_OF_ANSWERS = sql("SELECT pg_advisory_xact_lock(:space)")
 _TRY_NUMBERS = sql(
     """
     SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS free
     FROM orders WHERE id = ANY(CAST(:ids AS bigint[]))
+    """
+)
+# Whoever claims wants the first few of an index, in its sequence. The planner, whose statistics are of a time when
+# nothing was due, believes that few are, and would fetch and sort the whole backlog for every batch. What it believes
+# of two tables that are joined is worse: so each claim of requests reads one table a statement.
+_TAKE_THE_FIRST_OF_THE_INDEX = sql(
+    """
+    SELECT set_config(name, 'off', true)
+    FROM unnest(ARRAY['enable_sort', 'enable_bitmapscan', 'enable_seqscan', 'enable_hashjoin', 'enable_mergejoin',
+        'enable_material']) AS name
     """
 )
 
@@ -66,36 +95,47 @@ def lock_numbers_for_accepting(connection: Connection, numbers: Sequence[str]) -
     connection.execute(_LOCK_NUMBERS, {"space": _SPACE, "numbers": list(numbers)})
 
 
-def claim_undecided(connection: Connection, *, limit: int, among: Sequence[int] | None) -> Sequence[AnyRow]:
-    """Locks the orders of up to `limit` undecided requests, oldest first; returns their orders' columns.
+def due_requests(connection: Connection, *, limit: int, among: Sequence[int] | None, after: int) -> Sequence[AnyRow]:
+    """Returns up to `limit` undecided requests that are due, oldest first, with ids above `after`; locks nothing.
 
-    `among` narrows the claim to these request ids. Orders in flight, and orders whose earlier request is waiting
-    for its next try, are passed by. The requests themselves must be read by a later statement: rows joined to a
-    locking one may be older than the lock.
+    `among` narrows it to these ids.
     """
-    earlier = change_request.alias("earlier")
-    request, order = change_request, orders_table
+    request = change_request.c
+    due = select(request.id, request.order_number).where(
+        request.state == RequestState.RECEIVED, request.not_before <= func.now(), request.id > after
+    )
+    if among is not None:
+        due = due.where(is_one_of(request.id, among))
+    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
+    return connection.execute(due.order_by(request.id).limit(limit)).all()
+
+
+def claim_orders(connection: Connection, numbers: Sequence[str], *, limit: int) -> Sequence[AnyRow]:
+    """Locks the first `limit` of these orders that are known, not in flight and not locked, and returns them.
+
+    Their requests must be read by a later statement: rows joined to a locking one may be older than the lock.
+    """
+    order = orders_table
+    wanted = func.unnest(_array(numbers, order.c.number)).table_valued("number", with_ordinality="place")
+    wanted = wanted.render_derived(name="wanted")
     claim = (
         select(order)
-        .join(request, request.c.order_number == order.c.number)
-        .where(
-            request.c.state == RequestState.RECEIVED,
-            request.c.not_before <= func.now(),
-            order.c.edi_state != Edi.CLAIMED,
-            ~exists().where(
-                earlier.c.order_number == request.c.order_number,
-                earlier.c.state == RequestState.RECEIVED,
-                earlier.c.id < request.c.id,
-                earlier.c.not_before > func.now(),
-            ),
-        )
-        .order_by(request.c.id)
+        .join(wanted, wanted.c.number == order.c.number)
+        .where(order.c.edi_state != Edi.CLAIMED)
+        .order_by(wanted.c.place)
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True, of=order)
     )
-    if among is not None:
-        claim = claim.where(request.c.id.in_(among))
     return connection.execute(claim).all()
+
+
+def is_one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Returns `column = ANY(values)`, all one parameter: the statement is the same for any number of them."""
+    return column == any_(_array(values, column))
+
+
+def _array(values: Sequence[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return bindparam(None, list(values), type_=ARRAY(column.type))
 
 
 def lock_partner(connection: Connection, name: str) -> AnyRow | None:
@@ -108,6 +148,21 @@ def lock_interchange_in_flight(connection: Connection, partner_name: str) -> Any
     """Locks the interchange that is on its way to a partner and returns it; None if none is."""
     in_flight = and_(interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED)
     return connection.execute(select(interchange).where(in_flight).with_for_update(key_share=True)).one_or_none()
+
+
+def lock_interchange_by_number(connection: Connection, partner_name: str, control_number: int) -> AnyRow | None:
+    """Locks the interchange that bears a number and returns it; None if none does.
+
+    Of one that was released, its number taken back, it speaks only while no other bears the number.
+    """
+    bearer = interchange_of_number(partner_name, control_number)
+    return connection.execute(bearer.with_for_update(key_share=True)).one_or_none()
+
+
+def interchange_of_number(partner_name: str, control_number: int) -> Select[Any]:
+    """Returns the query for the interchange that bears a number: of a number that was taken back, its newest bearer."""
+    bears = and_(interchange.c.partner == partner_name, interchange.c.control_number == control_number)
+    return select(interchange).where(bears).order_by(interchange.c.number_is_free, interchange.c.id.desc()).limit(1)
 
 
 def lock_interchange(connection: Connection, interchange_id: int) -> AnyRow:
@@ -127,29 +182,50 @@ def lock_orders_of_interchange(connection: Connection, interchange_id: int) -> S
     return connection.execute(held).all()
 
 
-def claim_exportable(connection: Connection, *, limit: int, patience_since: datetime) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Exportable:
+    """Which orders a partner gets now: of these warehouses (None: of all but the others), validated before this.
+
+    A request accepted after `patience_since` holds its order back.
+    """
+
+    warehouses: Collection[str] | None
+    others: Collection[str]
+    validated_before: datetime
+    patience_since: datetime
+
+
+def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) -> list[int]:
     """Locks up to `limit` orders that are due, by id, with the numbers that no intake holds; returns their ids.
 
     Whether a request was accepted in the meantime must be asked in a later statement (`without_undecided`): only
     that one sees what was committed while this one took its locks.
     """
-    order = orders_table
-    due = (
-        select(order.c.id)
-        .where(
-            order.c.status == Status.VALIDATED,
-            order.c.edi_state == Edi.NOT_SENT,
-            order.c.export_error.is_(None),
-            or_(order.c.hold_until.is_(None), order.c.hold_until <= func.now()),
-            ~_holds_back(patience_since),
-        )
-        .order_by(order.c.id)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    ids = list(connection.scalars(due))
+    due = select(orders_table.c.id).where(*_is_due(wanted)).order_by(orders_table.c.id).limit(limit)
+    ids = list(connection.scalars(due.with_for_update(key_share=True, skip_locked=True)))
     tried = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": ids})
     return sorted(row.id for row in tried if row.free)
+
+
+def is_anything_exportable(connection: Connection, wanted: Exportable) -> bool:
+    """True if orders are due, also those that someone else has locked at the moment."""
+    return bool(connection.execute(select(exists().where(*_is_due(wanted)))).scalar_one())
+
+
+def _is_due(wanted: Exportable) -> tuple[Any, ...]:
+    order = orders_table.c
+    is_theirs = (
+        order.warehouse.not_in(wanted.others) if wanted.warehouses is None else order.warehouse.in_(wanted.warehouses)
+    )
+    return (
+        order.status == Status.VALIDATED,
+        order.edi_state == Edi.NOT_SENT,
+        order.export_error.is_(None),
+        order.validated_at <= wanted.validated_before,
+        is_theirs,
+        or_(order.hold_until.is_(None), order.hold_until <= func.now()),
+        ~_holds_back(wanted.patience_since),
+    )
 
 
 def claim_held_back(connection: Connection) -> list[int]:
@@ -161,12 +237,13 @@ def claim_held_back(connection: Connection) -> list[int]:
 
 def without_undecided(connection: Connection, ids: Sequence[int], patience_since: datetime) -> list[int]:
     """Returns those of the claimed orders that no undecided request holds back, ascending."""
-    free = select(orders_table.c.id).where(orders_table.c.id.in_(ids), ~_holds_back(patience_since))
+    free = select(orders_table.c.id).where(is_one_of(orders_table.c.id, ids), ~_holds_back(patience_since))
     return list(connection.scalars(free.order_by(orders_table.c.id)))
 
 
 def _holds_back(patience_since: datetime) -> Any:
-    return exists().where(
+    # By name: the exporter's role may not read the rest of a request (`orders.roles`).
+    return exists(change_request.c.order_number).where(
         change_request.c.order_number == orders_table.c.number,
         change_request.c.state == RequestState.RECEIVED,
         change_request.c.undecided_since > patience_since,
@@ -231,8 +308,23 @@ def claim_effects(connection: Connection, kind: Effect, *, limit: int, among: Se
     if kind is Effect.NOTIFY:
         due = due.where(~exists().where(notification.c.change_request_id == effect.c.change_request_id))
     if among is not None:
-        due = due.where(effect.c.id.in_(among))
-    return connection.execute(due).all()
+        due = due.where(is_one_of(effect.c.id, among))
+    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
+    claimed = connection.execute(due).all()
+    return _without_notification(connection, claimed) if kind is Effect.NOTIFY else claimed
+
+
+def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> Sequence[AnyRow]:
+    """Looks again, under the lock.
+
+    Prevents: a rival writes the notification and commits between our look and our lock. It changes nothing in the
+    effect's row, so the lock does not look again by itself; the second notification would be refused, and that be
+    counted as a failure of the effect, which cuts short the lease of whoever delivers it by then.
+    """
+    requests = [row.change_request_id for row in claimed]
+    written = select(notification.c.change_request_id).where(is_one_of(notification.c.change_request_id, requests))
+    done = set(connection.scalars(written))
+    return [row for row in claimed if row.change_request_id not in done]
 
 
 def _due(kind: Effect) -> tuple[Any, ...]:
@@ -242,8 +334,13 @@ def _due(kind: Effect) -> tuple[Any, ...]:
 def claim_answer(connection: Connection) -> AnyRow | None:
     """Locks the oldest due answer whose notification is written and whose outlet does not rest, and returns it.
 
-    None if there is none.
+    None if there is none. Answers on one ticket go one after the other: passed by is one beside which another's try is
+    on its way, or waits to be looked for.
     """
+    # Prevents: two claims at once, each blind to the other's, that take two answers on one ticket; where a desk's tags
+    # are read and written back, one of the two would be lost.
+    connection.execute(_LOCK_CLAIMS_OF_ANSWERS, {"space": _SPACE})
+    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
     request = change_request
     name = case((notification.c.channel == "ticket", request.c.source), else_=notification.c.channel)
     due = (
@@ -255,9 +352,27 @@ def claim_answer(connection: Connection) -> AnyRow | None:
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True, of=effect)
     )
+    if busy := _tickets_with_a_try_on_its_way(connection):
+        due = due.where(or_(request.c.ticket.is_(None), tuple_(request.c.source, request.c.ticket).not_in(busy)))
     claimed = connection.execute(due).scalar_one_or_none()
     # In a second statement: rows joined to a locking one may be older than the lock.
     return None if claimed is None else _answer(connection, claimed)
+
+
+def _tickets_with_a_try_on_its_way(connection: Connection) -> set[tuple[str, str]]:
+    sending = select(notification.c.change_request_id).where(notification.c.state == NotificationState.SENDING)
+    if not (ids := connection.scalars(sending).all()):
+        return set()
+    request = change_request.c
+    # Whether it is pending is asked here, and not there: the planner would go through all that is pending.
+    tries = (
+        select(request.source, request.ticket, effect.c.state, (effect.c.not_before > func.now()).label("waits"))
+        .join(effect, effect.c.change_request_id == request.id)
+        .where(is_one_of(request.id, ids), request.ticket.is_not(None), effect.c.kind == Effect.NOTIFY)
+    )
+    return {
+        (row.source, row.ticket) for row in connection.execute(tries) if row.state == EffectState.PENDING and row.waits
+    }
 
 
 def lock_answer(connection: Connection, effect_id: int) -> AnyRow:

@@ -22,12 +22,14 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from configuration import wording
 from rules import model
 
 MAX_MESSAGE_BYTES = 256 * 1024
 # An order of ten thousand lines has about a sixteenth of that.
 MAX_ORDER_BYTES = 16 * 1024 * 1024
 
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -49,7 +51,7 @@ class UnreadableMessage(Exception):
 
 
 def _no_control_characters(text: str) -> str:
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+    if _CONTROL_CHARACTER.search(text):
         raise ValueError("must not contain control characters")
     return text
 
@@ -285,7 +287,7 @@ def unreadable(invalid: ValidationError) -> UnreadableMessage:
 
 def explain(invalid: ValidationError, *, at_most: int = 3) -> str:
     """Says in one line which fields are wrong and why. It quotes no value: values may be personal data."""
-    errors = invalid.errors(include_input=False, include_url=False, include_context=False)
+    errors = invalid.errors(include_input=False, include_url=False)
     told = [f"{'.'.join(map(_field, e['loc'])) or 'message'}: {_told(e)}" for e in errors]
     more = f" (and {len(told) - at_most} more)" if len(told) > at_most else ""
     return "; ".join(told[:at_most]) + more
@@ -299,5 +301,4 @@ def _field(part: int | str) -> str:
 def _told(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return "is not a field that we know"
-    message = error["msg"].removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
+    return "expected a JSON object" if error["type"] in ("model_type", "dict_type") else wording(error)

@@ -12,16 +12,20 @@ from rules.model import ParkedReason
 MAX_ATTEMPTS = 5
 
 
-def count_failure(connection: Connection, request_id: int, error: str) -> None:
-    """Counts one failed try of a request: it waits twice as long as before, and is parked after MAX_ATTEMPTS."""
+def count_failure(connection: Connection, request_id: int, error: str, *, pauses: bool = True) -> None:
+    """Counts one failed try of a request: it waits twice as long as before, and is parked after MAX_ATTEMPTS.
+
+    Without `pauses` it does not wait.
+    """
     request = change_request.c
+    later = func.clock_timestamp() + func.power(2, request.attempts + 1) * timedelta(seconds=1)
     last = request.attempts + 1 >= MAX_ATTEMPTS
     connection.execute(
         update(change_request)
         .where(request.id == request_id, request.state == RequestState.RECEIVED)
         .values(
             attempts=request.attempts + 1,
-            not_before=func.clock_timestamp() + func.power(2, request.attempts + 1) * timedelta(seconds=1),
+            not_before=later if pauses else request.not_before,
             state=case((last, RequestState.PARKED), else_=RequestState.RECEIVED),
             parked_at=case((last, func.clock_timestamp())),
             reasons=case((last, [ParkedReason.FAILED_REPEATEDLY]), else_=request.reasons),

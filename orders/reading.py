@@ -1,8 +1,9 @@
 """Reading the state for people and programs, in the shapes that the contract gives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, exists, func, select
@@ -139,9 +140,16 @@ def show_request(connection: Connection, source: str, external_id: str) -> dict[
         **_request_summary(row),
         "advice": advice_for(row.reasons),
         "error": row.error,
-        "effects": [{"kind": e.kind, "state": e.state, "done_at": as_utc(e.done_at)} for e in effects],
+        "effects": [_effect(one) for one in effects],
         "notification": _notification(connection, row.id),
     }
+
+
+def _effect(row: AnyRow) -> dict[str, Any]:
+    """Returns an effect; with why it failed and how often only while it is not done and has failed."""
+    shown = {"kind": row.kind, "state": row.state, "done_at": as_utc(row.done_at)}
+    failed = row.error is not None and row.done_at is None
+    return {**shown, "error": row.error, "attempts": row.attempts} if failed else shown
 
 
 def _request_summary(row: AnyRow) -> dict[str, Any]:
@@ -169,29 +177,38 @@ def _notification(connection: Connection, request_id: int) -> dict[str, Any] | N
 
 def list_requests(
     connection: Connection,
+    wanted: Mapping[str, str | None] = MappingProxyType({}),
     *,
-    state: str | None = None,
-    outcome: str | None = None,
     reason: str | None = None,
     dead: bool = False,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns requests, up to `limit` of them, in the sequence of their acceptance."""
+    """Returns requests whose columns have the `wanted` values, up to `limit` of them, as they were accepted.
+
+    `dead_errors` says of what each dead effect died; it is there only where one did.
+    """
     listed = select(change_request).order_by(change_request.c.id).limit(limit)
-    if state is not None:
-        listed = listed.where(change_request.c.state == state)
-    if outcome is not None:
-        listed = listed.where(change_request.c.outcome == outcome)
+    for name, value in wanted.items():
+        if value is not None:
+            listed = listed.where(change_request.c[name] == value)
     if reason is not None:
         listed = listed.where(change_request.c.reasons.contains([reason]))
     of_request = effect.c.change_request_id == change_request.c.id, effect.c.state == EffectState.DEAD
     if dead:
         listed = listed.where(exists().where(*of_request))
     # Only what is wrong: `requests show` has the whole.
-    dead_effects = func.array(select(effect.c.kind).where(*of_request).order_by(effect.c.id).scalar_subquery())
+    dead_effects, errors = (
+        func.array(select(column).where(*of_request).order_by(effect.c.id).scalar_subquery()).label(name)
+        for name, column in (("dead_effects", effect.c.kind), ("dead_errors", effect.c.error))
+    )
     return [
-        {**_request_summary(row), "dead_effects": row.dead_effects, "error": row.error}
-        for row in connection.execute(listed.add_columns(dead_effects.label("dead_effects")))
+        {
+            **_request_summary(row),
+            "dead_effects": row.dead_effects,
+            "error": row.error,
+            **({"dead_errors": dict(zip(row.dead_effects, row.dead_errors, strict=True))} if row.dead_effects else {}),
+        }
+        for row in connection.execute(listed.add_columns(dead_effects, errors))
     ]
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     Numeric,
@@ -63,11 +65,35 @@ class NotificationState(StrEnum):
 
 
 class InterchangeState(StrEnum):
-    """An interchange is `claimed` until its outcome is known."""
+    """An interchange is `claimed` until its outcome is known; one that was sent is perhaps answered by the partner."""
 
     CLAIMED = "claimed"
     SENT = "sent"
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
     RELEASED = "released"
+
+
+class Verdict(StrEnum):
+    """What has become of one delivery of an interchange.
+
+    `acknowledged`: the partner has it. CONTRL 8 and TA1 judge the envelope alone, so a rejection may still follow.
+    `rejected`: they refuse it or a part of it; the reasons say which.
+    `duplicate`: they refuse this copy, as they have had that number before; "the earlier transmission may have been
+    rejected" (code list 0085, 26), so this proves that it came, and changes nothing about what they said to the first.
+    """
+
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+
+
+class AcknowledgementState(StrEnum):
+    """What an acknowledgement was to us: news of an interchange, said before, or of none that we sent."""
+
+    MATCHED = "matched"
+    REPEATED = "repeated"
+    UNMATCHED = "unmatched"
 
 
 class DeadLetterState(StrEnum):
@@ -98,8 +124,11 @@ partner = Table(
     Column("name", Text, primary_key=True),
     # A counter row and not a SEQUENCE: a sequence leaves a gap for every rollback.
     Column("last_control_number", BigInteger, nullable=False, server_default="0"),
+    Column("first_control_number", BigInteger, nullable=False, server_default="1"),
     Column("failures", Integer, nullable=False, server_default="0"),
     _moment("not_before"),
+    # Up to when its schedule has been kept; NULL before its first cut-off.
+    _moment("scheduled_until"),
     Column("error", Text),
 )
 
@@ -117,18 +146,82 @@ interchange = Table(
     # Whoever sends holds the lease; each new holder raises the fence, so that a late one cannot confirm.
     Column("fence", Integer, nullable=False, server_default="1"),
     _moment("lease_until", nullable=False),
+    # Every attempt up to this fence is known to have delivered nothing.
+    Column("clean_fence", Integer, nullable=False, server_default="0"),
     _moment_now("claimed_at"),
     # Requests accepted before this had used up their patience when the interchange was claimed.
     _moment("patience_since", nullable=False),
     _moment("sent_at"),
     _moment("released_at"),
+    # By what the partner is to acknowledge it, counted from `sent_at`; NULL: it need not.
+    Column("acknowledge_within", Interval),
+    _moment("answered_at"),
+    # What the partner gave as its reasons.
+    Column("answer_reasons", ARRAY(Text), nullable=False, server_default="{}"),
+    # When it turned out that a sender which had stalled delivered it after its release.
+    _moment("delivered_late_at"),
+    # When the log was told that its acknowledgement is late.
+    _moment("late_told_at"),
+    # Released, and its number taken back: the next interchange bears it.
+    Column("number_is_free", Boolean, nullable=False, server_default="false"),
     Column("error", Text),
-    UniqueConstraint("partner", "control_number"),
+    Index(
+        "interchange_partner_control_number_unique",
+        "partner",
+        "control_number",
+        unique=True,
+        postgresql_where=text("NOT number_is_free"),
+    ),
     _one_of("state", InterchangeState),
-    CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_its_time"),
+    CheckConstraint(
+        "(state IN ('sent', 'acknowledged', 'rejected')) = (sent_at IS NOT NULL)", name="sent_has_its_time"
+    ),
+    CheckConstraint(
+        "(state IN ('acknowledged', 'rejected')) = (answered_at IS NOT NULL)", name="answered_has_its_time"
+    ),
     CheckConstraint("(state = 'released') = (released_at IS NOT NULL)", name="released_has_its_time"),
+    CheckConstraint("state = 'released' OR NOT number_is_free", name="number_is_free_when_released"),
+    CheckConstraint("state = 'released' OR delivered_late_at IS NULL", name="delivered_late_when_released"),
+    CheckConstraint("clean_fence <= fence", name="clean_fence_is_no_future_one"),
     # Two interchanges in flight to one partner could arrive out of sequence.
     Index("interchange_one_in_flight", "partner", unique=True, postgresql_where=text("state = 'claimed'")),
+)
+
+# What a partner has put into our inbox, as it was; `error` says why it is none of the acknowledgements that we read.
+partner_file = Table(
+    "partner_file",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("partner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("error", Text),
+    _moment_now("at"),
+    # Read again after a crash, it is the same file.
+    UniqueConstraint("partner", "name", "sha256"),
+)
+
+acknowledgement = Table(
+    "acknowledgement",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("partner_file_id", BigInteger, ForeignKey("partner_file.id"), nullable=False),
+    # The place within its file.
+    Column("place", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    # The partner's own control number of what it sent.
+    Column("reference", Text, nullable=False),
+    # The number that it answers.
+    Column("control_number", BigInteger, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("state", Text, nullable=False),
+    Column("interchange_id", BigInteger, ForeignKey("interchange.id"), index=True),
+    UniqueConstraint("partner_file_id", "place"),
+    _one_of("verdict", Verdict),
+    _one_of("state", AcknowledgementState),
+    CheckConstraint("(state = 'unmatched') = (interchange_id IS NULL)", name="matched_has_its_interchange"),
 )
 
 orders = Table(
@@ -143,6 +236,8 @@ orders = Table(
     Column("currency", Text, nullable=False),
     Column("warehouse", Text, nullable=False),
     _moment("hold_until"),
+    # When the store charged it: from then on a partner's grace is counted.
+    _moment("validated_at"),
     Column("customer", JSONB, nullable=False),
     Column("shipping", JSONB, nullable=False),
     Column("billing", JSONB, nullable=False),
@@ -156,6 +251,9 @@ orders = Table(
     _one_of("edi_state", Edi),
     CheckConstraint("status NOT IN ('abandoned', 'cancelled') OR edi_state = 'not_sent'", name="closed_is_not_sent"),
     CheckConstraint("status <> 'pre_order' OR edi_state = 'not_sent'", name="pre_order_is_not_sent"),
+    CheckConstraint(
+        "(status IN ('validated', 'cancelled')) = (validated_at IS NOT NULL)", name="validated_has_its_time"
+    ),
     CheckConstraint("(edi_state = 'not_sent') = (interchange_id IS NULL)", name="sent_by_an_interchange"),
     # What the exporter looks for; without it every export would read all orders ever sent.
     Index(
@@ -298,6 +396,8 @@ notification = Table(
     CheckConstraint("channel IN ('ticket', 'mail', 'log')", name="channel_is_known"),
     CheckConstraint("visibility IN ('public', 'internal')", name="visibility_is_known"),
     _one_of("state", NotificationState),
+    # What every claim of an answer asks first; there are few.
+    Index("notification_sending", "change_request_id", postgresql_where=text("state = 'sending'")),
 )
 
 # A way out that failed: a desk by its source, or `mail`. It rests, so that one that is away costs others no time.

@@ -6,7 +6,7 @@ import structlog
 from celery import shared_task
 
 from configuration import ConfigurationError
-from desks.channels import DeliveryError, Refused, Unclear
+from desks.channels import Astray, DeliveryError, Refused, Unclear
 from desks.notices import Notice, Visibility
 from orders import answers
 from orders.answers import Failure, Leased, LostFence
@@ -54,9 +54,11 @@ def _deliver(leased: Leased) -> Failure | None:
     except DeliveryError as error:
         return Failure(
             str(error),
-            unclear=isinstance(error, Unclear),
+            # Once unclear, always unclear: what came after does not tell what became of the earlier try.
+            unclear=isinstance(error, (Unclear, Astray)) or leased.look_first,
             final=isinstance(error, Refused),
             retry_after=error.retry_after,
+            is_tickets_own=error.is_tickets_own,
         )
     except Exception as error:  # noqa: BLE001  # an answer that always breaks something must not stop the others
         _log.exception("a delivery broke", source=row.source, request=row.external_id)

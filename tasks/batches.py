@@ -1,16 +1,20 @@
 """Working off a backlog in batches, so that no piece of work holds up another.
 
-A batch that fails is halved until the piece that fails stands alone; that one is counted against its tries.
+A batch that fails is halved until the piece that fails stands alone; that one is counted against its tries. A piece
+that kills the process that works on it cannot be counted afterwards: for a while after such a death pieces are done one
+by one, and each is counted before it is tried.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
 
 from orders.faults import Fault, classify
+from tasks import deaths
 from tasks.database import in_transaction
 
 _log = structlog.get_logger()
@@ -32,6 +36,12 @@ class Batch:
     after: Callable[[], None] = _nothing
 
 
+class CountFailure(Protocol):
+    """Counts a failed try of a piece of work; without `pauses` the piece stays due."""
+
+    def __call__(self, connection: Connection, piece: int, error: str, /, *, pauses: bool = True) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A kind of work: how at most `limit` pieces are claimed (or only those `among` some ids), how a failure counts."""
@@ -39,16 +49,31 @@ class Job:
     name: str
     limit: int
     claim: Callable[[Connection, int, Sequence[int] | None], Batch]
-    count_failure: Callable[[Connection, int, str], None]
+    count_failure: CountFailure
 
 
 def drain(job: Job, *, seconds: float) -> bool:
     """Works until nothing is due, at most about `seconds`; returns True if something may be left."""
     deadline = time.monotonic() + seconds
-    while run_batch(job):
+    while _run_warily(job) if deaths.was_lately() else run_batch(job):
         if time.monotonic() > deadline:
             return True
     return False
+
+
+def _run_warily(job: Job) -> int:
+    """Does one piece, which is counted before it is tried; returns 0 if there is none."""
+
+    def count(connection: Connection) -> Sequence[int]:
+        ids = job.claim(connection, 1, None).ids
+        for one in ids:
+            job.count_failure(connection, one, "the process that worked on it died", pauses=False)
+        return ids
+
+    ids = in_transaction(count)
+    if ids:
+        run_batch(job, ids)
+    return len(ids)
 
 
 def run_batch(job: Job, among: Sequence[int] | None = None) -> int:

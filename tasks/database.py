@@ -7,7 +7,7 @@ from functools import cache
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from orders.faults import Fault, classify
@@ -32,7 +32,7 @@ def engine() -> Engine:
     url = settings().database_url
     if url is None:
         raise NoDatabase("no database is configured: set COUNTERMAND_DATABASE_URL")
-    return create_engine(
+    made = create_engine(
         url,
         # A worker process does one thing at a time; the HTTP process a few.
         pool_size=2,
@@ -42,6 +42,15 @@ def engine() -> Engine:
         hide_parameters=True,
         connect_args={"options": _SESSION, "application_name": "countermand", "connect_timeout": 5},
     )
+    event.listen(made, "handle_error", _leave_out_the_detail)
+    return made
+
+
+def _leave_out_the_detail(context: ExceptionContext) -> None:
+    """Cuts an error to its first line: the detail of a constraint quotes the row it refused, and errors are logged."""
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and error.args:
+            error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
 
 
 def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> _T:

@@ -21,6 +21,7 @@ class Doorbell(StrEnum):
     NOTIFY = "countermand.notify"
     ANSWER = "countermand.answer"
     EXPORT = "countermand.export"
+    READ_INBOXES = "countermand.read_inboxes"
     PARK_UNKNOWN = "countermand.park_unknown"
 
 

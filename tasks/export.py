@@ -2,22 +2,27 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 from celery import shared_task
 
-from edi import interchanges, outcomes
+from edi import cutoffs, interchanges, interventions, outcomes
 from edi.interchanges import Claim, InFlight, LostFence
-from edi.partners import Partner, default_partner
-from edi.transport import NotDelivered, TransportError, put
+from edi.interventions import NotPossible
+from edi.partners import Partner
+from edi.transports.transport import NotDelivered, TransportError
 from orders.tables import InterchangeState
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
+from tasks.partners import partners
 from tasks.settings import settings
 
 _log = structlog.get_logger()
 SLICE_SECONDS = 5.0
+# The states of an interchange that the partner has.
+DELIVERED = (InterchangeState.SENT, InterchangeState.ACKNOWLEDGED, InterchangeState.REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,17 @@ class Exported:
     error: str | None = None
 
 
-def partners() -> list[Partner]:
-    """Returns the partners that interchanges go to."""
-    return [default_partner(settings().home.resolve())]
+def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exported]:
+    """Exports what is due now for a partner, interchange by interchange; the last step is one that found nothing.
 
-
-def export_steps(partner: Partner) -> Iterator[Exported]:
-    """Exports what is due now for a partner, interchange by interchange; the last step is one that found nothing."""
+    With `only_resume` nothing new is claimed: it brings to an end what someone else has left.
+    """
     while True:
-        claim = in_transaction(lambda connection: interchanges.claim(connection, partner, patience=settings().patience))
+        claim = in_transaction(
+            lambda connection: interchanges.claim(
+                connection, partner, patience=settings().patience, only_resume=only_resume
+            )
+        )
         if claim.held_back:
             _log.warning(
                 "orders held back, no document can be made of them", partner=partner.name, count=claim.held_back
@@ -52,39 +59,108 @@ def _send(partner: Partner, claim: Claim) -> Exported:
     assert interchange is not None  # noqa: S101  # told to the type checker
     log = _log.bind(partner=partner.name, control_number=interchange.control_number, orders=interchange.orders)
     try:
-        put(partner.folder, interchange.filename, interchange.content)
+        partner.transport.put(interchange.filename, interchange.content)
         in_transaction(lambda connection: outcomes.confirm(connection, interchange))
     except TransportError as error:
-        return Exported(claim, *_not_sent(interchange, error))
+        return Exported(claim, *_not_sent(partner, interchange, error))
     except LostFence as lost:
-        log.warning("someone else has taken the interchange over", error=str(lost))
-        return Exported(claim, InterchangeState.CLAIMED, str(lost))
+        if in_transaction(lambda connection: outcomes.note_late_delivery(connection, interchange)):
+            log.error("interchange delivered after its release: ask the partner, its orders may be sent twice")  # noqa: TRY400
+        else:
+            log.warning("someone else has taken the interchange over", error=str(lost))
+        # The partner may have answered before we confirmed.
+        state = in_transaction(lambda connection: outcomes.state_of(connection, interchange.id))
+        return Exported(claim, state, None if state in DELIVERED else str(lost))
     log.info("interchange sent", filename=interchange.filename)
     ring(Doorbell.APPLY_CHANGES)
     return Exported(claim, InterchangeState.SENT)
 
 
-def _not_sent(interchange: InFlight, error: TransportError) -> tuple[InterchangeState, str]:
+def _not_sent(partner: Partner, interchange: InFlight, error: TransportError) -> tuple[InterchangeState, str]:
     told = str(error)
     _log.error("interchange not sent", partner=interchange.partner, number=interchange.control_number, error=told)
-    if isinstance(error, NotDelivered) and interchange.is_first_attempt:
-        # Only the first attempt knows: an earlier one may have delivered it before it died.
+    if isinstance(error, NotDelivered) and interchange.is_undelivered:
+        # Only with the earlier attempts does it know: one of them may have delivered it before it died.
+        reuse = partner.reuses_released_numbers
         try:
-            in_transaction(lambda connection: outcomes.release(connection, interchange, told))
+            in_transaction(lambda connection: outcomes.release(connection, interchange, told, reuse_number=reuse))
         except LostFence as lost:
             return InterchangeState.CLAIMED, f"{told}; {lost}"
         ring(Doorbell.APPLY_CHANGES)
         return InterchangeState.RELEASED, told
-    in_transaction(lambda connection: outcomes.note_error(connection, interchange, told))
+    in_transaction(
+        lambda connection: outcomes.note_error(connection, interchange, told, delivered_nothing=error.delivered_nothing)
+    )
     return InterchangeState.CLAIMED, told
+
+
+def resend(partner: Partner, control_number: int) -> InFlight:
+    """Sends an interchange once more for an operator: the same bytes. Raises NotPossible and TransportError."""
+    taken = in_transaction(lambda connection: interventions.take_to_resend(connection, partner, control_number))
+    try:
+        partner.transport.put(taken.filename, taken.content)
+    except TransportError as error:
+        nothing, told = error.delivered_nothing, str(error)
+        in_transaction(lambda connection: outcomes.note_error(connection, taken, told, delivered_nothing=nothing))
+        raise
+    try:
+        is_noted = in_transaction(lambda connection: interventions.note_resent(connection, taken))
+    except LostFence as lost:
+        raise NotPossible(f"it was delivered, but someone else is sending it as well: {lost}") from None
+    if not is_noted:
+        raise NotPossible(
+            f"interchange {control_number} of {partner.name} was released while it was being sent, and was delivered: "
+            "tell the partner not to carry it out, its orders are free and go out again"
+        )
+    ring(Doorbell.APPLY_CHANGES)
+    return taken
+
+
+def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -> int:
+    """Gives the orders of an interchange free for an operator; returns how many. Raises NotPossible."""
+    taken = in_transaction(lambda connection: interventions.look(connection, partner, control_number))
+    # Where the way there is closed, only the partner can know.
+    with suppress(TransportError):
+        if partner.transport.stands(taken.filename, taken.content):
+            raise NotPossible(
+                f"{taken.filename} still lies where {partner.name} collects it, and would be carried out: take it away "
+                "first, or send it again (`countermand interchanges resend`), which makes it sent"
+            )
+    freed = in_transaction(
+        lambda connection: interventions.release(
+            connection, partner, control_number, asked_the_partner=asked_the_partner
+        )
+    )
+    ring(Doorbell.APPLY_CHANGES)
+    return freed
 
 
 @shared_task(name=Doorbell.EXPORT)
 def export() -> None:
-    """Exports what is due to all partners, for a time slice; rings for itself if something is left."""
+    """Exports what is due to all partners whose cut-off has passed, to each for a time slice; rings for the rest."""
+    # Not all(…): one that is slow must not keep those after it waiting until it has everything.
+    if False in [_export_apart(partner) for partner in partners()]:
+        ring(Doorbell.EXPORT)
+
+
+def _export_apart(partner: Partner) -> bool:
+    try:
+        return _export_on_schedule(partner)
+    except Exception:  # noqa: BLE001  # whatever it is: a lock that somebody holds, a claim that takes too long
+        _log.exception("the export to a partner failed, the others go on", partner=partner.name)
+        return True
+
+
+def _export_on_schedule(partner: Partner) -> bool:
+    """Returns False if the time was over before the partner had all of it."""
     deadline = time.monotonic() + SLICE_SECONDS
-    for partner in partners():
-        for _ in export_steps(partner):
-            if time.monotonic() > deadline:
-                ring(Doorbell.EXPORT)
-                return
+    cutoff = in_transaction(lambda connection: cutoffs.passed(connection, partner))
+    error: str | None = None
+    for step in export_steps(partner, only_resume=cutoff is None):
+        error = step.error
+        if time.monotonic() > deadline:
+            return False
+    # What has to wait (for another sender, for a partner that rests) is still this cut-off's.
+    if cutoff is not None and partner.schedule is not None and error is None:
+        in_transaction(lambda connection: cutoffs.keep(connection, partner, cutoff))
+    return True

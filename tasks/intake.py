@@ -9,6 +9,8 @@ from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.faults import Fault, classify
 from orders.inbox import Accepted, Delivery, accept
 from orders.messages import Unreadable
+from tasks.batches import run_batch
+from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 
@@ -17,11 +19,14 @@ _log = structlog.get_logger()
 # Of a transaction's deliveries together. PostgreSQL takes no statement of a gigabyte, and memory has an end before.
 _MAX_BYTES = 8 * 1024 * 1024
 
+# So few are decided here, in the time that it would take to ring for a worker and be heard.
+_FEW = 20
+
 
 def take(deliveries: Sequence[Delivery]) -> Accepted:
-    """Keeps deliveries, and rings for those that are new."""
+    """Keeps deliveries; a few new ones are decided at once, for more a worker is rung for."""
     accepted = keep(deliveries)
-    if accepted.new:
+    if accepted.new and (accepted.new > _FEW or run_batch(CHANGES, among=accepted.ids) < accepted.new):
         ring(Doorbell.APPLY_CHANGES)
     return accepted
 
@@ -52,7 +57,8 @@ def _keep(deliveries: Sequence[Delivery]) -> Accepted:
 def _keep_halves(deliveries: Sequence[Delivery]) -> Accepted:
     half = len(deliveries) // 2
     one, other = _keep(deliveries[:half]), _keep(deliveries[half:])
-    return Accepted(one.new + other.new, one.repeated + other.repeated, one.dead + other.dead)
+    new, repeated, dead = one.new + other.new, one.repeated + other.repeated, one.dead + other.dead
+    return Accepted(new, repeated, dead, one.ids + other.ids)
 
 
 def _refused(delivery: Delivery, error: Exception) -> Accepted:

@@ -45,13 +45,6 @@ class Settings(BaseSettings):
             raise ValueError(f"begins with {dialect}://; expected postgresql://, Countermand needs a PostgreSQL")
         return url
 
-    @field_validator("partners")
-    @classmethod
-    def _is_not_read_yet(cls, file: Path | None) -> Path | None:
-        if file is not None:
-            raise ValueError("this version knows one partner only, WAREHOUSE, and reads no partner file; unset it")
-        return file
-
     @property
     def patience(self) -> timedelta:
         """How long a request waits for its order, and an order for its undecided request."""

@@ -60,7 +60,7 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
         return _unusable(desk, webhook, reason, str(unusable))
     except UnreadableMessage as unreadable:
         return _unusable(desk, webhook, unreadable.reason, str(unreadable))
-    return _keep(desk, message, event)
+    return _keep(desk, webhook, message, event)
 
 
 def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str) -> Receipt:
@@ -70,8 +70,9 @@ def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str) -> Re
     return Receipt(Received.UNUSABLE, told=told)
 
 
-def _keep(desk: Desk, message: ChangeMessage, event: bytes) -> Receipt:
-    accepted = keep([Delivery(ORIGIN + desk.name, _fingerprint(event), event)])
+def _keep(desk: Desk, webhook: Webhook, message: ChangeMessage, event: bytes) -> Receipt:
+    # By what the desk sent: the event may say when we had it, which differs each time.
+    accepted = keep([Delivery(ORIGIN + desk.name, _fingerprint(webhook.body), event)])
     if accepted.new:
         _log.info("webhook accepted", desk=desk.name, source=message.source, request=message.id)
         request = {"source": message.source, "id": message.id, "state": RequestState.RECEIVED}

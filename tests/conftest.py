@@ -102,3 +102,18 @@ def _forget_settings() -> None:
 def engine(system: Services) -> Engine:
     """This process's engine, on the test's own database."""
     return database.engine()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many interleavings the races have run, together with each race's own number."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    races = {
+        report.nodeid.rpartition("::")[2]: number
+        for report in reports
+        for name, number in getattr(report, "user_properties", ())
+        if name == "interleavings"
+    }
+    if races:
+        terminalreporter.section(f"{sum(races.values()):,} interleavings in {len(races)} races")
+        for race, number in races.items():
+            terminalreporter.line(f"{number:6} {race}")

@@ -1,5 +1,6 @@
 """The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
 
+import sys
 import warnings
 from typing import Any
 
@@ -7,9 +8,10 @@ from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import celeryd_init, setup_logging, worker_process_init
 
+from configuration import ConfigurationError
 from tasks.database import engine
-from workers.errors import UsageError
-from workers.helpdesks import find_helpdesks
+from tasks.helpdesks import helpdesks
+from tasks.partners import partners
 from workers.logs import configure_logs
 
 # Root may be who runs us; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
@@ -25,12 +27,14 @@ def _log_our_way(**_: Any) -> None:
 
 
 @celeryd_init.connect
-def _refuse_a_desks_file_that_cannot_be_used(**_: Any) -> None:
+def _refuse_a_file_that_cannot_be_used(**_: Any) -> None:
     try:
-        find_helpdesks()
-    except UsageError as error:
+        helpdesks()
+        partners()
+    except ConfigurationError as error:
         # Anything else than an exit would be logged by Celery and passed over.
-        raise SystemExit(f"worker: {error}") from error
+        sys.stderr.write(f"worker: {error}\n")
+        raise SystemExit(2) from error
 
 
 @worker_process_init.connect

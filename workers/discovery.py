@@ -10,9 +10,11 @@ from pathlib import Path
 from tasks.settings import settings
 from workers.broker import is_stream
 from workers.embedded import Services
-from workers.errors import Unreachable
+from workers.errors import Unreachable, UsageError
 
 _FILE = "services.json"
+# The settings that name a file which all processes of a home must share.
+_FILES = ("partners", "desks")
 
 
 def find_services() -> Services:
@@ -48,8 +50,9 @@ def announced(services: Services, home: Path) -> Iterator[None]:
     file = home / _FILE
     # It holds the broker's password.
     with open(file, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-        # Whoever exports or audits here must be as patient as the workers are.
-        json.dump({**asdict(services), "pid": os.getpid(), "patience_seconds": settings().patience_seconds}, out)
+        # Whoever exports or audits here must be as patient as the workers are, and know the same partners and desks.
+        named = {"patience_seconds": settings().patience_seconds, **{name: _file_of(name) for name in _FILES}}
+        json.dump({**asdict(services), "pid": os.getpid(), **named}, out)
     try:
         yield
     finally:
@@ -64,6 +67,7 @@ def _running_in(home: Path) -> Services:
     try:
         found = json.loads((home / _FILE).read_text())
         services = Services(found["database_url"], found["broker_url"])
+        patience, files = found["patience_seconds"], {name: found[name] for name in _FILES}
         os.kill(found["pid"], 0)
     except FileNotFoundError:
         raise Unreachable(f"no countermand runs in {home.resolve()}: {hint}") from None
@@ -73,5 +77,25 @@ def _running_in(home: Path) -> Services:
         raise Unreachable(f"{home / _FILE} is damaged ({error}): {hint}") from None
     except PermissionError:
         raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
-    os.environ.setdefault("COUNTERMAND_PATIENCE_SECONDS", str(found["patience_seconds"]))
+    os.environ.setdefault("COUNTERMAND_PATIENCE_SECONDS", str(patience))
+    for name, file in files.items():
+        _share(name, file, home)
     return services
+
+
+def _share(name: str, file: str, home: Path) -> None:
+    """Uses the file that the running `countermand up` uses. Raises UsageError if the environment names another."""
+    here, variable = _file_of(name), f"COUNTERMAND_{name.upper()}"
+    if here and here != file:
+        raise UsageError(
+            f"{variable} names {here}, but the countermand of {home.resolve()} runs with {file or f'no {name} file'}: "
+            f"unset {variable} here, or start `countermand up` again with the same file"
+        )
+    if file:
+        os.environ[variable] = file
+
+
+def _file_of(name: str) -> str:
+    """Returns the absolute path of the file that a setting names; empty if it names none."""
+    path: Path | None = getattr(settings(), name)
+    return str(path.resolve()) if path else ""

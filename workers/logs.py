@@ -11,7 +11,6 @@ def configure_logs(*, level: int = logging.INFO) -> None:
     """Sets up logging for this process: readable on a terminal, JSON lines elsewhere (COUNTERMAND_LOG decides)."""
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     chosen = os.environ.get("COUNTERMAND_LOG") or ("console" if sys.stderr.isatty() else "json")
@@ -20,15 +19,17 @@ def configure_logs(*, level: int = logging.INFO) -> None:
         if chosen == "console"
         else structlog.processors.JSONRenderer()
     )
+    # Our own events go straight to the stream: through `logging` each would cost four times as much, and whoever tells
+    # his decisions to the log writes one for each.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -39,6 +40,14 @@ def configure_logs(*, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Celery logs two lines a doorbell at INFO; a doorbell is no event.
-    for noisy in ("celery.worker.strategy", "celery.app.trace", "celery.beat", "alembic", "uvicorn.error"):
+    # Celery logs two lines a doorbell at INFO; a doorbell is no event. The HTTP client logs whole URLs.
+    for noisy in (
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "celery.beat",
+        "alembic",
+        "uvicorn.error",
+        "httpx2",
+        "httpcore2",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

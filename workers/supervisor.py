@@ -28,8 +28,8 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
         "worker": [*celery, *worker, "-Q", "changes,effects", "-n", "worker@%h", "-c", str(concurrency)],
         # Apart, so that a slow helpdesk holds up no decision.
         "answerer": [*celery, *worker, "-Q", "answers", "-n", "answerer@%h", "-c", str(concurrency)],
-        # Apart, so that a slow warehouse holds up no decision; one, since a partner gets one interchange at a time.
-        "exporter": [*celery, *worker, "-Q", "export", "-n", "exporter@%h", "-c", "1"],
+        # Apart, so that a slow warehouse holds up no decision; two, so that one which hangs holds up no other.
+        "exporter": [*celery, *worker, "-Q", "export", "-n", "exporter@%h", "-c", "2"],
         "beat": [*celery, "beat", "--loglevel=INFO", "--pidfile="],
         "intake": [sys.executable, "-m", "workers.intake"],
         "http": [sys.executable, "-m", "workers.http"],

@@ -18,14 +18,19 @@ from sqlalchemy import make_url
 from desks.registry import Helpdesks
 from orders.migrate import migrate
 from tasks.database import in_transaction
-from tasks.export import partners
+from tasks.helpdesks import helpdesks
+from tasks.partners import partners
 from tasks.settings import settings
 from workers.broker import QUEUE, STREAM, is_stream
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
 from workers.errors import Unreachable, UsageError
-from workers.helpdesks import find_helpdesks
 from workers.supervisor import end_earlier, programs, supervised
+
+_NO_PARTNER = (
+    "no partner is configured (COUNTERMAND_PARTNERS): orders count as sent once they are in this folder, "
+    "and that is final"
+)
 
 
 @contextmanager
@@ -47,7 +52,9 @@ def services_of(home: Path) -> Iterator[Services]:
 def up(home: Path, port: int | None) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last."""
     console = Console(stderr=True)
-    desks = find_helpdesks()
+    # Their files are read before anything is started: a mistake in one is told in one line.
+    desks = helpdesks()
+    partners()
     port = port or settings().http_port
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
     if console.is_terminal:
@@ -82,7 +89,11 @@ def _watch(home: Path, supervisord: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _alone_in(home: Path) -> Iterator[None]:
     """Holds this home against a second `up`, after ending what a killed one has left."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        is_file = "is a file" if home.exists() else "lies in a file"
+        raise UsageError(f"the home {home} {is_file}, expected a folder; name another with --home") from None
     with open(home / "up.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,7 +131,8 @@ def _say_where_everything_is(console: Console, home: Path, port: int, services: 
         "database": without_password(services.database_url),
         "broker": without_password(services.broker_url),
         "change requests go to": f"stream {STREAM}, field event" if stream else f"queue {QUEUE}",
-        "interchanges go to": ", ".join(str(partner.folder) for partner in partners()),
+        "interchanges go to": ", ".join(str(partner.transport) for partner in partners()),
+        "partners": settings().partners or _NO_PARTNER,
         "http": f"http://{settings().http_host}:{port}",
         "webhooks": ", ".join(f"/webhooks/{name}" for name in desks.desks) or "none (COUNTERMAND_DESKS names no file)",
         "credentials": f"{home.resolve() / 'services.json'} (for its owner alone)",

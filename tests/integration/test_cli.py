@@ -2,31 +2,30 @@
 
 import base64
 import gzip
-import io
 import json
-import logging
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis import Redis
 from sqlalchemy import Engine
-from structlog import reset_defaults
 from typer.main import get_command
 
 from rules.model import AddressRole
 from rules.table import ADDRESS_RULES, RULES
 from tasks import database
 from tasks.settings import settings
-from tests.builders import a_request, an_address, an_order, decide_all, deliver, encoded, load, rows, settle
+from tests.builders import a_request, an_address, an_order, decide_all, deliver, encoded, load, request, rows, settle
+from tests.commands import Countermand, Ended, told
 from workers.broker import STREAM, StreamBroker
-from workers.cli.main import cli, main
+from workers.cli.main import cli
+from workers.discovery import announced
 from workers.embedded import Services
 
 ORDER = {
@@ -78,48 +77,17 @@ COMMANDS = [
     "dead-letters show",
     "dead-letters requeue",
     "desks check",
+    "partners check",
+    "interchanges list",
+    "interchanges show",
+    "interchanges resend",
+    "interchanges release",
+    "interchanges receive",
+    "interchanges received",
     "decide",
     "rules",
     "audit",
 ]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Countermand = Callable[..., Ended]
-
-
-@pytest.fixture
-def countermand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Countermand]:
-    """Runs a command in this process, with nobody there to answer its doorbells."""
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
-
-    def run(*arguments: str, stdin: bytes = b"") -> Ended:
-        monkeypatch.setattr(sys, "argv", ["countermand", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, *capsys.readouterr())
-
-    root = logging.getLogger()
-    before = root.handlers, root.level
-    yield run
-    # The commands' logs go to a standard error that ends with the test.
-    root.handlers, root.level = before
-    reset_defaults()
 
 
 def as_a_program(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
@@ -132,15 +100,6 @@ def as_a_program(*arguments: str, stdin: bytes = b"", **environment: str) -> End
         env={**os.environ, **environment},
     )
     return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
-
-
-def told(ended: Ended, code: int) -> str:
-    """Returns the one line of an error."""
-    assert (ended.code, ended.out) == (code, ""), ended
-    assert ended.err.startswith("countermand: ")
-    assert ended.err.count("\n") == 1
-    assert ended.err.endswith("\n")
-    return ended.err.removeprefix("countermand: ").rstrip()
 
 
 def ndjson(path: Path, *values: bytes | dict[str, Any]) -> str:
@@ -283,6 +242,64 @@ AWAY = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
 REDIS_AWAY = "redis://127.0.0.1:1/0"
 
 
+@pytest.fixture
+def files(no_services: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home whose `countermand up` was started with a partners file and a desks file, in an environment without."""
+    home, services = no_services, Services(AWAY, REDIS_AWAY)
+    for name in ("partners", "desks"):
+        (home / f"{name}.toml").touch()
+        monkeypatch.setenv(f"COUNTERMAND_{name.upper()}", str(home / f"{name}.toml"))
+    # The commands put it into the environment.
+    monkeypatch.setenv("COUNTERMAND_PATIENCE_SECONDS", "900")
+    with announced(services, home):
+        for name in ("PARTNERS", "DESKS"):
+            monkeypatch.delenv(f"COUNTERMAND_{name}")
+        settings.cache_clear()
+        yield home
+
+
+@pytest.mark.parametrize("command", [["export"], ["audit"], ["orders", "list"]], ids=" ".join)
+def test_a_command_in_another_terminal_knows_the_partners_and_desks_of_the_running_countermand(
+    countermand: Countermand, files: Path, command: list[str]
+) -> None:
+    countermand(*command)
+    assert (settings().partners, settings().desks) == (files / "partners.toml", files / "desks.toml")
+
+
+def test_checks_in_another_terminal_look_at_the_files_of_the_running_countermand(
+    countermand: Countermand, files: Path
+) -> None:
+    assert told(countermand("partners", "check"), 2).startswith(f"the partners file {files / 'partners.toml'} names no")
+    assert (
+        countermand("desks", "check").out
+        == "\nmail         not configured: what has no ticket is told to the log\n0 desks are ready\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["PARTNERS", "DESKS"])
+@pytest.mark.parametrize("running", [True, False], ids=["with a file", "without one"])
+def test_a_command_that_is_told_of_another_file_than_the_running_countermand_is_refused(
+    countermand: Countermand, files: Path, monkeypatch: pytest.MonkeyPatch, name: str, running: bool
+) -> None:
+    theirs = str(files / f"{name.lower()}.toml") if running else ""
+    services = json.loads((files / "services.json").read_text())
+    (files / "services.json").write_text(json.dumps({**services, name.lower(): theirs}))
+    monkeypatch.setenv(f"COUNTERMAND_{name}", "other.toml")
+    assert told(countermand("export"), 2) == (
+        f"COUNTERMAND_{name} names {Path('other.toml').resolve()}, but the countermand of {files} runs with "
+        f"{theirs or f'no {name.lower()} file'}: unset COUNTERMAND_{name} here, or start `countermand up` again with "
+        "the same file"
+    )
+
+
+def test_a_command_that_names_the_same_file_by_another_path_is_not_refused(
+    countermand: Countermand, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    monkeypatch.setenv("COUNTERMAND_PARTNERS", "partners.toml")
+    assert told(countermand("orders", "list"), 3).startswith("the database cannot be reached")
+
+
 @pytest.mark.parametrize("arguments", NEED_SERVICES, ids=" ".join)
 def test_without_services_a_command_says_how_to_start_them_and_ends_with_3(
     countermand: Countermand, no_services: Path, arguments: list[str]
@@ -324,11 +341,19 @@ def test_a_broker_that_is_away_is_one_line_without_its_password_and_ends_with_3(
         ("BROKER_URL", "nonsense", "expected redis://, rediss://, amqp:// or amqps://"),
         ("BROKER_URL", "redis://localhost:port/0", "COUNTERMAND_BROKER_URL cannot be used: "),
         ("BROKER_URL", "redis://localhost/0?socket_timeout=soon", "COUNTERMAND_BROKER_URL cannot be used: "),
-        ("DATABASE_URL", "nonsense", "database_url: is not a URL such as postgresql://"),
-        ("DATABASE_URL", "postgresql://localhost:port/x", "database_url: is not a URL such as postgresql://"),
-        ("DATABASE_URL", "mysql://localhost/x", "database_url: begins with mysql://; expected postgresql://"),
-        ("PATIENCE_SECONDS", "soon", "patience_seconds: input should be a valid number"),
-        ("PATIENCE_SECONDS", "0", "patience_seconds: input should be greater than 0"),
+        ("DATABASE_URL", "nonsense", "COUNTERMAND_DATABASE_URL is not a URL such as postgresql://"),
+        (
+            "DATABASE_URL",
+            "postgresql://localhost:port/x",
+            "COUNTERMAND_DATABASE_URL is not a URL such as postgresql://",
+        ),
+        (
+            "DATABASE_URL",
+            "mysql://localhost/x",
+            "COUNTERMAND_DATABASE_URL begins with mysql://; expected postgresql://",
+        ),
+        ("PATIENCE_SECONDS", "soon", "COUNTERMAND_PATIENCE_SECONDS input should be a valid number"),
+        ("PATIENCE_SECONDS", "0", "COUNTERMAND_PATIENCE_SECONDS input should be greater than 0"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_ends_with_2(
@@ -475,6 +500,17 @@ def test_an_order_is_shown_in_the_contracts_shape(countermand: Countermand) -> N
 
 
 @pytest.mark.usefixtures("system")
+def test_an_order_says_when_its_interchange_was_sent_and_when_it_was_answered(countermand: Countermand) -> None:
+    load(an_order("1"))
+    assert countermand("export").code == 0
+    sent = countermand("orders", "show", "1", "--json").json["interchange"]["sent_at"]
+    assert f"\nin interchange 1 to WAREHOUSE: sent {sent}\n" in countermand("orders", "show", "1").out
+    rows("UPDATE interchange SET state = 'rejected', answered_at = '2026-11-24T09:00:00Z' RETURNING id")
+    said = f"in interchange 1 to WAREHOUSE: sent {sent}; rejected 2026-11-24T09:00:00Z\n"
+    assert said in countermand("orders", "show", "1").out
+
+
+@pytest.mark.usefixtures("system")
 def test_what_looks_like_markup_or_steers_a_terminal_is_shown_as_text(countermand: Countermand) -> None:
     line = {"sku": "[/]", "description": "[bold", "quantity": 1, "unit_price": "1"}
     load(an_order("[/x]", warehouse="[/]", customer={"name": "[/red]", "email": "jane@example.com"}, lines=[line]))
@@ -546,6 +582,105 @@ def test_requests_are_listed_by_state_outcome_and_reason(countermand: Counterman
     assert listed("--outcome", "applied") == ["a"]
     assert listed("--reason", "note_required") == ["b"]
     assert listed("--limit", "1") == ["a"]
+    assert listed("--order", "2") == ["b"]
+
+
+@pytest.mark.usefixtures("system")
+def test_the_examples_end_as_the_readme_shows_it(countermand: Countermand) -> None:
+    root = Path(__file__).parents[2]
+    readme, examples = (root / "README.md").read_text("utf-8"), root / "docs" / "examples"
+    submitted = countermand("requests", "submit", str(examples / "requests.ndjson"))
+    deliver(*(examples / "requests.ndjson").read_bytes().splitlines())
+    loaded = countermand("orders", "load", str(examples / "orders.ndjson"))
+    settle()
+    listed = countermand("requests", "list")
+    assert [ended.code for ended in (submitted, loaded, listed)] == [0, 0, 0]
+    assert listed.out.count("zendesk:acme") == 3
+    for name, ended in (("requests submit", submitted), ("orders load", loaded), ("requests list", listed)):
+        assert re.search(rf"\$ \.venv/bin/countermand {name}[^\n]*\n{re.escape(ended.out)}", readme)
+
+
+@pytest.mark.usefixtures("system")
+def test_requests_are_listed_by_ticket_which_is_how_a_helpdesk_names_them(countermand: Countermand) -> None:
+    load(an_order("1"))
+    deliver(a_request("1", id="a", ticket="7"), a_request("1", id="b", ticket="77"))
+    assert [one["id"] for one in countermand("requests", "list", "--ticket", "7", "--json").json] == ["a"]
+    assert [one["id"] for one in countermand("requests", "list", "--ticket", "7", "--order", "2", "--json").json] == []
+
+
+@pytest.mark.usefixtures("system")
+def test_lists_keep_each_long_id_in_one_piece_and_tell_what_is_long_on_a_line_below(countermand: Countermand) -> None:
+    number, key = "A" * 64, "550e8400-e29b-41d4-a716-446655440000/" * 3
+    load(an_order(number, shipping=an_address(name="東京")))
+    deliver(a_request(number, id=key, note=None), b"{")
+    settle()
+    countermand("export")
+    requests = countermand("requests", "list").out.splitlines()
+    assert requests[0].split() == ["source", "id", "order", "kind", "state", "outcome"]
+    assert requests[1:] == [f"zendesk:acme  {key}  {number}  cancel  decided  refused", "    note_required"]
+    orders = countermand("orders", "list").out.splitlines()
+    assert orders[1] == f"{number}  validated  not_sent  MAIN"
+    assert orders[2].startswith("    held back from export: ")
+    assert "東京" not in orders[2]
+    [letter] = countermand("dead-letters", "list", "--json").json
+    listed = countermand("dead-letters", "list").out.splitlines()
+    moment = letter["at"][:19].replace("T", " ")
+    assert listed[1:] == [f"{letter['id']}   {moment}  not_json  new    1", f"    {letter['error']}"]
+
+
+def fail(kind: str, state: str, attempts: int) -> None:
+    """Lets an effect be as its failures have left it."""
+    rows(
+        "UPDATE effect SET state = :state, attempts = :attempts, error = '[/] says 422' "
+        "WHERE kind = :kind AND state = 'pending' RETURNING id",
+        kind=kind,
+        state=state,
+        attempts=attempts,
+    )
+
+
+@pytest.mark.usefixtures("system")
+def test_an_effect_that_fails_says_why_and_its_text_is_not_shown_as_told(countermand: Countermand) -> None:
+    load(an_order("1"), an_order("2"))
+    told_one, event = a_request("1"), a_request("2")
+    deliver(told_one)
+    settle()
+    advice = request(told_one)["advice"]
+    assert f"\n\n{advice[:20]}" in countermand("requests", "show", told_one["source"], told_one["id"]).out
+    deliver(event)
+    decide_all()
+    of_it = ("requests", "show", event["source"], event["id"])
+    fail("notify", "dead", 3)
+    fail("restock", "pending", 1)
+    shown = countermand(*of_it).out
+    dead = "dead after 3 tries: [/] says 422"
+    assert f"\nnotify: {dead}; `countermand reprocess` tries it again\n" in shown
+    assert "\nrestock: pending after 1 try: [/] says 422; it is tried again\n" in shown
+    assert f"\n\nnot told yet: {advice[:20]}" in shown
+    effects = {one.pop("kind"): one for one in countermand(*of_it, "--json").json["effects"]}
+    failed = {"done_at": None, "error": "[/] says 422"}
+    assert effects == {
+        "notify": {"state": "dead", "attempts": 3, **failed},
+        "restock": {"state": "pending", "attempts": 1, **failed},
+    }
+    listed = countermand("requests", "list", "--dead")
+    assert listed.out.splitlines()[-1] == "    order_cancelled; notify is dead: [/] says 422"
+    assert countermand("requests", "list", "--json").json[1]["dead_errors"] == {"notify": "[/] says 422"}
+    assert "1 dead effect (restock, notify)" in countermand("reprocess").out
+
+
+@pytest.mark.parametrize("home", ["file", "file/sub"])
+def test_a_home_that_is_a_file_is_one_line_and_ends_with_2(
+    countermand: Countermand, no_services: Path, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (no_services / "file").touch()
+    what = "is a file" if home == "file" else "lies in a file"
+    assert told(countermand("up", "--home", str(no_services / home)), 2) == (
+        f"the home {no_services / home} {what}, expected a folder; name another with --home"
+    )
+    monkeypatch.setenv("COUNTERMAND_HOME", str(no_services / home))
+    settings.cache_clear()
+    assert "Not a directory" in told(countermand("orders", "list"), 2)
 
 
 def test_readable_requests_of_a_file_are_submitted_and_the_others_told(
@@ -599,6 +734,30 @@ def test_what_is_due_is_exported_once(countermand: Countermand, home: Path) -> N
     assert (home / "edi" / "WAREHOUSE" / interchange["filename"]).is_file()
     again = countermand("export")
     assert (again.code, again.out) == (0, "exported 0 orders in 0 interchanges\n")
+    load(an_order("4"))
+    assert countermand("export").out.splitlines()[-1] == "exported 1 order in 1 interchange"
+
+
+@pytest.mark.usefixtures("system")
+def test_an_export_that_must_leave_something_says_why_and_until_when_and_ends_with_1(
+    countermand: Countermand, home: Path
+) -> None:
+    load(an_order())
+    folder = home / "edi" / "WAREHOUSE"
+    folder.parent.mkdir(parents=True)
+    folder.touch()
+    failed = countermand("export")
+    assert (failed.code, "released" in failed.out) == (1, True)
+    [(until,)] = rows("UPDATE partner SET not_before = now() + interval '1 hour' RETURNING not_before")
+    rests = countermand("export")
+    assert rests.code == 1
+    line = rests.out.splitlines()[-1]
+    why = "WAREHOUSE: it rests after 1 failed delivery: the folder "
+    assert line.startswith(f"not all that is due could be exported: {why}")
+    tried_again = datetime.fromisoformat(line.rpartition("; it is tried again after ")[2])
+    assert timedelta(0) < tried_again - until <= timedelta(seconds=1)
+    rows("UPDATE partner SET failures = 2 RETURNING name")
+    assert "after 2 failed deliveries: " in countermand("export").out
 
 
 @pytest.mark.usefixtures("system")

@@ -1,57 +1,15 @@
 """`countermand demo` and `countermand up` as a person runs them: real processes, in a home of their own."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.builders import a_request, an_order, encoded
+from tests.processes import countermand, environment, log_of, running_up
 from workers.embedded.valkey import _free_port
-
-COMMAND = Path(sys.executable).with_name("countermand")
-
-
-def environment(**changes: str) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMAND_")}
-    return {**clean, **changes}
-
-
-def countermand(*arguments: str, env: dict[str, str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([COMMAND, *arguments], env=env, input=given, capture_output=True, timeout=120, check=False)
-
-
-def await_that(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.1)):
-        if condition():
-            return
-        pause.wait(0.1)
-    pytest.fail(f"waited {seconds:g} seconds in vain: {what}")
-
-
-@contextmanager
-def running_up(home: Path, port: int, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    log = home.with_suffix(".log")
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [COMMAND, "up", "--home", home, "--port", str(port)], env=env, stdout=out, stderr=out
-        )
-        try:
-            await_that(lambda: log.read_text().count(" ready") >= 4, f"{log} says that all processes are ready")
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                assert process.wait(60) == 0, log.read_text()
 
 
 def test_the_demo_decides_everything_and_its_audit_is_clean() -> None:
@@ -121,7 +79,7 @@ def test_up_ends_and_says_so_when_its_valkey_dies(tmp_path: Path) -> None:
         next(process for process in everything if process.name() == "valkey-server").kill()
         assert up.wait(60) == 3
     assert psutil.wait_procs(everything, timeout=10)[1] == []
-    last = home.with_suffix(".log").read_text().splitlines()[-1]
+    last = log_of(home).read_text().splitlines()[-1]
     assert last.startswith("countermand: valkey-server ended by itself")
 
 

@@ -116,7 +116,6 @@ _WORK: dict[str, tuple[str | None, str, dict[str, object]]] = {
     "nothing where something is needed": ("23502", "INSERT INTO stock (sku) VALUES ('C')", {}),
     "a number that is too large": ("22003", "UPDATE stock SET quantity = CAST(:value AS numeric)", {"value": 2**70}),
     "a trigger that refuses": ("23001", "TRUNCATE changelog CASCADE", {}),
-    "a table that is not there": ("42P01", "SELECT * FROM nowhere", {}),
     "a NUL in a text": (None, "UPDATE stock SET sku = :value", {"value": "A\0"}),
 }
 
@@ -178,6 +177,24 @@ def test_a_session_ended_for_idling_in_its_transaction_is_an_outage(engine: Engi
             idle.exec_driver_sql(ADD.format("A"))
 
     assert classify(caught(work)) is Fault.OUTAGE
+
+
+def test_what_the_databases_user_may_not_do_is_an_outage_and_nobodys_fault(engine: Engine) -> None:
+    with engine.connect() as stranger:
+        stranger.exec_driver_sql("SET LOCAL ROLE pg_monitor")
+        error = caught(lambda: stranger.exec_driver_sql(ADD.format("A")))
+    assert (state_of(error), classify(error)) == ("42501", Fault.OUTAGE)
+
+
+@pytest.mark.parametrize(
+    ("statement", "state"), [("SELECT * FROM nowhere", "42P01"), ("SELECT no FROM orders", "42703")]
+)
+def test_a_schema_that_is_not_up_to_date_is_an_outage_and_nobodys_fault(
+    engine: Engine, statement: str, state: str
+) -> None:
+    with engine.connect() as connection:
+        error = caught(lambda: connection.exec_driver_sql(statement))
+    assert (state_of(error), classify(error)) == (state, Fault.OUTAGE)
 
 
 def test_a_database_that_takes_no_writes_is_an_outage() -> None:

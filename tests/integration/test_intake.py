@@ -9,12 +9,13 @@ import redis
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
 
+import tasks.changes
 import tasks.intake
 from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Doorbell
 from tasks.intake import take
-from tests.builders import a_request, an_address, deliver, encoded, rows
+from tests.builders import a_request, an_address, an_order, deliver, encoded, load, request, rows
 from workers import intake_stream
 from workers.broker import FIELD, GROUP, STREAM, StreamBroker
 from workers.embedded import Services
@@ -120,6 +121,42 @@ def test_new_requests_ring_and_repeats_do_not(rung: list[Doorbell]) -> None:
     take(batch)
     assert rung == [Doorbell.APPLY_CHANGES]
     take(batch)
+    assert rung == [Doorbell.APPLY_CHANGES]
+
+
+def test_a_few_new_requests_are_decided_where_they_are_taken_and_a_worker_does_what_follows(
+    rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.changes, "ring", rung.append)
+    load(an_order("1"), an_order("2"))
+    events = [a_request("1"), a_request("2")]
+    take(delivered(*events))
+    assert [request(event)["state"] for event in events] == ["decided", "decided"]
+    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY]
+    assert {effect["state"] for event in events for effect in request(event)["effects"]} == {"pending"}
+
+
+def test_for_many_new_requests_a_worker_is_rung_for(rung: list[Doorbell]) -> None:
+    load(an_order())
+    event = a_request()
+    take(delivered(event, *(a_request() for _ in range(20))))
+    assert (request(event)["state"], rung) == ("received", [Doorbell.APPLY_CHANGES])
+
+
+def test_a_worker_is_rung_for_when_one_of_a_few_could_not_be_decided_at_once(rung: list[Doorbell]) -> None:
+    load(an_order())
+    known, unknown = a_request(), a_request("unknown")
+    take(delivered(known, unknown))
+    assert (request(known)["state"], request(unknown)["state"]) == ("decided", "received")
+    assert rung == [Doorbell.APPLY_CHANGES]
+
+
+def test_what_was_accepted_before_is_not_decided_for_the_sake_of_a_new_one(rung: list[Doorbell]) -> None:
+    load(an_order())
+    older, newer = a_request(), a_request()
+    deliver(older)
+    take(delivered(newer))
+    assert (request(older)["state"], request(newer)["state"]) == ("received", "received")
     assert rung == [Doorbell.APPLY_CHANGES]
 
 

@@ -25,7 +25,7 @@ from tasks.batches import run_batch
 from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
-from tasks.export import partners
+from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, rows
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -116,8 +116,7 @@ def claim() -> None:
 
 
 def in_flight() -> InFlight:
-    row = rows("SELECT id, partner, control_number, filename, content, orders, fence FROM interchange")[0]
-    return InFlight(*row)
+    return interchanges.in_flight(rows("SELECT * FROM interchange")[0])
 
 
 def confirm() -> None:

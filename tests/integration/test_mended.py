@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import repeat
@@ -26,8 +27,8 @@ import orders.reprocessing
 import tasks.database
 import tasks.intake
 import workers.intake
-from edi.documents import CannotRender, OrderDocument
-from edi.edifact import Message, render_order
+from edi.documents.edifact import Message, render_order
+from edi.documents.order import CannotRender, OrderDocument
 from edi.partners import Partner
 from orders.inbox import Accepted, Delivery
 from orders.messages import parse_change
@@ -38,15 +39,16 @@ from rules.model import ChangeRequest, Decision, Order
 from tasks.batches import drain
 from tasks.changes import CHANGES
 from tasks.database import in_transaction
-from tasks.export import export_steps, partners
+from tasks.export import export_steps
 from tasks.intake import take
+from tasks.partners import partners
 from tasks.settings import settings
-from tests.builders import a_request, an_address, an_order, decide_all, deliver, encoded, load, rows, settle
+from tests.builders import EMAIL, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows, settle
+from tests.commands import Countermand, Ended
 from tests.integration.test_audit import broken, meddle
 from workers import intake_stream
 from workers.broker import StreamBroker
 from workers.cli import terminal
-from workers.cli.main import _run
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
 from workers.supervisor import end_earlier
@@ -55,33 +57,9 @@ from workers.up import without_password
 pytestmark = pytest.mark.usefixtures("system")
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Countermand = Callable[..., Ended]
-
-
 @pytest.fixture(autouse=True)
 def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
-
-
-@pytest.fixture
-def countermand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Countermand:
-    """Runs a command in this process."""
-
-    def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["countermand", *arguments])
-        capsys.readouterr()
-        return Ended(_run(), *capsys.readouterr())
-
-    return run
 
 
 # The database
@@ -92,6 +70,15 @@ def test_an_error_of_the_database_does_not_quote_the_values_of_its_statement() -
         rows("SELECT 1 / 0 WHERE :name <> ''", name="Jane Doe")
     assert "SELECT 1 / 0" in str(error.value)
     assert "Jane Doe" not in str(error.value)
+
+
+def test_an_error_of_the_database_does_not_quote_the_row_that_it_refuses() -> None:
+    load(an_order())
+    with pytest.raises(DBAPIError) as error:
+        rows("UPDATE orders SET status = 'cancelled', edi_state = 'sent' RETURNING id")
+    logged = "".join(traceback.format_exception(error.value))
+    assert "orders_closed_is_not_sent" in logged
+    assert [private for private in ("Jane", EMAIL, "Hofstraße", "50667") if private in logged] == []
 
 
 # Batches

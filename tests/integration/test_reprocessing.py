@@ -13,7 +13,7 @@ from orders.locks import AnyRow
 from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reprocessing import Filter, find_parked, preview, revive
 from tasks.database import in_transaction
-from tasks.export import partners
+from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")

@@ -20,16 +20,18 @@ from edi.outcomes import confirm, release
 from orders.migrate import alembic_config, current_revision, migrate, newest_revision
 from orders.parking import park_unknown_orders
 from orders.tables import (
+    AcknowledgementState,
     DeadLetterState,
     EffectState,
     InterchangeState,
     NotificationState,
     RequestState,
+    Verdict,
     metadata,
 )
 from rules.model import Edi, Effect, Kind, Outcome, Status
 from tasks.database import in_transaction
-from tasks.export import partners
+from tasks.partners import partners
 from tests.builders import a_request, an_order, decide_all, deliver, load, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -105,6 +107,8 @@ _WORDS: dict[str, Set[str]] = {
     "orders_status_is_known": set(Status),
     "orders_edi_state_is_known": set(Edi),
     "interchange_state_is_known": set(InterchangeState),
+    "acknowledgement_state_is_known": set(AcknowledgementState),
+    "acknowledgement_verdict_is_known": set(Verdict),
     "change_request_state_is_known": set(RequestState),
     "change_request_kind_is_known": set(Kind),
     "change_request_outcome_is_known": set(Outcome) - {Outcome.DEFERRED},
@@ -153,6 +157,12 @@ def make_history() -> None:
     deliver(a_request("open", id="open"))
     load(an_order("claimed"))
     claimed("WAREHOUSE")
+    rows(
+        "WITH file AS (INSERT INTO partner_file (partner, name, content, sha256)"
+        " VALUES ('WAREHOUSE', 'contrl.edi', 'UNB', 'a hash') RETURNING id)"
+        " INSERT INTO acknowledgement (partner_file_id, place, kind, reference, control_number, verdict, state,"
+        " interchange_id) SELECT id, 1, 'CONTRL', '1', 1, 'acknowledged', 'matched', 1 FROM file RETURNING id"
+    )
     load(an_order("abandoned", status="pre_order"), an_order("pre_order", status="pre_order"), an_order("cancelled"))
     deliver(a_request("abandoned", id="abandon"), a_request("cancelled", id="cancel"), a_request("unknown", id="lost"))
     rows("UPDATE change_request SET not_before = now() + interval '1 day' WHERE external_id = 'open' RETURNING id")
@@ -295,6 +305,13 @@ _GUARDED: dict[str, Sequence[str]] = {
         "UPDATE interchange SET state = 'released', sent_at = NULL, released_at = now() WHERE state = 'sent'",
         "UPDATE interchange SET state = 'claimed', released_at = NULL WHERE state = 'released'",
         "UPDATE interchange SET state = 'sent', released_at = NULL, sent_at = now() WHERE state = 'released'",
+        "UPDATE interchange SET state = 'rejected', released_at = NULL, sent_at = now(), answered_at = now()"
+        " WHERE state = 'released'",
+    ],
+    "partner_file_is_append_only": ["UPDATE partner_file SET content = 'other'", "DELETE FROM partner_file"],
+    "acknowledgement_is_append_only": [
+        "UPDATE acknowledgement SET verdict = 'rejected'",
+        "DELETE FROM acknowledgement",
     ],
     # With CASCADE, or a foreign key would refuse before the trigger is asked.
     **{
@@ -308,6 +325,8 @@ _GUARDED: dict[str, Sequence[str]] = {
             "order_line",
             "orders",
             "stock_movement",
+            "partner_file",
+            "acknowledgement",
         )
     },
 }
@@ -337,6 +356,10 @@ _AN_INTERCHANGE = (
     "INSERT INTO interchange (partner, control_number, filename, content, sha256, orders, state, sent_at, lease_until,"
     " patience_since) VALUES ({}, 'x.edi', '', '', 1, {}, now(), now())"
 )
+_AN_ACKNOWLEDGEMENT = (
+    "INSERT INTO acknowledgement (kind, reference, control_number, partner_file_id, place, verdict, state,"
+    " interchange_id) VALUES ('CONTRL', '1', 1, {})"
+)
 _A_NOTIFICATION = (
     "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
     " SELECT id, {} FROM change_request WHERE external_id = 'open'"
@@ -353,6 +376,13 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
     "orders_pre_order_is_not_sent": _each(
         "UPDATE orders SET edi_state = '{}', interchange_id = 1 WHERE number = 'pre_order'", "claimed", "sent"
     ),
+    "orders_validated_has_its_time": [
+        "UPDATE orders SET validated_at = NULL WHERE number = 'open'",
+        "UPDATE orders SET validated_at = NULL WHERE number = 'cancelled'",
+        "UPDATE orders SET validated_at = now() WHERE number = 'pre_order'",
+        "UPDATE orders SET validated_at = now() WHERE number = 'abandoned'",
+        "UPDATE orders SET status = 'validated' WHERE number = 'pre_order'",
+    ],
     "orders_sent_by_an_interchange": [
         "UPDATE orders SET edi_state = 'claimed' WHERE number = 'open'",
         "UPDATE orders SET edi_state = 'sent' WHERE number = 'open'",
@@ -451,6 +481,30 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
         "UPDATE interchange SET state = 'released' WHERE state = 'claimed'",
         "UPDATE interchange SET released_at = NULL WHERE state = 'released'",
         "UPDATE interchange SET released_at = now() WHERE state = 'claimed'",
+    ],
+    "interchange_answered_has_its_time": [
+        "UPDATE interchange SET state = 'acknowledged' WHERE state = 'sent'",
+        "UPDATE interchange SET answered_at = now() WHERE state = 'sent'",
+    ],
+    "interchange_number_is_free_when_released": _each(
+        "UPDATE interchange SET number_is_free = true WHERE state = '{}'", "claimed", "sent"
+    ),
+    "interchange_delivered_late_when_released": _each(
+        "UPDATE interchange SET delivered_late_at = now() WHERE state = '{}'", "claimed", "sent"
+    ),
+    "interchange_clean_fence_is_no_future_one": ["UPDATE interchange SET clean_fence = fence + 1"],
+    # What a partner answered
+    "partner_file_partner_name_sha256_unique": [
+        "INSERT INTO partner_file (partner, name, content, sha256) SELECT partner, name, '', sha256 FROM partner_file"
+    ],
+    "acknowledgement_partner_file_id_fk": [_AN_ACKNOWLEDGEMENT.format("999, 1, 'rejected', 'unmatched', NULL")],
+    "acknowledgement_interchange_id_fk": [_AN_ACKNOWLEDGEMENT.format("1, 2, 'rejected', 'matched', 999")],
+    "acknowledgement_partner_file_id_place_unique": [_AN_ACKNOWLEDGEMENT.format("1, 1, 'rejected', 'unmatched', NULL")],
+    "acknowledgement_verdict_is_known": [_AN_ACKNOWLEDGEMENT.format("1, 2, 'lost', 'unmatched', NULL")],
+    "acknowledgement_state_is_known": [_AN_ACKNOWLEDGEMENT.format("1, 2, 'rejected', 'lost', 1")],
+    "acknowledgement_matched_has_its_interchange": [
+        _AN_ACKNOWLEDGEMENT.format("1, 2, 'rejected', 'matched', NULL"),
+        _AN_ACKNOWLEDGEMENT.format("1, 2, 'rejected', 'unmatched', 1"),
     ],
     # A dead letter
     "dead_letter_origin_position_unique": [

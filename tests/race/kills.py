@@ -5,7 +5,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -15,7 +16,7 @@ from tests.race.gates import observing
 
 _ROOT = Path(__file__).parents[2]
 _HERE = b"at the point\n"
-_PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0
 
 
 def stop_here(*_: object) -> None:
@@ -30,16 +31,25 @@ def kill_at_the_point(work: Callable[[], object]) -> None:
     Returns once PostgreSQL has rolled back what the process had open.
     """
     code = f"from {work.__module__} import {work.__name__} as work; work()"
+    with (
+        rolled_back(),
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=_ROOT, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+        ) as process,
+    ):
+        try:
+            _await_the_point(process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Ends once PostgreSQL has rolled back what processes that came and went within the block had open."""
     with observing() as observer:
         others = _sessions(observer)
-        with subprocess.Popen(
-            [sys.executable, "-c", code], cwd=_ROOT, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
-        ) as process:
-            try:
-                _await_the_point(process)
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
-        for _ in range(int(_PATIENCE_SECONDS / 0.005)):
+        yield
+        for _ in range(int(PATIENCE_SECONDS / 0.005)):
             if _sessions(observer) <= others:
                 return
             Event().wait(0.005)
@@ -50,7 +60,7 @@ def _await_the_point(process: subprocess.Popen[bytes]) -> None:
     assert process.stdout is not None
     said = b""
     while not said.endswith(_HERE):
-        ready, _, _ = select.select([process.stdout], [], [], _PATIENCE_SECONDS)
+        ready, _, _ = select.select([process.stdout], [], [], PATIENCE_SECONDS)
         chunk = process.stdout.read(65536) if ready else b""
         assert chunk, f"it ended, or hung, before the point: {said.decode()}"
         said += chunk

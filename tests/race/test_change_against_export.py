@@ -1,112 +1,47 @@
 """The races of the contract, each run for every order of its statements that can make a difference."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
-from edi import interchanges, outcomes
-from edi.interchanges import Claim, InFlight
-from edi.partners import Partner, default_partner
-from orders.audit import audit
-from orders.inbox import Delivery, accept
-from orders.loading import load_orders
-from orders.messages import parse_order
-from orders.reading import show_order, show_request
-from tasks.changes import CHANGES
+from edi.partners import Partner
 from tasks.database import in_transaction
-from tests.builders import a_request, an_address, an_order, deliver, encoded, load, rows, settle
+from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
 from tests.race.gates import Work
-from tests.race.interleavings import Race, explore
+from tests.race.interleavings import Race
+from tests.race.works import (
+    OUT_OF_PATIENCE,
+    PATIENCE,
+    Record,
+    a_partner,
+    accepting,
+    applying,
+    claiming,
+    confirming,
+    finish,
+    loading,
+    order,
+    request,
+    run_every_order,
+)
 
 pytestmark = pytest.mark.usefixtures("system")
 
-PATIENCE = timedelta(minutes=15)
-OUT_OF_PATIENCE = timedelta(0)
-
-Record = Callable[[str, object], None]
-
 
 @pytest.fixture
-def partner(home: Path) -> Partner:
-    """A partner whose counter row is there already, so that every claim takes the same steps."""
-    known = default_partner(home)
-    in_transaction(claiming(known))
-    return known
-
-
-def applying(connection: Connection) -> None:
-    CHANGES.claim(connection, CHANGES.limit, None).perform()
-
-
-def claiming(partner: Partner, patience: timedelta = PATIENCE) -> Work:
-    return lambda connection: interchanges.claim(connection, partner, patience=patience)
-
-
-def accepting(*requests: dict[str, Any]) -> Work:
-    deliveries = [Delivery("test", None, encoded(request)) for request in requests]
-    return lambda connection: accept(connection, deliveries)
-
-
-def loading(order: dict[str, Any]) -> Work:
-    message = parse_order(encoded(order))
-    return lambda connection: load_orders(connection, [message])
-
-
-def order(index: int) -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_order(connection, str(index)))
-    assert found is not None
-    return found
-
-
-def request(index: int, name: str = "r") -> dict[str, Any]:
-    found = in_transaction(lambda connection: show_request(connection, "zendesk:acme", f"{name}{index}"))
-    assert found is not None
-    return found
-
-
-def confirm(sent: InFlight) -> None:
-    in_transaction(lambda connection: outcomes.confirm(connection, sent))
-
-
-def finish(claim: Claim, partner: Partner) -> Claim:
-    """Goes on to the end: what was claimed is sent, what is undecided decided, what is then due exported."""
-    if claim.interchange:
-        confirm(claim.interchange)
-    settle()
-    following: Claim = in_transaction(claiming(partner))
-    if following.interchange:
-        confirm(following.interchange)
-    return following
-
-
-def assert_that_every_promise_is_kept() -> None:
-    found = in_transaction(lambda connection: audit(connection, patience=PATIENCE))
-    assert [check for check in found["checks"] if check["violations"]] == []
-
-
-def count(runs: Sequence[str], seen: Counter[str], record: Record) -> None:
-    """Records how many orders of the steps were run, and that each of them was looked at."""
-    record("interleavings", len(runs))
-    print(f"{len(runs)} interleavings: {dict(seen)}")
-    assert len(runs) > 1
-    assert seen.total() == len(runs)
+def partner(system: object, home: Path) -> Partner:
+    return a_partner(home)
 
 
 def race_a_cancellation(partner: Partner, patience: timedelta, record: Record) -> set[str]:
-    ends: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index)))
         deliver(a_request(str(index), id=f"r{index}"))
         return {"apply": applying, "claim": claiming(partner, patience)}
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         is_claimed = race["claim"].interchange is not None
         found = order(race.index)
         expected = ("validated", "claimed") if is_claimed else ("cancelled", "not_sent")
@@ -117,11 +52,9 @@ def race_a_cancellation(partner: Partner, patience: timedelta, record: Record) -
             assert (found["status"], found["edi"], told["reasons"]) == ("validated", "sent", ["edi_already_sent"])
         else:
             assert (found["status"], found["edi"], told["reasons"]) == ("cancelled", "not_sent", ["order_cancelled"])
-        ends["sent" if is_claimed else "cancelled"] += 1
+        return "sent" if is_claimed else "cancelled"
 
-    count(explore(scenario, check), ends, record)
-    assert_that_every_promise_is_kept()
-    return set(ends)
+    return run_every_order(scenario, check, record)
 
 
 def test_an_undecided_cancellation_holds_its_order_back_from_an_export_that_starts_with_its_decision(
@@ -139,13 +72,11 @@ def test_a_cancellation_and_an_export_that_has_lost_patience_end_one_way_or_the_
 def test_a_cancellation_accepted_before_the_claim_wins_over_the_export(
     partner: Partner, record_property: Record
 ) -> None:
-    ends: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index)))
         return {"accept": accepting(a_request(str(index), id=f"r{index}")), "claim": claiming(partner)}
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         is_claimed = race["claim"].interchange is not None
         if race.commits == ["accept", "claim"]:
             assert not is_claimed
@@ -155,11 +86,9 @@ def test_a_cancellation_accepted_before_the_claim_wins_over_the_export(
             assert (found["status"], found["edi"], told["reasons"]) == ("validated", "sent", ["edi_already_sent"])
         else:
             assert (found["status"], found["edi"], told["reasons"]) == ("cancelled", "not_sent", ["order_cancelled"])
-        ends["sent" if is_claimed else "cancelled"] += 1
+        return "sent" if is_claimed else "cancelled"
 
-    count(explore(scenario, check), ends, record_property)
-    assert set(ends) == {"cancelled", "sent"}
-    assert_that_every_promise_is_kept()
+    assert run_every_order(scenario, check, record_property) == {"cancelled", "sent"}
 
 
 def delivery_party(content: bytes) -> str:
@@ -170,15 +99,13 @@ def delivery_party(content: bytes) -> str:
 def test_the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_changelog(
     partner: Partner, record_property: Record
 ) -> None:
-    ends: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index)))
         moved = {"shipping": an_address(city="Bonn")}
         deliver(a_request(str(index), "change_address", id=f"r{index}", addresses=moved))
         return {"apply": applying, "claim": claiming(partner, OUT_OF_PATIENCE)}
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         following = finish(race["claim"], partner)
         sent = race["claim"].interchange or following.interchange
         assert sent is not None
@@ -189,16 +116,16 @@ def test_the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_ch
         assert (found["shipping"]["city"], found["edi"]) == (city, "sent")
         changed = ["shipping_address_changed"] if city == "Bonn" else []
         assert [e["action"] for e in found["changelog"]] == ["loaded", *changed, "edi_claimed", "edi_sent"]
-        ends[f"{city} by the {'racing' if race['claim'].interchange else 'next'} export"] += 1
+        return f"{city} by the {'racing' if race['claim'].interchange else 'next'} export"
 
-    count(explore(scenario, check), ends, record_property)
-    assert set(ends) == {"Köln by the racing export", "Bonn by the racing export", "Bonn by the next export"}
-    assert_that_every_promise_is_kept()
+    assert run_every_order(scenario, check, record_property) == {
+        "Köln by the racing export",
+        "Bonn by the racing export",
+        "Bonn by the next export",
+    }
 
 
 def test_two_workers_decide_the_requests_of_one_order_once_and_in_sequence(record_property: Record) -> None:
-    ends: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index)))
         for name, city in (("first", "Bonn"), ("second", "Aachen")):
@@ -206,7 +133,7 @@ def test_two_workers_decide_the_requests_of_one_order_once_and_in_sequence(recor
             deliver(a_request(str(index), "change_address", id=f"{name}{index}", addresses=moved))
         return {"one": applying, "other": applying}
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         settle()
         assert (request(race.index, "first")["outcome"], request(race.index, "second")["outcome"]) == (
             "applied",
@@ -215,18 +142,15 @@ def test_two_workers_decide_the_requests_of_one_order_once_and_in_sequence(recor
         entries = [e for e in order(race.index)["changelog"] if e["action"] == "shipping_address_changed"]
         cities = [(e["before"]["shipping"]["city"], e["after"]["shipping"]["city"]) for e in entries]
         assert cities == [("Köln", "Bonn"), ("Bonn", "Aachen")]
-        ends["in sequence"] += 1
+        return "in sequence"
 
-    count(explore(scenario, check), ends, record_property)
-    assert_that_every_promise_is_kept()
+    assert run_every_order(scenario, check, record_property) == {"in sequence"}
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["known partner", "new partner"])
 def test_two_exports_make_one_interchange_and_no_gap_in_the_numbers(
     partner: Partner, is_known: bool, record_property: Record
 ) -> None:
-    winners: Counter[str] = Counter()
-
     def to(index: int) -> Partner:
         return partner if is_known else replace(partner, name=f"NEW{index}")
 
@@ -234,44 +158,37 @@ def test_two_exports_make_one_interchange_and_no_gap_in_the_numbers(
         load(an_order(f"{index}a"), an_order(f"{index}b"))
         return {"one": claiming(to(index)), "other": claiming(to(index))}
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         [winner] = [name for name in ("one", "other") if race[name].interchange]
         won = race[winner].interchange
         assert (won.orders, won.control_number) == (2, race.index + 1 if is_known else 1)
-        confirm(won)
-        winners[winner] += 1
+        in_transaction(confirming(won))
+        return winner
 
-    count(explore(scenario, check), winners, record_property)
-    assert set(winners) == {"one", "other"}
-    assert_that_every_promise_is_kept()
+    assert run_every_order(scenario, check, record_property) == {"one", "other"}
 
 
 @pytest.mark.parametrize("note", ["Ordered twice", "Changed my mind"], ids=["same data", "other data"])
 def test_of_two_intakes_of_one_key_the_first_to_commit_keeps_it(note: str, record_property: Record) -> None:
-    winners: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         return {
             "one": accepting(a_request("7", id=f"r{index}", note="Ordered twice")),
             "other": accepting(a_request("7", id=f"r{index}", note=note)),
         }
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         first, second = (race[name] for name in race.commits)
         conflict = int(note != "Ordered twice")
         assert (first.new, first.repeated, first.dead) == (1, 0, 0)
         assert (second.new, second.repeated, second.dead) == (0, 1 - conflict, conflict)
         [[body]] = rows("SELECT body FROM change_request WHERE external_id = :id", id=f"r{race.index}")
         assert (note.encode() in body) == (race.commits[0] == "other" or not conflict)
-        winners[race.commits[0]] += 1
+        return race.commits[0]
 
-    count(explore(scenario, check), winners, record_property)
-    assert set(winners) == {"one", "other"}
+    assert run_every_order(scenario, check, record_property) == {"one", "other"}
 
 
 def test_requests_for_one_order_have_their_ids_in_the_sequence_of_their_commits(record_property: Record) -> None:
-    firsts: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         numbers = (f"{index}a", f"{index}b")
         # Crosswise, so that two intakes that locked as they come would wait for one another.
@@ -280,27 +197,24 @@ def test_requests_for_one_order_have_their_ids_in_the_sequence_of_their_commits(
             for name, sequence in (("one", numbers), ("other", numbers[::-1]))
         }
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         for number in (f"{race.index}a", f"{race.index}b"):
             taken = rows(
                 "SELECT external_id FROM change_request WHERE order_number = :number ORDER BY id", number=number
             )
             assert [row.external_id for row in taken] == [f"{name}-{number}" for name in race.commits]
-        firsts[race.commits[0]] += 1
+        return race.commits[0]
 
-    count(explore(scenario, check), firsts, record_property)
-    assert set(firsts) == {"one", "other"}
+    assert run_every_order(scenario, check, record_property) == {"one", "other"}
 
 
 def test_a_pre_order_is_abandoned_or_validated_first_and_then_cancelled(record_property: Record) -> None:
-    ends: Counter[str] = Counter()
-
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index), status="pre_order"))
         deliver(a_request(str(index), id=f"r{index}"))
         return {"apply": applying, "load": loading(an_order(str(index)))}
 
-    def check(race: Race) -> None:
+    def check(race: Race) -> str:
         settle()
         found = order(race.index)
         restocked = rows(
@@ -313,8 +227,6 @@ def test_a_pre_order_is_abandoned_or_validated_first_and_then_cancelled(record_p
             assert [e["action"] for e in found["changelog"]] == ["loaded", "abandoned"]
             assert (found["status"], len(restocked)) == ("abandoned", 0)
             assert [one.fields for one in race["load"].differences] == [("status",)]
-        ends[found["status"]] += 1
+        return str(found["status"])
 
-    count(explore(scenario, check), ends, record_property)
-    assert set(ends) == {"abandoned", "cancelled"}
-    assert_that_every_promise_is_kept()
+    assert run_every_order(scenario, check, record_property) == {"abandoned", "cancelled"}

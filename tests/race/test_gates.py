@@ -46,6 +46,13 @@ def test_orders_that_make_no_difference_are_left_out() -> None:
     assert len(explore(lambda _: works, nothing)) < len(explore(lambda _: works, nothing, reduced=False)) == 6
 
 
+def test_of_too_many_orders_some_are_run_and_the_same_ones_each_time() -> None:
+    works = {"one": reading("stock"), "other": reading("orders")}
+    some = explore(lambda _: works, nothing, reduced=False, at_most=4)
+    assert len(some) == 4
+    assert explore(lambda _: works, nothing, reduced=False, at_most=4) == some
+
+
 @pytest.mark.parametrize("reduced", [True, False])
 def test_a_reader_meets_a_writer_before_and_after_its_commit(reduced: bool) -> None:
     seen = []
@@ -84,3 +91,15 @@ def test_a_session_that_fails_once_it_is_unblocked_fails_its_run() -> None:
     with pytest.raises(IntegrityError) as found:
         explore(lambda _: {"one": work, "other": work}, nothing, reduced=False)
     assert found.value.__notes__[-1].startswith("in this order:")
+
+
+def test_a_session_that_may_fail_leaves_its_run_to_the_others() -> None:
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO stock VALUES ('a', 1)")
+
+    def check(this: Race) -> None:
+        [winner] = this.commits
+        assert [type(error) for name, error in this.failures.items() if name != winner] == [IntegrityError]
+        rows("DELETE FROM stock RETURNING sku")
+
+    assert len(explore(lambda _: {"one": work, "other": work}, check, reduced=False, may_fail=(IntegrityError,))) == 4

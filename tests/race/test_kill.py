@@ -1,57 +1,247 @@
-"""Workers killed with SIGKILL inside and just after their transactions: nothing half done, nothing done twice."""
+"""Intake and workers killed at each of their points: nothing half done, nothing lost, nothing done twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import redis
-from sqlalchemy import event
 
 import tasks.changes
+import tasks.effects
 from orders.audit import audit
-from tasks.batches import run_batch
-from tasks.changes import CHANGES
-from tasks.database import engine, in_transaction
+from orders.parking import park_unknown_orders
+from tasks.database import in_transaction
 from tasks.settings import settings
-from tests.builders import a_request, an_order, deliver, encoded, load, order, request, rows, settle
-from tests.race.kills import kill_at_the_point, stop_here
+from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows, settle
+from tests.race.crash_points import Work, has_passed
+from tests.race.crashes import Scenario, crash_table
+from workers.app import app
 from workers.broker import FIELD, GROUP, STREAM
+from workers.cli import operations
 from workers.embedded import Services
 from workers.intake import step
 from workers.intake_stream import StreamSource
 
 pytestmark = pytest.mark.usefixtures("system")
 
-CONSUMER = "intake-1"
+Record = Callable[[str, object], None]
 
 
 # These run in the processes that are killed.
 
 
-def apply_up_to_the_commit() -> None:
-    event.listen(engine(), "commit", stop_here)
-    run_batch(CHANGES)
+def taking() -> None:
+    app.finalize()
+    step(StreamSource(str(settings().broker_url), "intake-1"))
 
 
-def apply_up_to_the_doorbells() -> None:
-    with patch.object(tasks.changes, "ring", stop_here):
-        run_batch(CHANGES)
+def applying() -> None:
+    app.finalize()
+    tasks.changes.apply_changes()
 
 
-def take_up_to_the_commit() -> None:
-    event.listen(engine(), "commit", stop_here)
-    step(StreamSource(str(settings().broker_url), CONSUMER))
+def restocking() -> None:
+    app.finalize()
+    tasks.effects.restock()
 
 
-def take_up_to_the_acknowledgement() -> None:
-    source = StreamSource(str(settings().broker_url), CONSUMER)
-    with patch.object(source, "acknowledge", stop_here):
-        step(source)
+def notifying() -> None:
+    app.finalize()
+    tasks.effects.notify()
+
+
+def reprocessing() -> None:
+    with patch.object(operations, "_BATCH", 1):
+        operations.reprocess()
+
+
+def parking() -> None:
+    app.finalize()
+    tasks.changes.park_unknown()
 
 
 # These run here.
+
+
+class Cancellation:
+    """One order a row, of a number of its own, that is to be cancelled by one request."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self.number = ""
+        self.event: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        self.number = str(next(self._numbers))
+        self.event = a_request(self.number)
+        self.begin()
+
+    def begin(self) -> None:
+        load(an_order(self.number))
+        deliver(self.event)
+
+    def look(self, passed: Sequence[str]) -> None:
+        pass
+
+    def recover(self) -> None:
+        pass
+
+    def check(self) -> None:
+        """Decided once, with one set of changes and effects."""
+        settle()
+        assert [entry["action"] for entry in order(self.number)["changelog"]] == ["loaded", "cancelled"]
+        decided = request(self.event)
+        assert (decided["state"], decided["outcome"], decided["reasons"]) == ("decided", "applied", ["order_cancelled"])
+        assert self.effects() == {"restock": "done", "notify": "done"}
+        assert self.restocked() == {("RED-1", 3), ("BLUE-2", 1)}
+        assert self.told() == 1
+        assert rows("SELECT count(*) FROM dead_letter") == [(0,)]
+        result = in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))
+        assert [check for check in result["checks"] if check["violations"]] == []
+
+    def effects(self) -> dict[str, str]:
+        return {effect["kind"]: effect["state"] for effect in request(self.event)["effects"]}
+
+    def restocked(self) -> set[tuple[str, int]]:
+        moved = rows(
+            "SELECT sku, quantity FROM stock_movement JOIN orders ON orders.id = order_id WHERE number = :number",
+            number=self.number,
+        )
+        assert len(set(moved)) == len(moved)
+        return {(row.sku, row.quantity) for row in moved}
+
+    def told(self) -> int:
+        told = rows(
+            "SELECT 1 FROM notification JOIN change_request ON change_request.id = change_request_id"
+            " WHERE external_id = :id",
+            id=self.event["id"],
+        )
+        return len(told)
+
+    def tries(self) -> list[int]:
+        found = rows("SELECT attempts FROM change_request WHERE external_id = :id", id=self.event["id"])
+        return [row.attempts for row in found]
+
+
+class Applying(Cancellation):
+    """A decision is there with all that belongs to it, or the order and its request are as they were."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._before = order(self.number)
+
+    def look(self, passed: Sequence[str]) -> None:
+        if has_passed("batches.run_batch: COMMIT", passed):
+            assert order(self.number)["status"] == "cancelled"
+            restocked, told = (has_passed(f"batches.run_batch: COMMIT, {nth}", passed) for nth in (2, 3))
+            states = {"restock": "done" if restocked else "pending", "notify": "done" if told else "pending"}
+            assert self.effects() == states
+        else:
+            assert order(self.number) == self._before
+            assert (request(self.event)["state"], self.effects(), self.tries()) == ("received", {}, [0])
+
+
+class Taking(Cancellation):
+    """An entry is the broker's until it is in the inbox, and no longer."""
+
+    def __init__(self, broker: redis.Redis) -> None:
+        super().__init__()
+        self._broker = broker
+
+    def begin(self) -> None:
+        load(an_order(self.number))
+        self._broker.delete(STREAM)
+        self._broker.xadd(STREAM, {FIELD: encoded(self.event)})
+
+    def look(self, passed: Sequence[str]) -> None:
+        is_read = has_passed("intake_stream.StreamSource._read: the broker's XREADGROUP, 2", passed)
+        is_over = has_passed(ACKNOWLEDGED, passed)
+        assert len(self.tries()) == has_passed("intake._keep: COMMIT", passed)
+        assert self._broker.xlen(STREAM) == (not is_over)
+        if has_passed("intake_stream.StreamSource._ensure_group: the broker's XGROUP CREATE", passed):
+            assert self._broker.xpending(STREAM, GROUP)["pending"] == (is_read and not is_over)
+
+    def check(self) -> None:
+        assert (self._broker.xlen(STREAM), self._broker.xpending(STREAM, GROUP)["pending"]) == (0, 0)
+        assert self.tries() == [0]
+        super().check()
+
+
+ACKNOWLEDGED = "intake_stream.StreamSource.acknowledge: the broker's XACK and the broker's XDEL"
+
+
+class Restocking(Cancellation):
+    """All lines are restocked and the effect is done, or neither."""
+
+    def begin(self) -> None:
+        super().begin()
+        decide_all()
+
+    def look(self, passed: Sequence[str]) -> None:
+        is_done = has_passed("batches.run_batch: COMMIT", passed)
+        assert self.effects() == {"restock": "done" if is_done else "pending", "notify": "pending"}
+        assert len(self.restocked()) == (2 if is_done else 0)
+
+    def check(self) -> None:
+        assert self.effects()["restock"] == "done"
+        super().check()
+
+
+class Notifying(Restocking):
+    """The notification is written and, as the log is its channel, the effect done, or neither."""
+
+    def look(self, passed: Sequence[str]) -> None:
+        is_done = has_passed("batches.run_batch: COMMIT", passed)
+        assert self.effects() == {"restock": "pending", "notify": "done" if is_done else "pending"}
+        assert self.told() == is_done
+
+    def check(self) -> None:
+        assert self.effects()["notify"] == "done"
+        Cancellation.check(self)
+
+
+class Parking(Cancellation):
+    """The request has waited in vain; once its order is there it is decided anew."""
+
+    def begin(self) -> None:
+        deliver(self.event)
+        rows(
+            "UPDATE change_request SET undecided_since = now() - interval '1 day' WHERE state = 'received' RETURNING 1"
+        )
+
+    def look(self, passed: Sequence[str]) -> None:
+        is_parked = has_passed("changes.park_unknown: COMMIT", passed)
+        assert request(self.event)["state"] == ("parked" if is_parked else "received")
+
+    def check(self) -> None:
+        assert (request(self.event)["state"], request(self.event)["reasons"]) == ("parked", ["unknown_order"])
+        load(an_order(self.number))
+        reprocessing()
+        super().check()
+
+
+class Reprocessing(Cancellation):
+    """Two requests are parked, and revived in transactions of their own."""
+
+    def begin(self) -> None:
+        self._other = a_request(f"{self.number}b")
+        deliver(self.event, self._other)
+        park = lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9)  # noqa: E731
+        in_transaction(park)
+        load(an_order(self.number), an_order(f"{self.number}b"))
+
+    def look(self, passed: Sequence[str]) -> None:
+        revived = [has_passed(f"operations.reprocess: COMMIT, {nth}", passed) for nth in (3, 4)]
+        states = [request(event)["state"] for event in (self.event, self._other)]
+        assert states == ["received" if one else "parked" for one in revived]
+
+    def check(self) -> None:
+        assert [request(event)["state"] for event in (self.event, self._other)] == ["received", "received"]
+        super().check()
+        assert request(self._other)["reasons"] == ["order_cancelled"]
 
 
 @pytest.fixture
@@ -61,55 +251,38 @@ def broker(system: Services) -> Iterator[redis.Redis]:
         yield client
 
 
-def assert_that_it_was_cancelled_once(event: dict[str, Any]) -> None:
-    settle()
-    assert [entry["action"] for entry in order()["changelog"]] == ["loaded", "cancelled"]
-    assert request(event)["reasons"] == ["order_cancelled"]
-    assert {tuple(row) for row in rows("SELECT sku, quantity FROM stock")} == {("RED-1", 3), ("BLUE-2", 1)}
-    assert rows("SELECT count(*) FROM notification") == [(1,)]
-    found = in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))
-    assert [check for check in found["checks"] if check["violations"]] == []
+def kill_everywhere(work: Work, scenario: Scenario, record: Record, *steps: str) -> None:
+    """Records and prints where it was killed: after each of these steps, too."""
+    table = crash_table(work, scenario)
+    record("crashes", len(table))
+    print(f"{len(table)} crashes:", *table, sep="\n")
+    assert [step for step in steps if not has_passed(step, table)] == []
 
 
-def test_a_worker_killed_before_the_commit_of_its_decision_has_done_nothing_and_another_decides_once() -> None:
-    load(an_order())
-    event = a_request()
-    deliver(event)
-    before = order()
-    kill_at_the_point(apply_up_to_the_commit)
-    assert order() == before
-    assert (request(event)["state"], request(event)["effects"]) == ("received", [])
-    assert rows("SELECT attempts FROM change_request") == [(0,)]
-    assert_that_it_was_cancelled_once(event)
+def test_an_intake_killed_anywhere_takes_each_entry_once(broker: redis.Redis, record_property: Record) -> None:
+    ring = "changes._ring_for: ringing countermand.notify"
+    steps = "intake._keep: COMMIT", "batches.run_batch: COMMIT", ring, ACKNOWLEDGED
+    kill_everywhere(taking, Taking(broker), record_property, *steps)
 
 
-def test_a_worker_killed_after_the_commit_of_its_decision_leaves_the_effects_to_the_next_sweep() -> None:
-    load(an_order())
-    event = a_request()
-    deliver(event)
-    kill_at_the_point(apply_up_to_the_doorbells)
-    assert order()["status"] == "cancelled"
-    assert {(effect["kind"], effect["state"]) for effect in request(event)["effects"]} == {
-        ("restock", "pending"),
-        ("notify", "pending"),
-    }
-    assert_that_it_was_cancelled_once(event)
+def test_a_worker_killed_anywhere_decides_once(record_property: Record) -> None:
+    steps = "batches.run_batch: COMMIT, 3", "effects._claim_notify.<locals>.after: telling the log"
+    kill_everywhere(applying, Applying(), record_property, *steps)
 
 
-@pytest.mark.parametrize(("killed", "taken"), [(take_up_to_the_commit, 0), (take_up_to_the_acknowledgement, 1)])
-def test_an_intake_killed_before_its_acknowledgement_gets_the_entry_again_and_takes_it_once(
-    killed: Callable[[], None], taken: int, broker: redis.Redis
-) -> None:
-    load(an_order())
-    event = a_request()
-    broker.xadd(STREAM, {FIELD: encoded(event)})
-    kill_at_the_point(killed)
-    assert rows("SELECT count(*) FROM change_request") == [(taken,)]
-    assert broker.xpending(STREAM, GROUP)["pending"] == 1
-    settle()
-    again = StreamSource(str(settings().broker_url), CONSUMER)
-    assert step(again) == 1
-    assert (broker.xlen(STREAM), broker.xpending(STREAM, GROUP)["pending"]) == (0, 0)
-    assert rows("SELECT count(*) FROM change_request") == [(1,)]
-    assert rows("SELECT count(*) FROM dead_letter") == [(0,)]
-    assert_that_it_was_cancelled_once(event)
+def test_a_worker_killed_anywhere_restocks_once(record_property: Record) -> None:
+    kill_everywhere(restocking, Restocking(), record_property, "batches.run_batch: COMMIT")
+
+
+def test_a_worker_killed_anywhere_writes_one_notification(record_property: Record) -> None:
+    steps = "batches.run_batch: COMMIT", "effects._claim_notify.<locals>.after: telling the log"
+    kill_everywhere(notifying, Notifying(), record_property, *steps)
+
+
+def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
+    kill_everywhere(parking, Parking(), record_property, "changes.park_unknown: COMMIT")
+
+
+def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
+    steps = "operations.reprocess: COMMIT, 3", "operations.reprocess: ringing countermand.apply_changes, 2"
+    kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)

@@ -238,7 +238,7 @@ def test_what_is_no_json_is_told_as_such(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"text"', b"true", b"NaN", b"[{}]"])
 def test_json_that_is_no_object_is_an_invalid_message(raw: bytes) -> None:
     told = why_not(raw)
-    assert (told.reason, str(told)) == (Unreadable.INVALID_MESSAGE, "message: input should be an object")
+    assert (told.reason, str(told)) == (Unreadable.INVALID_MESSAGE, "message: expected a JSON object")
 
 
 @pytest.mark.parametrize("path", REQUEST_TEXTS, ids=named)
@@ -277,9 +277,9 @@ def test_an_escaped_nul_is_refused_in_every_text_of_an_order(path: tuple[str | i
         (replaced(a_request(), ("specversion",), "0.3"), "specversion: input should be '1.0'"),
         (replaced(a_request(), ("specversion",), 1.0), "specversion: input should be '1.0'"),
         (replaced(a_request(), ("type",), "order.created"), "type: input should be 'order.change.requested'"),
-        (replaced(a_request(), ("data",), "{}"), "data: input should be an object"),
-        (replaced(a_request(), ("data",), []), "data: input should be an object"),
-        (a_request(source=""), "source: string should have at least 1 character"),
+        (replaced(a_request(), ("data",), "{}"), "data: expected a JSON object"),
+        (replaced(a_request(), ("data",), []), "data: expected a JSON object"),
+        (a_request(source=""), "source: must not be empty"),
         (a_request(id=" 7"), "id: must not begin or end with white space"),
         (a_request(id="7\n"), "id: must not begin or end with white space"),
         (a_request(id="x" * 256), "id: string should have at most 255 characters"),
@@ -288,21 +288,21 @@ def test_an_escaped_nul_is_refused_in_every_text_of_an_order(path: tuple[str | i
         (with_data(order="5363 65"), "data.order: must not contain white space"),
         (with_data(order="5363\u00a065"), "data.order: must not contain white space"),
         (with_data(order=" 536365"), "data.order: must not contain white space"),
-        (with_data(order=""), "data.order: string should have at least 1 character"),
+        (with_data(order=""), "data.order: must not be empty"),
         (with_data(order=None), "data.order: input should be a valid string"),
         (with_data(ticket=88121), "data.ticket: input should be a valid string"),
         (with_data(note=["x"]), "data.note: input should be a valid string"),
         (with_data(requester={}), "data.requester: input should be a valid string"),
-        (with_data(addresses=[]), "data.addresses: input should be an object"),
+        (with_data(addresses=[]), "data.addresses: expected a JSON object"),
         (with_data(addresses={"office": an_address()}), "data.addresses.office: is not a field that we know"),
         (with_address(street="x"), "data.addresses.shipping.street: is not a field that we know"),
-        (with_address(name="  "), "data.addresses.shipping.name: string should have at least 1 character"),
+        (with_address(name="  "), "data.addresses.shipping.name: must not be empty"),
         (with_address(line1=None), "data.addresses.shipping.line1: input should be a valid string"),
         (with_address(city="Köln\n\nEhrenfeld"), "data.addresses.shipping.city: must not contain control characters"),
         (with_address(city="x" * 257), "data.addresses.shipping.city: string should have at most 256 characters"),
         (with_address(postal_code=50667), "data.addresses.shipping.postal_code: input should be a valid string"),
         (with_lines({"sku": "A"}), "data.lines.0.quantity: field required"),
-        (with_lines("A"), "data.lines.0: input should be an object"),
+        (with_lines("A"), "data.lines.0: expected a JSON object"),
         (with_data(lines={"sku": "A"}), "data.lines: input should be a valid array"),
     ],
     ids=str,

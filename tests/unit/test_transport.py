@@ -8,10 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from edi.transport import DeliveryConflict, DeliveryUnknown, NotDelivered, TransportError, put
+from edi.transports.directory import DirectoryTransport
+from edi.transports.sftp import SftpConfig, SftpTransport
+from edi.transports.transport import (
+    DeliveryConflict,
+    DeliveryUnknown,
+    NotDelivered,
+    NotReady,
+    NotReceived,
+    Transport,
+    TransportError,
+)
 
 NAME = "WAREHOUSE-000000042.edi"
 CONTENT = b"UNA:+.? 'UNZ+1+42'"
+
+
+def put(folder: Path, filename: str, content: bytes) -> None:
+    DirectoryTransport(folder).put(filename, content)
 
 
 def files(folder: Path) -> list[str]:
@@ -175,11 +189,43 @@ def test_a_file_collected_by_the_partner_may_be_delivered_again(tmp_path: Path) 
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("name", ["", "../escape.edi", "sub/file.edi", "/etc/file.edi"])
+@pytest.mark.parametrize("name", ["", "..", "../escape.edi", "sub/file.edi", "/etc/file.edi", ".hidden", "a\nb"])
 def test_a_name_that_leads_elsewhere_is_a_mistake_of_the_caller(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not a plain file name"):
         put(tmp_path, name, CONTENT)
 
 
+def test_it_stands_or_it_does_not_or_something_else_does(tmp_path: Path) -> None:
+    transport = DirectoryTransport(tmp_path)
+    assert not transport.stands(NAME, CONTENT)
+    put(tmp_path, NAME, CONTENT)
+    assert transport.stands(NAME, CONTENT)
+    with pytest.raises(DeliveryConflict):
+        transport.stands(NAME, b"other")
+
+
+def test_a_check_makes_nothing(tmp_path: Path) -> None:
+    DirectoryTransport(tmp_path / "edi" / "WAREHOUSE", tmp_path).check()
+    assert files(tmp_path) == []
+
+
+def test_a_check_finds_what_a_folder_cannot_be_made_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "edi").write_bytes(b"a file")
+    with pytest.raises(NotReady, match="edi is no directory; expected a directory"):
+        DirectoryTransport(tmp_path / "edi" / "WAREHOUSE").check()
+    with pytest.raises(NotReady, match="in is not there; expected a directory"):
+        DirectoryTransport(tmp_path, tmp_path / "in").check()
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    with pytest.raises(NotReady, match="does not let us do in it"):
+        DirectoryTransport(tmp_path).check()
+
+
+def test_both_transports_do_what_a_transport_does(tmp_path: Path) -> None:
+    config = SftpConfig(host="h", user="u", password="p", host_key="SHA256:" + "A" * 43, folder="")
+    transports: list[Transport] = [DirectoryTransport(tmp_path), SftpTransport(config)]
+    assert [str(transport) for transport in transports] == [str(tmp_path), "sftp://u@h:22, folder ."]
+
+
 def test_every_failure_is_a_transport_error() -> None:
-    assert all(issubclass(kind, TransportError) for kind in (NotDelivered, DeliveryUnknown, DeliveryConflict))
+    kinds = (NotDelivered, DeliveryUnknown, DeliveryConflict, NotReady, NotReceived)
+    assert all(issubclass(kind, TransportError) for kind in kinds)

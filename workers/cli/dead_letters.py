@@ -12,12 +12,12 @@ from orders.locks import AnyRow
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.reading import as_utc
 from tasks.database import in_transaction
+from tasks.helpdesks import helpdesks
 from tasks.webhooks import ORIGIN
 from workers.broker import broker_at
-from workers.cli.terminal import AsJson, out, plain, print_json, table
+from workers.cli.terminal import AsJson, brief, out, plain, print_json, print_list
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
-from workers.helpdesks import find_helpdesks
 
 cli = typer.Typer(name="dead-letters", help="Messages that could not be taken.", no_args_is_help=True)
 
@@ -52,11 +52,13 @@ def list_(as_json: AsJson = False) -> int:
     if as_json:
         print_json(found)
         return 0
-    listed = table("id", "at", "reason", "state", "bytes", "error")
-    for one in found:
-        cells = (one["id"], one["at"], one["reason"], one["state"], f"{one['bytes']:,}", one["error"])
-        listed.add_row(*map(plain, cells))
-    out.print(listed)
+    print_list(
+        ("id", "at (UTC)", "reason", "state", "bytes"),
+        (
+            ((one["id"], brief(one["at"]), one["reason"], one["state"], f"{one['bytes']:,}"), one["error"])
+            for one in found
+        ),
+    )
     return 0
 
 
@@ -113,7 +115,7 @@ def _as_published(row: AnyRow) -> bytes:
     if not row.origin.startswith(ORIGIN) or row.reason == Unreadable.CONFLICTING_DUPLICATE:
         return raw
     name = row.origin.removeprefix(ORIGIN)
-    desk = find_helpdesks().desks.get(name)
+    desk = helpdesks().desks.get(name)
     if desk is None:
         raise UsageError(f"dead letter {row.id} came by the webhook of desk {name}, which is not configured")
     try:

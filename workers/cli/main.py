@@ -12,14 +12,34 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 from typer import Typer, TyperException
 
-from orders.faults import Fault, classify
-from orders.messages import explain
+from configuration import ConfigurationError, wording
+from orders.faults import INSUFFICIENT_PRIVILEGE, Fault, classify
 from workers.broker import QUEUE_OUTAGES
-from workers.cli import dead_letters, decisions, demonstration, desks, operations, orders, requests
+from workers.cli import (
+    dead_letters,
+    decisions,
+    demonstration,
+    desks,
+    interchanges,
+    operations,
+    orders,
+    partners,
+    requests,
+)
 from workers.embedded import ServiceError
 from workers.logs import configure_logs
 
 _UNDEFINED_TABLE = "42P01"
+# Errors of the operating system that are about files, not about a service.
+_OF_FILES = (
+    errno.ENOSPC,
+    errno.EACCES,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+)
 
 cli = Typer(
     name="countermand",
@@ -32,6 +52,8 @@ cli.add_typer(orders.cli)
 cli.add_typer(requests.cli)
 cli.add_typer(dead_letters.cli)
 cli.add_typer(desks.cli)
+cli.add_typer(partners.cli)
+cli.add_typer(interchanges.cli)
 for command in (*demonstration.COMMANDS, *operations.COMMANDS, *decisions.COMMANDS):
     cli.command()(command)
 
@@ -54,22 +76,35 @@ def _run() -> int:
         return _tell(error.format_message().replace(": Value error, ", ": "), error.exit_code)
     except ServiceError as error:
         return _tell(str(error), 3)
+    except ConfigurationError as error:
+        return _tell(str(error), 2)
     except ValidationError as error:
-        return _tell(f"wrong setting in the environment (COUNTERMAND_…): {explain(error)}", 2)
+        return _tell(f"wrong setting in the environment: {_settings_told(error)}", 2)
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE:
+        state = getattr(error.orig, "sqlstate", None)
+        if state == _UNDEFINED_TABLE:
             return _tell(f"the database lacks our tables ({_first_line(error.orig)}): run `countermand migrate`", 2)
+        if state == INSUFFICIENT_PRIVILEGE:
+            told = f"the database's user may not do this ({_first_line(error.orig)})"
+            return _tell(f"{told}: use one with the role of this command, see docs/security.md", 2)
         if classify(error) is Fault.WORK:
             return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
         return _tell(f"the database cannot be reached: {_first_line(error.orig)}", 3)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT):
+        if error.errno in _OF_FILES:
             return _tell(f"cannot write or read: {error}", 2)
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
     except (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES) as error:
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
     except KeyboardInterrupt:
         return _tell("interrupted", 130)
+
+
+def _settings_told(invalid: ValidationError) -> str:
+    return "; ".join(
+        f"COUNTERMAND_{'_'.join(map(str, error['loc'])).upper()} {wording(error)}"
+        for error in invalid.errors(include_input=False)
+    )
 
 
 def _first_line(error: object) -> str:

@@ -1,5 +1,6 @@
 """The commands that run and look after the whole: up, migrate, export, reprocess, audit, demo."""
 
+import re
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -7,20 +8,36 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from sqlalchemy import Connection
 
 from edi.interchanges import retry_held_back
+from edi.partners import served_warehouses
 from orders import migrate as schema
+from orders import roles
 from orders.audit import audit as check_promises
 from orders.effects import revive_dead
 from orders.reprocessing import Filter, find_parked, preview, revive
 from orders.tables import RequestState
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
-from tasks.export import Exported, export_steps, partners
+from tasks.export import DELIVERED, Exported, export_steps
+from tasks.partners import partners
 from tasks.settings import settings
 from workers.app import app
+from workers.cli.partners import configured
 from workers.cli.requests import check_reason
-from workers.cli.terminal import AsJson, counting_progress, err, out, plain, print_json, progress, table
+from workers.cli.terminal import (
+    AsJson,
+    counted,
+    counting_progress,
+    err,
+    out,
+    plain,
+    print_json,
+    print_list,
+    progress,
+    table,
+)
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
@@ -41,48 +58,78 @@ def up(
     return 0
 
 
-def migrate() -> int:
+def migrate(
+    with_roles: Annotated[
+        bool, typer.Option("--roles", help="Also make the database's roles, each with just what its processes need.")
+    ] = False,
+    prefix: Annotated[
+        str, typer.Option("--role-prefix", help="What their names begin with: roles belong to the whole server.")
+    ] = "countermand",
+) -> int:
     """Bring the database schema up to date."""
+    if not re.fullmatch("[a-z][a-z0-9_]{0,39}", prefix):
+        raise UsageError(f"--role-prefix {prefix}: expected up to 40 small letters, digits and _, a letter first")
     find_database()
-    revision = in_transaction(schema.migrate)
+
+    def work(connection: Connection) -> tuple[str, list[str]]:
+        return schema.migrate(connection), roles.make_roles(connection, prefix) if with_roles else []
+
+    try:
+        revision, made = in_transaction(work)
+    except roles.NotAllowed as refused:
+        raise UsageError(str(refused)) from None
     out.print(f"the schema is at revision {revision}")
+    if with_roles:
+        _tell_roles(prefix, made)
     return 0
+
+
+def _tell_roles(prefix: str, made: list[str]) -> None:
+    listed = table("role", "", "its privileges are those of")
+    for role, run_as in roles.RUN_AS.items():
+        name = roles.role_name(prefix, role)
+        listed.add_row(name, "made" if name in made else "was there", run_as)
+    out.print(listed)
+    worker = roles.role_name(prefix, roles.Role.WORKER)
+    out.print("Nobody logs in by these. A login user of a role, say for the workers:\n", highlight=False)
+    out.print("  CREATE ROLE countermand_1 LOGIN PASSWORD '…';", highlight=False, soft_wrap=True)
+    out.print(f"  GRANT {worker} TO countermand_1;", highlight=False, soft_wrap=True)
 
 
 def export(
     partner: Annotated[str | None, typer.Option(help="Only to this partner.")] = None, as_json: AsJson = False
 ) -> int:
-    """Export what is due now, to all partners or to one."""
+    """Export what is due now, to all partners or to one, without waiting for the cut-offs of their schedules."""
     find_services()
     app.finalize()
-    known = {one.name: one for one in partners()}
-    if partner is not None and partner not in known:
-        raise UsageError(f"partner {partner} is not configured; configured: {', '.join(known)}")
+    wanted = [configured(partner)] if partner else partners()
     in_transaction(retry_held_back)
     steps: list[Exported] = []
+    waits: list[str] = []
     with progress() as bar:
         task = bar.add_task("exporting", total=None)
-        for one in [known[partner]] if partner else known.values():
+        for one in wanted:
             for step in export_steps(one):
                 steps.append(step)
+                waits += [f"{one.name}: {step.claim.waits_for}"] if step.claim.waits_for else []
                 bar.update(task, description=f"exporting: {_exported(steps):,} orders")
     if as_json:
-        print_json(_export_as_json(steps))
+        print_json(_export_as_json(steps, waits))
     else:
-        _tell_export(steps)
+        _tell_export(steps, waits)
     return 1 if any(step.error or step.claim.held_back for step in steps) else 0
 
 
 def _exported(steps: list[Exported]) -> int:
-    return sum(step.claim.interchange.orders for step in steps if step.claim.interchange and step.state == "sent")
+    return sum(step.claim.interchange.orders for step in steps if step.claim.interchange and step.state in DELIVERED)
 
 
-def _export_as_json(steps: list[Exported]) -> dict[str, Any]:
+def _export_as_json(steps: list[Exported], waits: list[str]) -> dict[str, Any]:
     sent = [(step, step.claim.interchange) for step in steps if step.claim.interchange]
     return {
         "exported": _exported(steps),
         "held_back": sum(step.claim.held_back for step in steps),
-        "waits_for": [step.claim.waits_for for step in steps if step.claim.waits_for],
+        "waits_for": waits,
         "interchanges": [
             {
                 "partner": interchange.partner,
@@ -97,19 +144,21 @@ def _export_as_json(steps: list[Exported]) -> dict[str, Any]:
     }
 
 
-def _tell_export(steps: list[Exported]) -> None:
-    told = _export_as_json(steps)
+def _tell_export(steps: list[Exported], waits: list[str]) -> None:
+    told = _export_as_json(steps, waits)
     if told["interchanges"]:
-        listed = table("partner", "control number", "file", "orders", "state", "error")
-        for one in told["interchanges"]:
-            cells = (one["partner"], one["control_number"], one["filename"], one["orders"], one["state"], one["error"])
-            listed.add_row(*map(plain, cells))
-        out.print(listed)
-    out.print(f"exported {told['exported']:,} orders in {len(told['interchanges']):,} interchanges")
+        names = ("partner", "control_number", "filename", "orders", "state")
+        print_list(
+            ("partner", "number", "file", "orders", "state"),
+            (([one[name] for name in names], one["error"]) for one in told["interchanges"]),
+        )
+    interchanges = counted(len(told["interchanges"]), "interchange")
+    out.print(f"exported {counted(told['exported'], 'order')} in {interchanges}", highlight=False)
     if told["held_back"]:
-        out.print(f"held back {told['held_back']:,} orders that cannot be rendered; `countermand orders list` says why")
-    for reason in told["waits_for"]:
-        out.print(plain(f"not all that is due could be exported: {reason}"))
+        held_back = counted(told["held_back"], "order")
+        out.print(f"held back {held_back} that cannot be rendered; `countermand orders list` says why", soft_wrap=True)
+    for reason in waits:
+        out.print(plain(f"not all that is due could be exported: {reason}"), highlight=False, soft_wrap=True)
 
 
 def reprocess(
@@ -142,9 +191,9 @@ def reprocess(
     if as_json:
         print_json({"reprocessed": revived, "effects_revived": effects})
     else:
-        out.print(f"{revived:,} requests are undecided again and will be decided anew")
+        out.print(f"to be decided anew: {counted(revived, 'request')}", highlight=False)
         if effects:
-            out.print(f"{effects:,} dead effects (restock, notify) will be tried again")
+            out.print(f"to be tried again: {counted(effects, 'dead effect')} (restock, notify)", highlight=False)
     return 0
 
 
@@ -176,7 +225,14 @@ def audit(as_json: AsJson = False) -> int:
     """Check the nine promises on the live database; exit 1 if one is broken."""
     find_database()
     with err.status("checking the promises …"):
-        result = in_transaction(partial(check_promises, patience=settings().patience))
+        result = in_transaction(
+            partial(
+                check_promises,
+                patience=settings().patience,
+                served=served_warehouses(partners()),
+                configured=[partner.name for partner in partners()],
+            )
+        )
     if as_json:
         print_json(result)
     else:
@@ -195,6 +251,8 @@ def tell_audit(result: dict[str, Any]) -> None:
     for check in result["checks"]:
         for example in check["examples"]:
             out.print(plain(f"promise {check['promise']}: {example}"), style="red")
+    for warning in result.get("warnings", []):
+        out.print(plain(f"warning: {warning}"), style="yellow", soft_wrap=True)
     out.print("[green]every promise holds[/]" if result["ok"] else "[red]a promise is broken[/]")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from edi.reading import show_interchange
 from orders.faults import Fault, classify
 from orders.loading import Loaded, load_orders
 from orders.messages import OrderMessage, UnreadableMessage, parse_order
@@ -14,7 +15,18 @@ from rules.model import Address, Edi, Status
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from workers.app import app
-from workers.cli.terminal import AsJson, InputFile, Limit, out, plain, print_json, read_lines, table, tell_rejected
+from workers.cli.terminal import (
+    AsJson,
+    InputFile,
+    Limit,
+    out,
+    plain,
+    print_json,
+    print_list,
+    read_lines,
+    table,
+    tell_rejected,
+)
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
@@ -137,15 +149,12 @@ def show(number: Annotated[str, typer.Argument(help="The order's number.")], as_
 
 
 def _tell_order(order: dict[str, Any]) -> None:
-    interchange = order["interchange"]
     state = f"{order['status']}, EDI {order['edi']}, version {order['version']}"
     out.print(plain(f"order {order['number']}  {state}"), style="bold")
-    if interchange:
-        sent = f" at {interchange['sent_at']}" if interchange["sent_at"] else ""
-        which = f"{interchange['control_number']} to {interchange['partner']}"
-        out.print(f"in interchange {which}, {interchange['state']}{sent}")
-    if "export_error" in order:
-        out.print(plain(f"held back from export: {order['export_error']}"), style="red")
+    if order["interchange"]:
+        out.print(plain(_where_it_is(order["interchange"])), highlight=False, soft_wrap=True)
+    if held_back := _held_back(order.get("export_error")):
+        out.print(plain(held_back), style="red")
     out.print(plain(f"placed {order['placed_at']}, warehouse {order['warehouse']}, {order['customer']['name']}"))
     for role in ("shipping", "billing"):
         address = [order[role][name] for name in Address.__slots__ if name in order[role]]
@@ -161,6 +170,15 @@ def _tell_order(order: dict[str, Any]) -> None:
     out.print(lines, "", changes)
 
 
+def _where_it_is(interchange: dict[str, Any]) -> str:
+    partner, number = interchange["partner"], interchange["control_number"]
+    found = in_transaction(lambda connection: show_interchange(connection, partner, number)) or interchange
+    moments = [f"sent {found['sent_at']}"] if found["sent_at"] else ["claimed, and not known to be sent"]
+    if answered_at := found.get("answered_at"):
+        moments.append(f"{found['state']} {answered_at}")
+    return f"in interchange {number} to {partner}: {'; '.join(moments)}"
+
+
 @cli.command(name="list")
 def list_(
     status: Annotated[Status | None, typer.Option(help="Only orders of this status.")] = None,
@@ -174,9 +192,10 @@ def list_(
     if as_json:
         print_json(found)
         return 0
-    listed = table("number", "status", "edi", "warehouse", "held back because")
-    for order in found:
-        names = ("number", "status", "edi", "warehouse", "export_error")
-        listed.add_row(*(plain(order[name]) for name in names))
-    out.print(listed)
+    names = ("number", "status", "edi", "warehouse")
+    print_list(names, (([order[name] for name in names], _held_back(order.get("export_error"))) for order in found))
     return 0
+
+
+def _held_back(error: str | None) -> str | None:
+    return f"held back from export: {error}" if error else None

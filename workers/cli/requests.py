@@ -9,20 +9,21 @@ import typer
 
 from orders.messages import UnreadableMessage, parse_change
 from orders.reading import count_requests, list_requests, show_request
-from orders.tables import RequestState
-from rules.model import Outcome, ParkedReason, Reason
+from orders.tables import EffectState, RequestState
+from rules.model import Effect, Outcome, ParkedReason, Reason
 from tasks.database import in_transaction
 from workers.broker import Broker, broker_at
 from workers.cli.terminal import (
     AsJson,
     InputFile,
     Limit,
+    counted,
     err,
     out,
     plain,
     print_json,
+    print_list,
     read_lines,
-    table,
     tell_rejected,
 )
 from workers.discovery import find_database, find_services
@@ -75,11 +76,21 @@ def show(
     out.print(f"{state}: {', '.join(request['reasons'])}" if request["reasons"] else state)
     out.print(f"received {request['received_at']}, decided {request['decided_at'] or 'not yet'}", highlight=False)
     for effect in request["effects"]:
-        out.print(f"{effect['kind']}: {effect['state']} {effect['done_at'] or ''}", highlight=False)
-    for text in (request["error"], request["advice"]):
-        if text:
-            out.print(plain(f"\n{text}"))
+        out.print(plain(_told_effect(effect)), highlight=False, soft_wrap=True)
+    if request["error"]:
+        out.print(plain(f"\n{request['error']}"))
+    if request["advice"]:
+        waits = any(effect["kind"] == Effect.NOTIFY and not effect["done_at"] for effect in request["effects"])
+        out.print(plain(f"\n{'not told yet: ' if waits else ''}{request['advice']}"))
     return 0
+
+
+def _told_effect(effect: dict[str, Any]) -> str:
+    if "error" not in effect:
+        return f"{effect['kind']}: {effect['state']} {effect['done_at'] or ''}".rstrip()
+    tries = f"{effect['state']} after {counted(effect['attempts'], 'try', 'tries')}: {effect['error']}"
+    dead = effect["state"] == EffectState.DEAD
+    return f"{effect['kind']}: {tries}; {'`countermand reprocess` tries it again' if dead else 'it is tried again'}"
 
 
 @cli.command(name="list")
@@ -87,6 +98,8 @@ def list_(
     state: Annotated[RequestState | None, typer.Option(help="Only requests in this state.")] = None,
     outcome: Annotated[Outcome | None, typer.Option(help="Only requests with this outcome.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only requests with this reason.")] = None,
+    order: Annotated[str | None, typer.Option(help="Only requests for this order.")] = None,
+    ticket: Annotated[str | None, typer.Option(help="Only requests of this ticket.")] = None,
     dead: Annotated[
         bool, typer.Option("--dead", help="Only requests with a dead effect: untold, or not put back.")
     ] = False,
@@ -96,17 +109,21 @@ def list_(
     """List requests, in the sequence of their acceptance."""
     check_reason(reason)
     find_database()
-    found = in_transaction(partial(list_requests, state=state, outcome=outcome, reason=reason, dead=dead, limit=limit))
+    wanted = {"state": state, "outcome": outcome, "order_number": order, "ticket": ticket}
+    found = in_transaction(partial(list_requests, wanted=wanted, reason=reason, dead=dead, limit=limit))
     if as_json:
         print_json(found)
         return 0
     names = ("source", "id", "order", "kind", "state", "outcome")
-    several = ("reasons", "dead_effects") if any(request["dead_effects"] for request in found) else ("reasons",)
-    listed = table(*names, *(name.replace("_", " ") for name in several))
-    for request in found:
-        listed.add_row(*(plain(request[name]) for name in names), *(", ".join(request[name]) for name in several))
-    out.print(listed)
+    print_list(names, (([request[name] for name in names], _because(request)) for request in found))
     return 0
+
+
+def _because(request: dict[str, Any]) -> str:
+    """Returns the reasons, or why it is parked, and which effects are dead of what."""
+    why = [", ".join(request["reasons"]), request["error"]]
+    why += [f"{kind} is dead: {error}" for kind, error in request.get("dead_errors", {}).items()]
+    return "; ".join(filter(None, why))
 
 
 def check_reason(reason: str | None) -> None:
@@ -124,15 +141,15 @@ def wait(
     """Wait until no request is undecided (other than for an unknown order) and no effect is pending."""
     broker = broker_at(find_services().broker_url)
     with err.status("waiting for requests to be decided …") as status:
-        for counted in wait_until_settled(broker, timeout):
-            status.update(f"{counted['received']:,} undecided, {counted['effects_pending']:,} effects pending …")
+        for counts in wait_until_settled(broker, timeout):
+            status.update(f"{counts['received']:,} undecided, {counts['effects_pending']:,} effects pending …")
     if as_json:
-        print_json(counted)
+        print_json(counts)
     else:
-        words = "settled" if counted["settled"] else f"not settled after {timeout:g} s"
-        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counted.items() if name != "settled")
+        words = "settled" if counts["settled"] else f"not settled after {timeout:g} s"
+        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items() if name != "settled")
         out.print(f"{words}: {rest}")
-    return 0 if counted["settled"] else 1
+    return 0 if counts["settled"] else 1
 
 
 def wait_until_settled(broker: Broker, timeout: float) -> Iterator[dict[str, Any]]:
@@ -142,13 +159,13 @@ def wait_until_settled(broker: Broker, timeout: float) -> Iterator[dict[str, Any
     while True:
         # The broker first: what leaves it between the two looks is seen in the inbox.
         on_the_broker = broker.backlog()
-        counted = in_transaction(count_requests)
-        undecided = counted["received"] - counted["waiting_for_their_order"]
-        quiet = not (on_the_broker or undecided or counted["effects_pending"])
+        counts = in_transaction(count_requests)
+        undecided = counts["received"] - counts["waiting_for_their_order"]
+        quiet = not (on_the_broker or undecided or counts["effects_pending"])
         quiet_since = (quiet_since or time.monotonic()) if quiet else None
         settled = quiet_since is not None and time.monotonic() - quiet_since >= broker.blind_seconds
         shown = ("received", "decided", "parked", "effects_pending")
-        yield {"settled": settled, **{name: counted[name] for name in shown}}
+        yield {"settled": settled, **{name: counts[name] for name in shown}}
         if settled or time.monotonic() > deadline:
             return
         time.sleep(0.1)

@@ -4,7 +4,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -43,10 +43,36 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
+def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], object]]) -> None:
+    """Prints what is listed for people: short fields side by side and never broken, what is long on a line below."""
+    listed = [(tuple(map(plain, cells)), plain(below)) for cells, below in rows]
+    head = tuple(Text(column, style="bold") for column in columns)
+    columns_of_cells = zip(head, *(cells for cells, _ in listed), strict=True)
+    widths = [max(cell.cell_len for cell in column) for column in columns_of_cells]
+    for cells, below in ((head, Text()), *listed):
+        for cell, width in zip(cells, widths, strict=True):
+            cell.pad_right(width - cell.cell_len)
+        line = Text("  ").join(cells)
+        line.rstrip()
+        out.print(line, soft_wrap=True, highlight=False)
+        if below:
+            out.print("    ", below, sep="", soft_wrap=True, highlight=False)
+
+
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """Returns a number with its noun, in the singular or the plural."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
 def plain(value: object) -> Text:
     """Returns a value to be shown as it is: it may look like markup, or hold what would take over a terminal."""
     shown = "" if value is None else str(value)
     return Text("".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in shown))
+
+
+def brief(moment: str | None) -> str:
+    """Returns a moment of ours (ISO 8601 in UTC) to the second, as people read it in a table."""
+    return "" if moment is None else moment[:19].replace("T", " ")
 
 
 def _open(name: str) -> tuple[BinaryIO, int | None]:

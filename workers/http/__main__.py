@@ -3,24 +3,26 @@
 import structlog
 import uvicorn
 
+from configuration import ConfigurationError
+from tasks.helpdesks import helpdesks
 from tasks.settings import settings
 from workers.discovery import find_services
 from workers.errors import CommandError
-from workers.helpdesks import find_helpdesks
 from workers.http.app import make_app
 from workers.logs import configure_logs
 
 _log = structlog.get_logger()
 
-# Beyond these uvicorn answers 503 at once: each may hold a body of 256 KiB.
-_MAX_CONNECTIONS = 200
+# Beyond these uvicorn answers 503 at once, whatever is asked: many more than the application answers at once, so that
+# health can be told while it is busy, and fewer than the 1,024 files that a process usually may open.
+_MAX_CONNECTIONS = 800
 
 
 def main() -> None:
     """Serves until it is stopped, on COUNTERMAND_HTTP_HOST and COUNTERMAND_HTTP_PORT."""
     configure_logs()
     find_services()
-    desks = find_helpdesks()
+    desks = helpdesks()
     host, port = settings().http_host, settings().http_port
     _log.info("http ready", host=host, port=port, desks=sorted(desks.desks))
     uvicorn.run(
@@ -37,5 +39,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except CommandError as error:
+    except (CommandError, ConfigurationError) as error:
         raise SystemExit(f"http: {error}") from error

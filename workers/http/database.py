@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 # The most impatient desk gives up after five seconds. What we gave up on may still be committed: then the desk's next
 # try is a repeat.
 _SECONDS = 4.0
-_RETRY_AFTER = {"Retry-After": "5"}
+RETRY_AFTER = {"Retry-After": "5"}
 # As many as the engine has connections: a thread more would only wait for one.
 _threads = anyio.CapacityLimiter(5)
 
@@ -38,4 +38,4 @@ async def in_database(work: Callable[[], _T]) -> _T:
 
 def _unavailable(error: Exception) -> HTTPException:
     _log.warning("the database is away", error=type(error).__name__)
-    return HTTPException(503, "the database is away; nothing was taken, try again", headers=_RETRY_AFTER)
+    return HTTPException(503, "the database is away; nothing was taken, try again", headers=RETRY_AFTER)

@@ -13,6 +13,8 @@ from tasks.database import in_transaction
 from tasks.settings import settings
 from workers.http.database import in_database
 
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
 
 async def read_request(request: Request) -> JSONResponse:
     """Answers 200 with the shape of `requests show --json`, 404 for one that is not known; 401 without the token."""
@@ -31,13 +33,11 @@ def _authorize(authorization: str) -> None:
     scheme, _, given = authorization.partition(" ")
     tokens = [token for token in (settings().api_token, settings().api_token_previous) if _is_set(token)]
     if not tokens:
-        raise HTTPException(401, "reading requests is switched off: COUNTERMAND_API_TOKEN is not set")
+        raise HTTPException(401, "reading requests is switched off: COUNTERMAND_API_TOKEN is not set", _CHALLENGE)
     # Each is compared, in constant time.
     fits = [hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode()) for token in tokens if token]
     if scheme.lower() != "bearer" or not any(fits):
-        raise HTTPException(
-            401, "expected header Authorization: Bearer and the API token", {"WWW-Authenticate": "Bearer"}
-        )
+        raise HTTPException(401, "expected header Authorization: Bearer and the API token", _CHALLENGE)
 
 
 def _is_set(token: SecretStr | None) -> bool:

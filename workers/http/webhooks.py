@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from desks.desk import Unauthorized, Webhook
 from desks.registry import Helpdesks
+from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Doorbell, ring
 from tasks.webhooks import Receipt, Received, receive
 from workers.http.database import in_database
@@ -34,16 +35,27 @@ async def receive_webhook(request: Request) -> JSONResponse:
         receipt = await in_database(lambda: receive(desk, webhook))
     except Unauthorized as refused:
         _log.warning("webhook refused", desk=name, why=str(refused))
-        raise HTTPException(401, str(refused)) from None
+        # RFC 9110 asks for a challenge, and knows no scheme for signatures over a body.
+        raise HTTPException(401, str(refused), {"WWW-Authenticate": f'Webhook realm="{name}"'}) from None
     return _answer(receipt)
 
 
 async def _body(request: Request) -> bytes:
+    raw = bytearray()
+    _check_size(int(request.headers.get("content-length", 0)))
     try:
         with anyio.fail_after(_BODY_SECONDS):
-            return await request.body()
+            async for chunk in request.stream():
+                raw += chunk
+                _check_size(len(raw))
     except (TimeoutError, ClientDisconnect):
         raise HTTPException(408, "the body did not arrive in time") from None
+    return bytes(raw)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_MESSAGE_BYTES:
+        raise HTTPException(413, f"the body has more than {MAX_MESSAGE_BYTES:,} bytes")
 
 
 def _answer(receipt: Receipt) -> JSONResponse:

@@ -30,5 +30,13 @@ class OrderDocument:
     lines: tuple[Line, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One rendered order: its segments between the header and trailer that number it, and how many they are."""
+
+    body: str
+    segments: int
+
+
 class CannotRender(Exception):
     """One order does not fit its document; the message says what was found, what is allowed and what to do."""

@@ -1,0 +1,1 @@
+"""What partners answer, read in their standards."""

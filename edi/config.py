@@ -1,0 +1,68 @@
+"""The partners file: one TOML table a partner (`edi.partner_tables`), and what no two of them may share."""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from configuration import ConfigurationError, Table, read_file
+from edi.partner_tables import Name, PartnerTable
+from edi.partners import Partner, Standard
+
+_WHAT = "the partners file"
+
+
+class File(Table):
+    """The whole file."""
+
+    partners: Annotated[dict[Name, PartnerTable], Field(default_factory=dict)]
+
+
+def open_partners(path: Path, environ: Mapping[str, str]) -> list[Partner]:
+    """Reads the partners file and takes the secrets out of the environment. Raises ConfigurationError."""
+    tables = read_file(path, File, _WHAT).partners
+    if not tables:
+        raise ConfigurationError(f"{_WHAT} {path} names no partner; expected a table such as [partners.NORTH]")
+    partners = []
+    for name, table in tables.items():
+        others = frozenset(
+            warehouse for other, one in tables.items() if other != name for warehouse in one.warehouses or ()
+        )
+        try:
+            partners.append(table.partner(name, others, environ))
+        except ValueError as error:
+            told = str(error).removeprefix(f"partner {name}: ")
+            raise ConfigurationError(f"{_WHAT} {path}: partners.{name}: {told}") from error
+    for (name, one), (other_name, other) in combinations(tables.items(), 2):
+        if shared := [*_shared_names(name, other_name), *_shared(one, other)]:
+            raise ConfigurationError(f"{_WHAT} {path}: {name} and {other_name} {'; they '.join(shared)}")
+    return partners
+
+
+def _shared_names(one: str, other: str) -> Iterator[str]:
+    if one.lower() == other.lower():
+        yield "differ by capital letters alone, which many file systems do not tell apart in names of files"
+
+
+def _shared(one: PartnerTable, other: PartnerTable) -> Iterator[str]:
+    if one.warehouses is None and other.warehouses is None:
+        yield "both have no `warehouses`, but only one can get what no other partner gets"
+    if both := sorted({*(one.warehouses or ())} & {*(other.warehouses or ())}):
+        yield f"both have {', '.join(both)} in `warehouses`, but an order goes to one partner alone"
+    if _envelope(one) == _envelope(other):
+        # A receiver knows an interchange by these and its number, and each partner has numbers of its own.
+        yield "have the same ids and qualifiers, so a number would come twice; let one partner serve all warehouses"
+    if one.folders.inbox and (one.folders.server, one.folders.inbox) == (other.folders.server, other.folders.inbox):
+        yield "have the same `inbox`, so each would take the other's answers away"
+    if any(
+        mine.inbox and (mine.server, mine.inbox) == (theirs.server, theirs.outbox)
+        for mine, theirs in ((one.folders, other.folders), (other.folders, one.folders))
+    ):
+        yield "have one's `inbox` as the other's `outbox`: what goes out there would be read and moved away"
+
+
+def _envelope(table: PartnerTable) -> tuple[object, ...]:
+    ours, theirs = (table.our_qualifier, table.our_id), (table.their_qualifier, table.their_id)
+    return ours, theirs, table.test, Standard(table.standard).is_x12

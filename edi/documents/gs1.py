@@ -1,0 +1,38 @@
+"""Numbers of GS1, known by their form and check digit: articles (GTIN) and locations (GLN)."""
+
+# Of shorter and longer numbers too many are a store's own. EDIFACT (7143) and X12 (235) call these two the same.
+_ARTICLES = {12: "UP", 13: "EN"}
+_LOCATION = 13
+
+
+def article_type(number: str) -> str | None:
+    """The code for what has the form of a U.P.C. (UP) or of an EAN (EN)."""
+    return _ARTICLES.get(len(number)) if _is_checked(number) else None
+
+
+def is_location(number: str) -> bool:
+    """True for what has the form of a GLN."""
+    return len(number) == _LOCATION and _is_checked(number)
+
+
+def no_location(number: str) -> str | None:
+    """What keeps a number from having the form of a GLN; None if nothing does."""
+    if is_location(number):
+        return None
+    if len(number) == _LOCATION and _has_digits(number):
+        return f"check digit {_check_digit(number[:-1])} expected"
+    return f"{_LOCATION} digits expected"
+
+
+def _is_checked(number: str) -> bool:
+    return _has_digits(number) and int(number[-1]) == _check_digit(number[:-1])
+
+
+def _has_digits(number: str) -> bool:
+    return number.isascii() and number.isdigit()
+
+
+def _check_digit(digits: str) -> int:
+    """With it the digits, from the last to the first weighted 1, 3, 1, 3 …, add up to a multiple of ten."""
+    weighted = [int(digit) for digit in reversed(digits)]
+    return -(3 * sum(weighted[::2]) + sum(weighted[1::2])) % 10

@@ -1,0 +1,36 @@
+"""The document standards as the exporter sees them: which one a partner gets is the partner's affair."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from edi.documents import edifact, x12
+from edi.documents.order import Message, OrderDocument
+from edi.partners import Partner, Standard
+
+
+def render_order(order: OrderDocument, partner: Partner) -> Message:
+    """The order in the partner's standard, still free of any control number; raises CannotRender."""
+    render = x12.render_order if partner.standard.is_x12 else edifact.render_order
+    return render(order, partner)
+
+
+def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:
+    """The interchange of these messages; ValueError on a count, a number or a partner beyond the standard."""
+    assemble_all = x12.assemble if partner.standard.is_x12 else edifact.assemble
+    return assemble_all(messages, partner, control_number, prepared_at)
+
+
+def check_partner(partner: Partner) -> None:
+    """ValueError if the partner's identifications or its character set do not exist in its standard."""
+    check = x12.check_partner if partner.standard.is_x12 else edifact.check_partner
+    check(partner)
+
+
+def suffix(standard: Standard) -> str:
+    """Returns what the name of an interchange's file ends in."""
+    return ".x12" if standard.is_x12 else ".edi"
+
+
+def largest_control_number(standard: Standard) -> int:
+    """Returns the last control number that an interchange can carry."""
+    return x12.LARGEST_CONTROL_NUMBER if standard.is_x12 else edifact.LARGEST_CONTROL_NUMBER

@@ -1,0 +1,45 @@
+"""When a partner gets its interchanges: times of the day, in the partner's own time zone."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from celery.schedules import crontab
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Crontab lines; each moment that one of them names is a cut-off: what is due then goes out."""
+
+    lines: tuple[str, ...]
+    zone: ZoneInfo
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a line that is no crontab line."""
+        for line in self.lines:
+            _parsed(line)
+
+    def next_after(self, moment: datetime) -> datetime:
+        """Returns the first cut-off after an aware moment, in UTC.
+
+        A time that the clock skips in spring is kept as much later; one that comes twice in autumn, the first time.
+        """
+        return min(self._next(line, moment) for line in self.lines)
+
+    def _next(self, line: str, moment: datetime) -> datetime:
+        # On the wall's clock, as if it were UTC's: Celery does not know the two days a year that are longer or shorter.
+        # From an hour before: a time that was skipped is kept after others that are later on the wall.
+        wall = moment.astimezone(self.zone).replace(tzinfo=UTC) - timedelta(hours=1)
+        while True:
+            last, delta, _ = _parsed(line).remaining_delta(wall, tz=UTC)
+            wall = last + delta
+            following: datetime = wall.replace(tzinfo=self.zone).astimezone(UTC)
+            if following > moment:
+                return following
+
+
+def _parsed(line: str) -> crontab:
+    try:
+        return crontab.from_string(" ".join(line.split()))
+    except Exception as error:  # Celery raises several kinds, among them its own
+        raise ValueError(f"'{line}' is not a crontab line such as '30 9,14 * * mon-fri': {error}") from error

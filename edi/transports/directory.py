@@ -1,0 +1,231 @@
+"""Delivery into a directory: a file appears under its final name whole or not at all, and never replaces another."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+from edi.transports.transport import (
+    DONE,
+    MOST_BYTES,
+    MOST_NAMES,
+    DeliveryUnknown,
+    NotDelivered,
+    NotReady,
+    NotReceived,
+    archived_name,
+    conflict,
+    described,
+    is_leftover,
+    plain,
+    temporary_name,
+    waits,
+    waits_in,
+)
+
+# How a link is refused without a doubt. After any other error (an answer of a network disk that is missing, a temporary
+# file that somebody has collected) the file may be there, or have been.
+_REFUSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
+)  # fmt: skip
+
+_PROBE = "countermand-check"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryTransport:
+    """A directory that a partner, or whatever takes the files on to it, collects from, and one that it leaves files in.
+
+    See `Transport` for what each method promises.
+    """
+
+    folder: Path
+    inbox: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def put(self, filename: str, content: bytes) -> None:
+        """Delivers durably; a folder that is missing is made."""
+        final = self.folder / plain(filename)
+        _make(self.folder)
+        if not _stands(final, content):
+            _place(final, content)
+        try:
+            _sync(self.folder)
+        except OSError as error:
+            raise DeliveryUnknown(f"{final} is in place, but may not survive a power failure: {error}") from error
+        _sweep(final)
+
+    def stands(self, filename: str, content: bytes) -> bool:
+        """Looks at the final name."""
+        return _stands(self.folder / plain(filename), content)
+
+    def check(self) -> None:
+        """Looks at permissions, of the folder or of where it would be made, and of the inbox; tries a hard link."""
+        try:
+            there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        except OSError as error:
+            raise NotReady(f"{self.folder} cannot be looked at: {error}") from error
+        _expect_folder(there, os.W_OK | os.X_OK)
+        _try_a_link(there)
+        if self.inbox is not None:
+            _expect_folder(self.inbox, os.R_OK | os.W_OK | os.X_OK)
+
+    def list_inbox(self) -> list[str]:
+        """Lists regular files only: what a link or a pipe leads to was not left by the partner."""
+        if self.inbox is None:
+            return []
+        with _receiving(self.inbox):
+            if not self.inbox.exists():
+                raise NotReceived(
+                    f"{self.inbox} is not there; make it, for the user that runs countermand: mkdir -p {self.inbox}"
+                )
+            with os.scandir(self.inbox) as entries:
+                files = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+                return sorted(islice((name for name in files if waits_in(self.inbox, name)), MOST_NAMES))
+
+    def read(self, name: str) -> bytes:
+        """Reads the file itself, through no link."""
+        path = self._waiting(name)
+        with _receiving(path), open(path, "rb", opener=_open_regular) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise NotReceived(f"{path} is longer than {MOST_BYTES} bytes; it was left where it is")
+        return content
+
+    def archive(self, name: str) -> None:
+        """Moves by a hard link, since a rename would replace what stands there."""
+        path = self._waiting(name)
+        with _receiving(path):
+            done = path.parent / DONE
+            done.mkdir(mode=0o750, exist_ok=True)
+            for attempt in count(1):
+                target = done / archived_name(name, attempt)
+                with suppress(FileExistsError):
+                    os.link(path, target, follow_symlinks=False)
+                    break
+            path.unlink()
+
+    def _waiting(self, name: str) -> Path:
+        if self.inbox is None or not waits(name):
+            raise ValueError(f"{name!r} cannot be a file of the inbox {self.inbox}")
+        return self.inbox / name
+
+
+def _expect_folder(path: Path, mode: int) -> None:
+    if not path.is_dir():
+        raise NotReady(f"{path} is {'no directory' if path.exists() else 'not there'}; expected a directory")
+    if not os.access(path, mode):
+        raise NotReady(f"the directory {path} does not let us do in it what a transport must")
+
+
+def _try_a_link(folder: Path) -> None:
+    """Some file systems (FAT, some network disks) have no hard links."""
+    first, second = (folder / temporary_name(_PROBE) for _ in range(2))
+    try:
+        _write(first, b"")
+        os.link(first, second)
+    except (OSError, NotDelivered) as error:
+        raise NotReady(f"{folder}: a file cannot be put in place by a hard link: {error}") from error
+    finally:
+        for path in (first, second):
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def _receiving(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotReceived(f"{path}: {error}") from error
+
+
+def _open_regular(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("not a regular file")
+    return descriptor
+
+
+def _make(folder: Path) -> None:
+    """A new folder is synced into its parent, else a power failure could take it away with what was delivered."""
+    try:
+        if not folder.is_dir():
+            _make(folder.parent)
+            folder.mkdir(mode=0o750, exist_ok=True)
+            _sync(folder.parent)
+    except OSError as error:
+        raise NotDelivered(f"the folder {folder} cannot be made: {error}") from error
+
+
+def _stands(final: Path, content: bytes) -> bool:
+    """True if exactly this content is there, False if nothing is; anything else raises."""
+    try:
+        found = final.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DeliveryUnknown(f"{final} cannot be read, so nobody knows what it holds: {error}") from error
+    if found != content:
+        raise conflict(final, described(found), content)
+    return True
+
+
+def _place(final: Path, content: bytes) -> None:
+    temporary = final.with_name(temporary_name(final.name))
+    try:
+        _write(temporary, content)
+        _link(temporary, final, content)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _write(temporary: Path, content: bytes) -> None:
+    try:
+        # Addresses are personal data: whoever collects them is the owner or in the group.
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise NotDelivered(f"{temporary} cannot be written: {error}") from error
+
+
+def _link(temporary: Path, final: Path, content: bytes) -> None:
+    """A hard link, since it fails where the name is taken; a rename would replace what another put there meanwhile."""
+    try:
+        os.link(temporary, final)
+    except OSError as error:
+        # The name may be taken by another attempt that delivers the same, which may also have swept our file away.
+        if _stands(final, content):
+            return
+        if isinstance(error, FileExistsError):
+            raise DeliveryUnknown(f"{final} was there and is gone again: another attempt delivers it") from error
+        if error.errno in _REFUSED:
+            raise NotDelivered(f"{final} cannot be put in place by a hard link: {error}") from error
+        raise DeliveryUnknown(f"{final} may have been put in place, or not: {error}") from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(final: Path) -> None:
+    """What a crash left of this delivery is taken away; receivers do not read dotfiles, so failing is harmless."""
+    with suppress(OSError), os.scandir(final.parent) as entries:
+        for entry in entries:
+            if is_leftover(entry.name, final.name):
+                os.unlink(entry.path)

@@ -1,0 +1,143 @@
+"""What a transport to a partner does, and what is known when it fails."""
+
+import re
+import secrets
+from functools import lru_cache
+from hashlib import sha256
+from typing import ClassVar, Protocol
+
+import structlog
+
+_log = structlog.get_logger()
+
+# The most that is read of one file of an inbox.
+MOST_BYTES = 8 * 1024 * 1024
+# The most names that are looked at in one folder; what lies beyond has its turn once these are archived.
+MOST_NAMES = 10_000
+# Where archived files go, inside the inbox.
+DONE = "done"
+_UNFINISHED = (".part", ".tmp", ".filepart")
+
+
+class TransportError(Exception):
+    """A transport did not do what it should have."""
+
+    # Whether it is certain that this attempt has delivered nothing.
+    delivered_nothing: ClassVar[bool] = False
+
+
+class NotDelivered(TransportError):
+    """This attempt has put nothing under the final name; of earlier attempts it says nothing."""
+
+    delivered_nothing = True
+
+
+class DeliveryUnknown(TransportError):
+    """The file may be under its final name or not: send the same bytes again."""
+
+
+class DeliveryConflict(TransportError):
+    """Other content stands under the final name; an operator must look."""
+
+    delivered_nothing = True
+
+
+class NotReady(TransportError):
+    """A check found something that would keep the transport from working."""
+
+
+class NotReceived(TransportError):
+    """The inbox could not be listed, or a file in it not read or moved away; listing it again tells what is there."""
+
+
+class Transport(Protocol):
+    """A way to one partner. What raises ValueError is a mistake of the caller."""
+
+    def put(self, filename: str, content: bytes) -> None:
+        """The content was durably under this name when this returns; repeating it changes nothing.
+
+        Raises NotDelivered, DeliveryUnknown or DeliveryConflict.
+        """
+
+    def stands(self, filename: str, content: bytes) -> bool:
+        """True if exactly this is there now; False if nothing is, which proves nothing: it may have been collected.
+
+        Raises DeliveryUnknown or DeliveryConflict.
+        """
+
+    def check(self) -> None:
+        """Tries everything that needs no delivery, and leaves nothing behind; raises NotReady."""
+
+    def list_inbox(self) -> list[str]:
+        """The names of the files that wait in the inbox, sorted; none without an inbox. Raises NotReceived."""
+
+    def read(self, name: str) -> bytes:
+        """The whole content of a file in the inbox; raises NotReceived, also if it is longer than MOST_BYTES."""
+
+    def archive(self, name: str) -> None:
+        """Moves a file of the inbox into `done` inside it, under another name where its own is taken.
+
+        Raises NotReceived.
+        """
+
+
+def plain(name: str) -> str:
+    """Returns the name if it is that of one visible file in one folder, else raises ValueError."""
+    if not _is_plain(name):
+        raise ValueError(f"{name!r} is not a plain file name")
+    return name
+
+
+def waits(name: str) -> bool:
+    """True for the names in an inbox that a partner has finished writing and that we can handle safely."""
+    return _is_plain(name) and name != DONE and not name.lower().endswith(_UNFINISHED)
+
+
+def waits_in(inbox: object, name: str) -> bool:
+    """Returns what `waits` does; a visible name that we cannot handle safely, and so never will, is told to the log."""
+    if not (_is_plain(name) or name.startswith(".")):
+        _tell_unsafe(str(inbox), name)
+    return waits(name)
+
+
+# Once a process: an inbox is listed every half a minute.
+@lru_cache(MOST_NAMES)
+def _tell_unsafe(inbox: str, name: str) -> None:
+    _log.warning("a file of the inbox is passed by, rename it", inbox=inbox, file=ascii(name))
+
+
+def _is_plain(name: str) -> bool:
+    # Neither separators nor control characters, nor bytes that were no UTF-8: surrogates are not printable.
+    return bool(name) and name.isprintable() and not name.startswith(".") and not set(name) & {"/", "\\"}
+
+
+def temporary_name(filename: str) -> str:
+    """Returns a hidden name for one attempt to deliver this file.
+
+    A worker that stalled and the one that took over would share `.x.part`, and the first could then put in place what
+    the second has only half written.
+    """
+    return f".{filename}.{secrets.token_hex(4)}.part"
+
+
+def is_leftover(name: str, filename: str) -> bool:
+    """True if this is the temporary name of an attempt to deliver exactly this file."""
+    return re.fullmatch(rf"\.{re.escape(filename)}\.[0-9a-f]{{8}}\.part", name) is not None
+
+
+def archived_name(name: str, attempt: int) -> str:
+    """Returns the name to archive a file under at the first, second … attempt."""
+    return name if attempt == 1 else f"{name}.{attempt}"
+
+
+def described(content: bytes) -> str:
+    """Describes content without quoting any of it."""
+    return f"{len(content)} bytes with sha256 {sha256(content).hexdigest()}"
+
+
+def conflict(final: object, found: str, content: bytes) -> DeliveryConflict:
+    """Returns the error that says what stands where this content should."""
+    return DeliveryConflict(
+        f"{final} exists with other content: found {found}, expected {described(content)}. "
+        "It was left as it is: find out who wrote it and move it away, then send again"
+    )

@@ -1,0 +1,64 @@
+"""Running the `countermand` command in this process; the fixture `countermand` does it for a test."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog import reset_defaults
+
+from workers.cli.main import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, read as JSON."""
+        return json.loads(self.out)
+
+
+Countermand = Callable[..., Ended]
+
+
+@contextmanager
+def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Countermand]:
+    """Runs commands in this process for the block, with nobody there to answer their doorbells."""
+    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+
+    def run(*arguments: str, stdin: bytes = b"") -> Ended:
+        monkeypatch.setattr(sys, "argv", ["countermand", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, *capsys.readouterr())
+
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield run
+    # The commands' logs go to a standard error that ends with the test.
+    root.handlers, root.level = before
+    reset_defaults()
+
+
+def told(ended: Ended, code: int) -> str:
+    """Returns the one line of an error."""
+    assert (ended.code, ended.out) == (code, ""), ended
+    assert ended.err.startswith("countermand: ")
+    assert ended.err.count("\n") == 1
+    assert ended.err.endswith("\n")
+    return ended.err.removeprefix("countermand: ").rstrip()

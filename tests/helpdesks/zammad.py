@@ -1,0 +1,102 @@
+"""A fake Zammad: REST API v1, as far as answers use it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.helpdesks.fake import FIRST_TAG, NEIGHBOUR, TICKET, Call, Comment, FakeDesk, number_in_rails, plain
+
+
+class FakeZammad(FakeDesk):
+    """A Zammad; `is_agent` and `may_tag` say whether our token's account has ticket.agent and admin.tag."""
+
+    kind = "zammad"
+    actions = ("write", "tag")
+    root = "/api/v1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_agent, self.may_tag = True, False
+        self.articles: dict[int, list[dict[str, Any]]] = {int(name): [] for name in (TICKET, NEIGHBOUR)}
+        self._tags = {name: [FIRST_TAG] for name in self.articles}
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            self.route("GET", "/users/me", "me", self._me),
+            self.route("GET", "/ticket_articles/by_ticket/{ticket}", "look", self._list),
+            self.route("POST", "/ticket_articles", "write", self._create),
+            self.route("POST", "/tags/add", "tag", self._add_tag),
+        ]
+
+    def unauthorized(self, call: Call) -> Response | None:
+        if call.headers.get("authorization") == f"Token token={self.token}":
+            return None
+        return _error(401, "Can't find User for Token")
+
+    def comments(self, ticket: str) -> Sequence[Comment]:
+        return [Comment(plain(one["body"]), not one["internal"], one["to"]) for one in self.articles[int(ticket)]]
+
+    def tags(self, ticket: str) -> Sequence[str]:
+        return self._tags[int(ticket)]
+
+    def others_write(self, count: int, ticket: str = TICKET) -> None:
+        for _ in range(count):
+            self._keep(int(ticket), {"type": "email", "body": "Any news?"}, sender="Customer", internal=False)
+
+    def _me(self, _: Call) -> Response:
+        return JSONResponse({"id": 3, "login": self.user, "email": self.user})
+
+    def _list(self, call: Call) -> Response:
+        articles = self.articles.get(number_in_rails(call.ticket) or 0)
+        if articles is None:
+            return _unknown(call.ticket)
+        return JSONResponse([one for one in articles if self.is_agent or not one["internal"]])
+
+    def _create(self, call: Call) -> Response:
+        article = call.json
+        ticket = number_in_rails(article["ticket_id"]) or 0
+        if ticket not in self.articles:
+            return _unknown(article["ticket_id"])
+        if not article.get("body"):
+            return _error(422, 'Need at least article: { body: "some text" }')
+        if self.is_agent:
+            kept = self._keep(ticket, article, sender="Agent", internal=article.get("internal", False))
+        else:
+            # Without a word: who is no agent writes as a customer does.
+            told = {"body": article["body"], "type": "note"}
+            kept = self._keep(ticket, told, sender="Customer", internal=False)
+        return JSONResponse(kept, 201)
+
+    def _keep(self, ticket: int, article: dict[str, Any], *, sender: str, internal: bool) -> dict[str, Any]:
+        kept = {
+            "id": len(self.articles[ticket]) + 1,
+            "ticket_id": ticket,
+            "type": article.get("type", "note"),
+            "to": article.get("to"),
+            "content_type": article.get("content_type", "text/plain"),
+            "body": article["body"],
+            "sender": sender,
+            "internal": internal,
+        }
+        self.articles[ticket].append(kept)
+        return kept
+
+    def _add_tag(self, call: Call) -> Response:
+        if not (self.is_agent or self.may_tag):
+            return _error(403, "Not authorized")
+        tags = self._tags.get(number_in_rails(call.json["o_id"]) or 0)
+        if call.json["object"] != "Ticket" or tags is None:
+            return _unknown(call.json["o_id"])
+        if call.json["item"] not in tags:
+            tags.append(call.json["item"])
+        return JSONResponse(content=True, status_code=201)
+
+
+def _unknown(ticket: Any) -> Response:
+    return _error(404, f"Couldn't find Ticket with 'id'={ticket}")
+
+
+def _error(status: int, told: str) -> Response:
+    return JSONResponse({"error": told, "error_human": told}, status)

@@ -1,0 +1,140 @@
+"""A fake Zendesk: Ticketing API v2, as far as answers use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.helpdesks.fake import FIRST_TAG, NEIGHBOUR, TICKET, Call, Comment, FakeDesk, basic, number, plain
+
+
+@dataclass
+class Ticket:
+    """A ticket; each update is a second later than the one before."""
+
+    status: str = "open"
+    tags: list[str] = field(default_factory=lambda: [FIRST_TAG])
+    comments: list[dict[str, Any]] = field(default_factory=list)
+    updates: int = 0
+
+    @property
+    def updated_at(self) -> str:
+        """The moment of the last update."""
+        return f"{datetime(2026, 11, 23, 9, tzinfo=UTC) + timedelta(seconds=self.updates):%Y-%m-%dT%H:%M:%SZ}"
+
+    def comment(self, markup: str, *, public: bool) -> None:
+        """Adds a comment; what Zendesk keeps of its HTML stands in a `div`."""
+        self.comments.append(
+            {
+                "id": len(self.comments) + 1,
+                "type": "Comment",
+                "html_body": f'<div class="zd-comment" dir="auto">{markup}</div>',
+                "plain_body": f"{plain(markup)}&nbsp;",
+                "public": public,
+            }
+        )
+        self.updates += 1
+
+
+class FakeZendesk(FakeDesk):
+    """A Zendesk account whose one agent is us."""
+
+    kind = "zendesk"
+    actions = ("read", "write", "tag")
+    root = "/api/v2"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tickets = {int(name): Ticket() for name in (TICKET, NEIGHBOUR)}
+
+    def table(self, url: str) -> dict[str, Any]:
+        return {**super().table(url), "user": self.user}
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            self.route("GET", "/users/me.json", "me", self._me),
+            self.route("GET", "/tickets/{ticket}.json", "read", self._show),
+            self.route("GET", "/tickets/{ticket}/comments.json", "look", self._list),
+            self.route("PUT", "/tickets/{ticket}.json", "write", self._update),
+            self.route("PUT", "/tickets/{ticket}/tags.json", "tag", self._add_tags),
+        ]
+
+    def unauthorized(self, call: Call) -> Response | None:
+        if call.headers.get("authorization") == basic(f"{self.user}/token", self.token):
+            return None
+        return JSONResponse({"error": "Couldn't authenticate you"}, 401)
+
+    def comments(self, ticket: str) -> Sequence[Comment]:
+        return [Comment(plain(one["html_body"]), one["public"]) for one in self.tickets[int(ticket)].comments]
+
+    def tags(self, ticket: str) -> Sequence[str]:
+        return self.tickets[int(ticket)].tags
+
+    def others_write(self, count: int, ticket: str = TICKET) -> None:
+        for _ in range(count):
+            self.tickets[int(ticket)].comment("<p>Any news?</p>", public=True)
+
+    def _found(self, call: Call) -> Ticket | Response:
+        name = number(call.ticket)
+        if name is None:
+            told = {"title": "Invalid attribute", "message": "You passed an invalid value for the id attribute."}
+            return JSONResponse({"error": told}, 400)
+        missing = JSONResponse({"error": "RecordNotFound", "description": "Not found"}, 404)
+        return self.tickets.get(name) or missing
+
+    def _me(self, _: Call) -> Response:
+        return JSONResponse({"user": {"id": 35436, "email": self.user, "role": "agent"}})
+
+    def _show(self, call: Call) -> Response:
+        ticket = self._found(call)
+        return ticket if isinstance(ticket, Response) else JSONResponse(_shown(call.ticket, ticket))
+
+    def _list(self, call: Call) -> Response:
+        ticket = self._found(call)
+        if isinstance(ticket, Response):
+            return ticket
+        size, page = min(int(call.query.get("per_page", 100)), 100), int(call.query.get("page", 1))
+        sequence = ticket.comments[::-1] if call.query.get("sort_order") == "desc" else ticket.comments
+        found = sequence[(page - 1) * size : page * size]
+        return JSONResponse({"comments": found, "next_page": None, "previous_page": None, "count": len(sequence)})
+
+    def _update(self, call: Call) -> Response:
+        ticket = self._found(call)
+        if isinstance(ticket, Response):
+            return ticket
+        # What is not nested under `ticket` changes nothing, and is no error.
+        update = call.json.get("ticket", {})
+        if refused := _refused(ticket, update):
+            return refused
+        if comment := update.get("comment"):
+            ticket.comment(comment.get("html_body") or comment["body"], public=comment.get("public", True))
+        return JSONResponse(_shown(call.ticket, ticket) | {"audit": {"id": 1, "events": []}})
+
+    def _add_tags(self, call: Call) -> Response:
+        ticket = self._found(call)
+        if isinstance(ticket, Response):
+            return ticket
+        if refused := _refused(ticket, call.json):
+            return refused
+        ticket.tags += [tag.lower() for tag in call.json["tags"] if tag.lower() not in ticket.tags]
+        ticket.updates += 1
+        return JSONResponse({"tags": ticket.tags})
+
+
+def _refused(ticket: Ticket, update: dict[str, Any]) -> Response | None:
+    if ticket.status == "closed":
+        details = {"status": [{"description": "Status: closed prevents ticket update"}]}
+        invalid = {"error": "RecordInvalid", "description": "Record validation errors", "details": details}
+        return JSONResponse(invalid, 422)
+    if update.get("safe_update") and update.get("updated_stamp") != ticket.updated_at:
+        told = "Safe Update prevented the update due to outdated ticket data"
+        return JSONResponse({"error": "UpdateConflict", "description": told}, 409)
+    return None
+
+
+def _shown(name: str, ticket: Ticket) -> dict[str, Any]:
+    shown = {"id": int(name), "status": ticket.status, "tags": ticket.tags, "updated_at": ticket.updated_at}
+    return {"ticket": shown}

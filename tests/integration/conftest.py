@@ -1,0 +1,44 @@
+"""The command and the web application, for the tests that use them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from desks.registry import Helpdesks
+from tasks.doorbells import Doorbell
+from tests.commands import Countermand, commands
+from tests.deliveries import configured
+from tests.serving import serving
+from workers.embedded import Services
+from workers.http import webhooks
+
+
+@pytest.fixture
+def countermand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Countermand]:
+    """Runs a command in this process, with nobody there to answer its doorbells."""
+    with commands(monkeypatch, capsys) as run:
+        yield run
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[Doorbell]:
+    """The doorbells that webhooks rang, with nobody there to answer."""
+    heard: list[Doorbell] = []
+    monkeypatch.setattr(webhooks, "ring", heard.append)
+    return heard
+
+
+@pytest.fixture
+def six_desks(system: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Helpdesks]:
+    """The desks of `tests.deliveries`, configured for this process and those that it starts."""
+    with configured(monkeypatch, tmp_path) as desks:
+        yield desks
+
+
+@pytest.fixture
+def http(six_desks: Helpdesks, rung: list[Doorbell]) -> Iterator[httpx2.Client]:
+    """A client of the application, which serves those desks."""
+    with serving(six_desks) as url, httpx2.Client(base_url=url, timeout=30) as client:
+        yield client

@@ -1,0 +1,145 @@
+"""Requests and effects that cannot be done, and those that kill the process which tries: they hold up nobody."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.apps.worker import Worker
+from sqlalchemy import Connection
+
+import tasks.changes
+import tasks.effects
+from orders.changes import OpenOrder, decide_requests
+from orders.stock import restock
+from tasks.batches import run_batch
+from tasks.changes import CHANGES
+from tasks.doorbells import Doorbell, ring
+from tests.builders import a_request, an_order, deliver, load, request, rows
+from tests.processes import await_that
+from workers.app import app
+
+pytestmark = pytest.mark.usefixtures("system")
+
+_ROOT = Path(__file__).parents[2]
+_POISON = "poison"
+
+
+def _holds_poison(open_order: OpenOrder) -> bool:
+    return bool(open_order.row.number == _POISON)
+
+
+def broken_by_poison(open_order: OpenOrder) -> Any:
+    """Decides, and fails at the poison."""
+    if _holds_poison(open_order):
+        raise ZeroDivisionError("poison")
+    return decide_requests(open_order)
+
+
+def killed_by_poison(open_order: OpenOrder) -> Any:
+    """Decides, and dies of the poison as of a segmentation fault or a lack of memory."""
+    if _holds_poison(open_order):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decide_requests(open_order)
+
+
+def killing_restock(connection: Connection, effect_ids: Sequence[int]) -> None:
+    """Restocks, and dies of the poison."""
+    about = "SELECT FROM effect JOIN change_request ON change_request.id = change_request_id WHERE order_number = %s"
+    if connection.exec_driver_sql(f"{about} AND effect.id = ANY(%s)", (_POISON, list(effect_ids))).rowcount:
+        os.kill(os.getpid(), signal.SIGKILL)
+    restock(connection, effect_ids)
+
+
+def poisoned_worker() -> None:
+    """Runs a worker whose work dies of the poison."""
+    tasks.changes.decide_requests = killed_by_poison  # type: ignore[attr-defined]
+    tasks.effects.restock_effects = killing_restock  # type: ignore[attr-defined]
+    app.finalize()
+    Worker(app=app, queues="changes,effects", concurrency=1, pool="prefork", quiet=True).start()
+
+
+@contextmanager
+def a_poisoned_worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A real worker with a pool of one process, for the block."""
+    code = f"from {__name__} import poisoned_worker; poisoned_worker()"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=_ROOT, stdout=out, stderr=out, start_new_session=True
+        ) as worker,
+    ):
+        try:
+            yield worker
+        finally:
+            os.killpg(worker.pid, signal.SIGKILL)
+            # pytest shows it if the test fails.
+            sys.stdout.write(log.read_text(errors="replace"))
+
+
+def test_a_thousand_requests_pass_by_one_that_always_fails_at_its_first_try() -> None:
+    others = [a_request(f"{number}", "change_items") for number in range(1000)]
+    poison = a_request(_POISON, "change_items")
+    load(an_order(_POISON), *(an_order(f"{number}") for number in range(1000)))
+    deliver(*others[:500], poison, *others[500:])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("tasks.changes.decide_requests", broken_by_poison)
+        monkeypatch.setattr("tasks.changes.ring", lambda _: None)
+        while run_batch(CHANGES):
+            pass
+        assert rows("SELECT state, attempts, count(*) FROM change_request GROUP BY 1, 2 ORDER BY 3") == [
+            ("received", 1, 1),
+            ("decided", 0, 1000),
+        ]
+        for tried in range(2, 6):
+            rows("UPDATE change_request SET not_before = now() WHERE state = 'received' RETURNING id")
+            assert run_batch(CHANGES) == 1
+            assert rows("SELECT attempts FROM change_request WHERE order_number = 'poison'") == [(tried,)]
+    assert (request(poison)["state"], request(poison)["reasons"]) == ("parked", ["failed_repeatedly"])
+    assert request(poison)["error"] == "ZeroDivisionError: poison"
+
+
+def test_a_request_that_kills_every_process_that_tries_it_is_parked_and_the_others_are_decided(tmp_path: Path) -> None:
+    load(an_order(_POISON), *(an_order(f"{number}") for number in range(20)))
+    others = [a_request(f"{number}", "change_items") for number in range(20)]
+    poison = a_request(_POISON, "change_items")
+    deliver(*others[:10], poison, *others[10:])
+    # The last tries are enough to wait for.
+    rows("UPDATE change_request SET attempts = 2 WHERE order_number = 'poison' RETURNING id")
+    with a_poisoned_worker(tmp_path / "worker.log"):
+        sweep_until("SELECT count(*) = 0 FROM change_request WHERE state = 'received'", Doorbell.APPLY_CHANGES)
+    assert {request(event)["outcome"] for event in others} == {"refused"}
+    assert (request(poison)["state"], request(poison)["reasons"]) == ("parked", ["failed_repeatedly"])
+
+
+def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_others_are_done(tmp_path: Path) -> None:
+    numbers = [_POISON, *(f"{number}" for number in range(20))]
+    load(*map(an_order, numbers))
+    deliver(*map(a_request, numbers))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("tasks.changes.ring", lambda _: None)
+        while run_batch(CHANGES):
+            pass
+    rows("UPDATE effect SET attempts = 9 WHERE kind = 'restock' RETURNING id")
+    with a_poisoned_worker(tmp_path / "worker.log"):
+        sweep_until("SELECT count(*) = 0 FROM effect WHERE kind = 'restock' AND state = 'pending'", Doorbell.RESTOCK)
+    assert rows("SELECT state, count(*) FROM effect WHERE kind = 'restock' GROUP BY 1 ORDER BY 2") == [
+        ("dead", 1),
+        ("done", 20),
+    ]
+    assert rows("SELECT sum(quantity) FROM stock") == [(20 * 4,)]
+
+
+def sweep_until(query: str, doorbell: Doorbell) -> None:
+    """Rings as beat does, until the query is true."""
+
+    def is_true() -> bool:
+        ring(doorbell)
+        return bool(rows(query)[0][0])
+
+    await_that(is_true, query, seconds=240)

@@ -1,0 +1,371 @@
+"""What partners put into our inboxes: kept as it is, applied once, and told where nobody can apply it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from structlog.testing import capture_logs
+
+import edi.transports.directory
+from edi import interchanges, outcomes, reading
+from edi.interchanges import InFlight, LostFence
+from edi.partners import CharacterSet, Partner, Standard
+from edi.transports.directory import DirectoryTransport
+from orders.audit import audit
+from tasks.database import in_transaction
+from tasks.export import export_steps
+from tasks.receipts import read_inbox, read_inboxes
+from tasks.settings import settings
+from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
+from tests.race.kills import kill_at_the_point, stop_here
+
+pytestmark = pytest.mark.usefixtures("system")
+
+PATIENCE = timedelta(minutes=15)
+
+
+def the_partner(home: Path) -> Partner:
+    """An EDIFACT partner with an inbox, in a home that a killed process knows too."""
+    return Partner(
+        name="NORTH",
+        our_id="SHOP01",
+        our_qualifier="14",
+        their_id="WH01",
+        their_qualifier="14",
+        transport=DirectoryTransport(home / "out", home / "in"),
+        acknowledged_within=timedelta(hours=2),
+    )
+
+
+@pytest.fixture
+def partner(home: Path) -> Partner:
+    """That partner; its folders are there."""
+    (home / "in").mkdir(parents=True)
+    return the_partner(home)
+
+
+@pytest.fixture
+def x12_partner(home: Path) -> Partner:
+    """An X12 partner with an inbox."""
+    (home / "in").mkdir(parents=True)
+    return Partner(
+        name="SOUTH",
+        our_id="SHOP01",
+        our_qualifier="ZZ",
+        their_id="WH02",
+        their_qualifier="ZZ",
+        transport=DirectoryTransport(home / "out", home / "in"),
+        standard=Standard.X12_940_004010,
+        character_set=CharacterSet.X12_EXTENDED,
+    )
+
+
+def contrl(number: int, action: str = "7", *, reference: str = "77", more: str = "") -> bytes:
+    """A CONTRL of the partner's about one of our interchanges."""
+    body = f"UCI+{number}+SHOP01:14+WH01:14+{action}'{more}"
+    return (
+        f"UNB+UNOA:3+WH01:14+SHOP01:14+261123:0945+{reference}'UNH+1+CONTRL:D:3:UN'{body}"
+        f"UNT+{body.count(chr(39)) + 2}+1'UNZ+1+{reference}'"
+    ).encode("latin-1")
+
+
+def x12(body: str, *, groups: int, number: int = 77) -> bytes:
+    """An interchange of the X12 partner's."""
+    return (
+        f"ISA*00*{'':10}*00*{'':10}*ZZ*{'WH02':15}*ZZ*{'SHOP01':15}*261123*0945*U*00401*{number:09d}*0*P*>~"
+        f"{body}IEA*{groups}*{number:09d}~"
+    ).encode("latin-1")
+
+
+def functional(status: str, number: int) -> bytes:
+    """A 997 about one of our groups, in an interchange of the same number."""
+    sets = f"ST*997*0001~AK1*OW*{number}~AK9*{status}*1*1*{int(status == 'A')}~SE*4*0001~"
+    return x12(f"GS*FA*WH02*SHOP01*20261123*0945*7*X*004010~{sets}GE*1*7~", groups=1, number=number + 500)
+
+
+def put(partner: Partner, name: str, content: bytes) -> None:
+    """Puts a file into our inbox, as the partner does."""
+    assert isinstance(partner.transport, DirectoryTransport)
+    assert partner.transport.inbox is not None
+    (partner.transport.inbox / name).write_bytes(content)
+
+
+def waiting(partner: Partner) -> list[str]:
+    """The files that are still in the inbox."""
+    return partner.transport.list_inbox()
+
+
+def receive(partner: Partner, *contents: bytes) -> None:
+    """Lets the partner put files into the inbox, and reads them."""
+    for place, content in enumerate(contents):
+        put(partner, f"{len(received()) + place:03d}.edi", content)
+    read_inbox(partner)
+    assert waiting(partner) == []
+
+
+def received() -> list[dict[str, Any]]:
+    return list(reversed(in_transaction(reading.list_received)))
+
+
+def states() -> list[str]:
+    return [one["state"] for file in received() for one in file["acknowledgements"]]
+
+
+def interchange(partner: Partner, number: int = 1) -> dict[str, Any]:
+    found = in_transaction(lambda connection: reading.show_interchange(connection, partner.name, number))
+    assert found is not None
+    return found
+
+
+def send(partner: Partner, *numbers: str) -> None:
+    load(*(an_order(number) for number in numbers or ("1001",)))
+    assert next(export_steps(partner)).state == "sent"
+
+
+def claim(partner: Partner) -> InFlight:
+    load(an_order())
+    found = in_transaction(lambda connection: interchanges.claim(connection, partner, patience=PATIENCE)).interchange
+    assert found is not None
+    return found
+
+
+def audited() -> dict[str, Any]:
+    found = in_transaction(lambda connection: audit(connection, patience=PATIENCE))
+    assert [check for check in found["checks"] if check["violations"]] == []
+    return found
+
+
+def test_an_interchange_is_acknowledged_and_its_file_kept_and_moved_away(partner: Partner) -> None:
+    send(partner)
+    raw = contrl(1)
+    receive(partner, raw)
+    found = interchange(partner)
+    assert (found["state"], found["reasons"]) == ("acknowledged", [])
+    assert found["answered_at"] >= found["sent_at"]
+    [one] = found["acknowledgements"]
+    assert (one["kind"], one["reference"], one["verdict"], one["state"]) == ("CONTRL", "77", "acknowledged", "matched")
+    assert [bytes(row.content) for row in rows("SELECT content FROM partner_file")] == [raw]
+    assert isinstance(partner.transport, DirectoryTransport)
+    assert partner.transport.inbox is not None
+    assert [file.read_bytes() for file in (partner.transport.inbox / "done").iterdir()] == [raw]
+    assert order()["interchange"]["state"] == "acknowledged"
+    assert order()["edi"] == "sent"
+    assert "warnings" not in audited()
+
+
+def test_a_rejection_gives_its_reasons_and_leaves_the_orders_sent_and_the_audit_warns(partner: Partner) -> None:
+    send(partner)
+    with capture_logs() as logs:
+        receive(partner, contrl(1, "4+23"))
+    assert interchange(partner)["state"] == "rejected"
+    assert interchange(partner)["reasons"] == ["the interchange is rejected: code 23, unknown interchange sender"]
+    assert [log["log_level"] for log in logs if log["event"] == "interchange rejected"] == ["error"]
+    assert order()["edi"] == "sent"
+    assert audited()["warnings"] == [
+        "interchange 1 of NORTH was rejected: the interchange is rejected: code 23, unknown interchange sender"
+    ]
+
+
+def test_a_rejection_may_follow_an_acknowledgement_and_nothing_undoes_it(partner: Partner) -> None:
+    send(partner)
+    receive(partner, contrl(1, "8", reference="1"))
+    assert interchange(partner)["state"] == "acknowledged"
+    receive(partner, contrl(1, "4+18", reference="2"))
+    assert interchange(partner)["state"] == "rejected"
+    receive(partner, contrl(1, "7", reference="3"), contrl(1, "4+26", reference="4"))
+    assert interchange(partner)["state"] == "rejected"
+    assert states() == ["matched"] * 4
+
+
+def test_an_x12_partner_accepts_the_envelope_by_a_ta1_and_refuses_the_group_by_a_997(x12_partner: Partner) -> None:
+    send(x12_partner)
+    receive(x12_partner, x12("TA1*000000001*261123*0930*A*000~", groups=0))
+    assert interchange(x12_partner)["state"] == "acknowledged"
+    receive(x12_partner, functional("R", 1))
+    found = interchange(x12_partner)
+    assert (found["state"], [one["kind"] for one in found["acknowledgements"]]) == ("rejected", ["TA1", "997"])
+
+
+def test_several_answers_in_one_file_are_each_applied(x12_partner: Partner) -> None:
+    send(x12_partner, "1")
+    send(x12_partner, "2")
+    receive(
+        x12_partner,
+        x12("TA1*000000001*261123*0930*A*000~TA1*000000002*261123*0930*R*009~", groups=0),
+    )
+    assert [interchange(x12_partner, number)["state"] for number in (1, 2)] == ["acknowledged", "rejected"]
+
+
+@pytest.mark.parametrize(
+    ("action", "state"), [("7", "acknowledged"), ("8", "acknowledged"), ("4+18", "rejected"), ("4+26", "rejected")]
+)
+def test_any_answer_proves_that_an_interchange_in_flight_has_arrived(partner: Partner, action: str, state: str) -> None:
+    late = claim(partner)
+    cancel = a_request()
+    deliver(cancel)
+    decide_all()
+    assert request(cancel)["state"] == "received"
+    with patch("tasks.receipts.ring") as rung:
+        receive(partner, contrl(1, action))
+    assert rung.called
+    assert interchange(partner)["state"] == state
+    assert order()["edi"] == "sent"
+    with pytest.raises(LostFence, match=r"is (acknowledged|rejected) at fence 1"):
+        in_transaction(lambda connection: outcomes.confirm(connection, late))
+    settle()
+    assert request(cancel)["reasons"] == ["edi_already_sent"]
+    audited()
+
+
+def test_a_duplicate_says_of_an_interchange_what_was_said_of_it_before(partner: Partner) -> None:
+    send(partner)
+    receive(partner, contrl(1, "7", reference="1"), contrl(1, "4+26", reference="2"))
+    assert interchange(partner)["state"] == "acknowledged"
+    assert [one["verdict"] for one in interchange(partner)["acknowledgements"]] == ["acknowledged", "duplicate"]
+
+
+def test_an_answer_that_comes_again_is_kept_and_changes_nothing(partner: Partner) -> None:
+    send(partner)
+    receive(partner, contrl(1))
+    before = interchange(partner)["answered_at"]
+    receive(partner, contrl(1))
+    assert states() == ["matched", "repeated"]
+    assert interchange(partner)["answered_at"] == before
+
+
+def test_an_answer_to_a_number_that_was_not_sent_is_kept_as_unmatched(partner: Partner) -> None:
+    send(partner)
+    with capture_logs() as logs:
+        receive(partner, contrl(7))
+    assert states() == ["unmatched"]
+    assert interchange(partner)["state"] == "sent"
+    assert "acknowledgement of an interchange that was not sent" in [log["event"] for log in logs]
+
+
+def test_an_answer_to_what_was_released_is_a_warning(partner: Partner) -> None:
+    undelivered = claim(partner)
+    in_transaction(lambda connection: outcomes.release(connection, undelivered, "the folder is gone"))
+    receive(partner, contrl(1))
+    assert states() == ["unmatched"]
+    assert interchange(partner)["state"] == "released"
+    assert audited()["warnings"] == [
+        "NORTH answers interchange 1, which was released: ask it, its orders may have been sent twice"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"", "is empty"),
+        (b"\x00\xff" * 50, "expected UNA or UNB"),
+        (contrl(1)[:-5], ""),
+        (contrl(1).replace(b"WH01:14+SHOP01", b"WH09:14+SHOP01"), ""),
+    ],
+)
+def test_what_cannot_be_read_is_kept_with_its_reason_and_holds_up_nothing(
+    partner: Partner, raw: bytes, why: str
+) -> None:
+    send(partner)
+    put(partner, "a.edi", raw)
+    put(partner, "b.edi", contrl(1))
+    [(_, bad), (_, good)] = read_inbox(partner)
+    assert bad.error is not None
+    assert why in bad.error
+    assert good.error is None
+    assert interchange(partner)["state"] == "acknowledged"
+    # It may still be being written; the next reading finds it as it was.
+    assert waiting(partner) == ["a.edi"]
+    assert read_inbox(partner) == []
+    assert waiting(partner) == []
+    assert [(file["filename"], file["error"]) for file in received()] == [("a.edi", bad.error), ("b.edi", None)]
+    assert [bytes(row.content) for row in rows("SELECT content FROM partner_file ORDER BY id")] == [raw, contrl(1)]
+
+
+def test_a_message_of_another_kind_is_kept_and_named(partner: Partner) -> None:
+    receive(partner, b"UNB+UNOA:3+WH01:14+SHOP01:14+261123:0945+5'UNH+1+DESADV:D:96A:UN'BGM+351+1+9'UNT+3+1'UNZ+1+5'")
+    assert [file["error"] for file in received()] == ["holds what we do not read: DESADV"]
+
+
+def test_a_file_that_cannot_be_had_stays_and_holds_up_no_other(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(partner)
+    monkeypatch.setattr(edi.transports.directory, "MOST_BYTES", 1000)
+    put(partner, "a.edi", b"x" * 1001)
+    put(partner, "b.edi", contrl(1))
+    with capture_logs() as logs:
+        read_inbox(partner)
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == [
+        "a file of the inbox could not be received"
+    ]
+    assert waiting(partner) == ["a.edi"]
+    assert interchange(partner)["state"] == "acknowledged"
+
+
+# These run in processes that are killed.
+
+
+def _receive(point: str) -> None:
+    with patch.object(DirectoryTransport, point, stop_here):
+        read_inbox(the_partner(settings().home))
+
+
+def receive_up_to_the_archive() -> None:
+    _receive("archive")
+
+
+def receive_up_to_the_reading() -> None:
+    _receive("read")
+
+
+@pytest.mark.parametrize(("killed", "kept"), [(receive_up_to_the_reading, 0), (receive_up_to_the_archive, 1)])
+def test_a_reader_that_is_killed_leaves_the_file_to_the_next_which_applies_it_once(
+    partner: Partner, killed: Callable[[], None], kept: int
+) -> None:
+    send(partner)
+    put(partner, "a.edi", contrl(1))
+    kill_at_the_point(killed)
+    assert len(received()) == kept
+    assert waiting(partner) == ["a.edi"]
+    read_inbox(partner)
+    assert (waiting(partner), states(), len(received())) == ([], ["matched"], 1)
+    assert interchange(partner)["state"] == "acknowledged"
+
+
+def test_a_late_acknowledgement_is_told_once_by_the_log_and_by_every_audit_until_it_comes(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(partner)
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [partner])
+
+    def told() -> list[int]:
+        with capture_logs() as logs:
+            read_inboxes()
+        return [log["control_number"] for log in logs if log["event"] == "not acknowledged in time"]
+
+    assert told() == []
+    assert "warnings" not in audited()
+    rows("UPDATE interchange SET sent_at = sent_at - interval '3 hours' RETURNING id")
+    assert [told(), told()] == [[1], []]
+    [warning] = audited()["warnings"]
+    assert warning.startswith("interchange 1 of NORTH was sent at ")
+    assert warning.endswith(" and is not acknowledged")
+    put(partner, "a.edi", contrl(1))
+    assert told() == []
+    assert "warnings" not in audited()
+
+
+def test_an_inbox_that_is_away_holds_up_no_other_partner(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(partner)
+    put(partner, "a.edi", contrl(1))
+    assert isinstance(partner.transport, DirectoryTransport)
+    gone = DirectoryTransport(partner.transport.folder, partner.transport.folder / "nowhere")
+    away = Partner("AWAY", "SHOP01", "14", "WH09", "14", gone)
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [away, partner])
+    with capture_logs() as logs:
+        read_inboxes()
+    assert [log["partner"] for log in logs if log["event"] == "an inbox could not be read"] == ["AWAY"]
+    assert interchange(partner)["state"] == "acknowledged"

@@ -1,0 +1,65 @@
+"""Countermand as a person runs it: real processes, in a home of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from workers.supervisor import programs
+
+COMMAND = Path(sys.executable).with_name("countermand")
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Returns this process's environment without any setting of Countermand's, and with these changes."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMAND_")}
+    return {**clean, **changes}
+
+
+def countermand(*arguments: str, env: dict[str, str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Runs the command to its end."""
+    return subprocess.run([COMMAND, *arguments], env=env, input=given, capture_output=True, timeout=120, check=False)
+
+
+def await_that(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Waits for what other processes do; fails the test if it does not come."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.1)):
+        if condition():
+            return
+        pause.wait(0.1)
+    pytest.fail(f"waited {seconds:g} seconds in vain: {what}")
+
+
+def log_of(home: Path) -> Path:
+    """Returns the file that holds what `up` and its processes wrote."""
+    return home.with_suffix(".log")
+
+
+@contextmanager
+def running_up(home: Path, port: int, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs `countermand up` for the block, from when all its processes are ready on; ends it by Ctrl-C."""
+    log = log_of(home)
+    # Beat says nothing.
+    expected = len(programs()) - 1
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [COMMAND, "up", "--home", home, "--port", str(port)], env=env, stdout=out, stderr=out
+        )
+        try:
+            await_that(
+                lambda: process.poll() is not None or log.read_text().count(" ready") >= expected,
+                f"{log} says that all processes are ready",
+            )
+            assert process.poll() is None, log.read_text()
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 0, log.read_text()

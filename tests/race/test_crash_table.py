@@ -1,0 +1,308 @@
+"""The export killed at each of its points: the partner ends with one interchange of the number, of the bytes stored."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from threading import Event
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+import pytest
+
+import tasks.export
+import tasks.receipts
+from edi import interchanges
+from edi.transports.transport import is_leftover
+from orders.audit import audit
+from tasks.database import in_transaction
+from tasks.partners import partners
+from tests.builders import an_order, load, order, rows
+from tests.integration.sftp_server import PASSWORD, USER, Warehouse
+from tests.race.crash_points import has_passed
+from tests.race.crashes import crash_table
+from tests.race.kills import PATIENCE_SECONDS
+from workers.app import app
+
+pytestmark = pytest.mark.usefixtures("system")
+
+Record = Callable[[str, object], None]
+
+
+# This runs in the processes that are killed.
+
+
+def exporting() -> None:
+    app.finalize()
+    tasks.export.export()
+
+
+def reading() -> None:
+    app.finalize()
+    tasks.receipts.read_inboxes()
+
+
+# These run here.
+
+SENT = ["edi_claimed", "edi_sent"]
+ANSWER = (
+    "UNB+UNOA:3+4012345000009:14+STORE:14+261123:0945+{0}'UNH+1+CONTRL:D:3:UN'"
+    "UCI+{0}+STORE:14+4012345000009:14+7'UNT+3+1'UNZ+1+{0}'"
+)
+
+
+def assert_that_every_promise_is_kept() -> None:
+    found = in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))
+    assert [check for check in found["checks"] if check["violations"]] == []
+
+
+def export_unheard() -> None:
+    with patch.object(tasks.export, "ring"):
+        tasks.export.export()
+
+
+class Export:
+    """One order a row. What the partner sees is the folder, empty or not there at the beginning."""
+
+    def __init__(self, outbox: Path) -> None:
+        self._outbox = outbox
+        self._rows = count(1)
+        self._row = 0
+        self._last = 0
+        self._content: bytes | None = None
+
+    def prepare(self) -> None:
+        self.clear()
+        self._row = next(self._rows)
+        self._content = None
+        [(self._last,)] = rows("SELECT coalesce(max(id), 0) FROM interchange")
+        load(an_order(str(self._row)))
+
+    def clear(self) -> None:
+        shutil.rmtree(self._outbox, ignore_errors=True)
+
+    def look(self, passed: Sequence[str]) -> None:
+        """What was stored stays as it is, and whatever can be seen in the folder is that, whole."""
+        is_claimed = self._content is not None or has_passed("export.export_steps: COMMIT", passed)
+        stored = self.interchanges()
+        assert len(stored) == is_claimed
+        self._content = self._content or (stored[0].content if stored else None)
+        files = self.files()
+        visible = [(name, files.pop(name)) for name in [*files] if not name.startswith(".")]
+        assert visible in ([], [(row.filename, self._content) for row in stored])
+        assert all(is_leftover(name, stored[0].filename) for name in files)
+
+    def recover(self) -> None:
+        """The lease runs out."""
+        rows("UPDATE interchange SET lease_until = now() - interval '1 second' WHERE state = 'claimed' RETURNING id")
+
+    def check(self) -> None:
+        [sent] = self.interchanges()
+        assert (sent.control_number, sent.state) == (self._row, "sent")
+        assert sent.content == (self._content or sent.content)
+        assert self.files() == {sent.filename: sent.content}
+        found = self.order()
+        assert (found["edi"], found["interchange"]["control_number"]) == ("sent", self._row)
+        assert [entry["action"] for entry in found["changelog"]] == ["loaded", *SENT]
+        assert_that_every_promise_is_kept()
+
+    def order(self) -> dict[str, Any]:
+        return order(str(self._row))
+
+    def interchanges(self) -> Sequence[Any]:
+        return rows("SELECT * FROM interchange WHERE id > :last ORDER BY id", last=self._last)
+
+    def files(self) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in self._outbox.iterdir()} if self._outbox.is_dir() else {}
+
+
+class ExportThatFails(Export):
+    """A file stands where the folder should be: known not to be delivered, the interchange is released."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._outbox.write_text("in the way")
+
+    def look(self, passed: Sequence[str]) -> None:
+        is_released = has_passed("export._not_sent: COMMIT", passed)
+        is_claimed = has_passed("export.export_steps: COMMIT", passed) and not is_released
+        assert self.order()["edi"] == ("claimed" if is_claimed else "not_sent")
+
+    def recover(self) -> None:
+        super().recover()
+        if self._outbox.is_file():
+            self._outbox.unlink()
+        rows("UPDATE partner SET not_before = now() RETURNING name")
+
+    def check(self) -> None:
+        """Sent once by now, or by the next run: under its first number or, once that was released, another."""
+        self.recover()
+        export_unheard()
+        actions = [entry["action"] for entry in self.order()["changelog"]]
+        assert actions in (["loaded", *SENT], ["loaded", "edi_claimed", "edi_released", *SENT])
+        *released, sent = self.interchanges()
+        assert [row.state for row in released] == ["released"] * actions.count("edi_released")
+        assert (sent.state, self.files()) == ("sent", {sent.filename: sent.content})
+        assert_that_every_promise_is_kept()
+
+
+class Acknowledged(Export):
+    """The partner's answer waits in its inbox; the sender died before it could know that its file has arrived."""
+
+    def __init__(self, outbox: Path, inbox: Path) -> None:
+        super().__init__(outbox)
+        self._inbox = inbox
+        inbox.mkdir()
+
+    def prepare(self) -> None:
+        super().prepare()
+        shutil.rmtree(self._inbox / "done", ignore_errors=True)
+        [partner] = partners()
+        claimed = in_transaction(lambda c: interchanges.claim(c, partner, patience=timedelta(0))).interchange
+        assert claimed is not None
+        partner.transport.put(claimed.filename, claimed.content)
+        self._content = claimed.content
+        self._answer = ANSWER.format(self._row).encode()
+        (self._inbox / f"{self._row}.edi").write_bytes(self._answer)
+
+    def look(self, passed: Sequence[str]) -> None:
+        super().look(passed)
+        is_read = has_passed("receipts._receive: COMMIT", passed)
+        assert [row.state for row in self.interchanges()] == ["acknowledged" if is_read else "claimed"]
+
+    def check(self) -> None:
+        [row] = self.interchanges()
+        assert (row.state, self.files()) == ("acknowledged", {row.filename: self._content})
+        assert [entry["action"] for entry in self.order()["changelog"]] == ["loaded", *SENT]
+        answers = rows("SELECT state FROM acknowledgement WHERE interchange_id = :id", id=row.id)
+        kept = rows("SELECT content FROM partner_file WHERE name = :name", name=f"{self._row}.edi")
+        assert (answers, kept) == ([("matched",)], [(self._answer,)])
+        assert [*self._inbox.iterdir()] == [self._inbox / "done"]
+        # A crash in the middle of the move may leave it there under two names.
+        assert {file.read_bytes() for file in (self._inbox / "done").iterdir()} == {self._answer}
+        assert_that_every_promise_is_kept()
+
+
+class ExportBySftp(Export):
+    """The folder is a server's, which may go on with a request for a moment after whoever sent it was killed."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        super().__init__(warehouse.drop)
+        self._port = warehouse.port
+
+    def clear(self) -> None:
+        for file in self._outbox.iterdir():
+            file.unlink()
+
+    def look(self, passed: Sequence[str]) -> None:
+        for _ in range(int(PATIENCE_SECONDS / 0.005)):
+            if not self._is_connected():
+                return super().look(passed)
+            Event().wait(0.005)
+        raise AssertionError("the server has not noticed that the process is gone")
+
+    def _is_connected(self) -> bool:
+        lines = psutil.Process().net_connections("tcp")
+        return any(line.laddr.port == self._port and line.status != psutil.CONN_LISTEN for line in lines)
+
+
+def report(table: Sequence[str], record: Record) -> None:
+    """Records how many crashes there were, and prints where."""
+    record("crashes", len(table))
+    print(f"{len(table)} crashes:", *table, sep="\n")
+
+
+PARTNER = """
+[partners.ACME]
+our_id = "STORE"
+our_qualifier = "14"
+their_id = "4012345000009"
+their_qualifier = "14"
+standard = "edifact-orders-d96a"
+character_set = "UNOC"
+grace_minutes = 0
+"""
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Gives the one partner of this process, and of those that it starts, a transport."""
+
+    def use(transport: str) -> None:
+        file = tmp_path / "partners.toml"
+        file.write_text(PARTNER + transport)
+        monkeypatch.setenv("COUNTERMAND_PARTNERS", str(file))
+
+    return use
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    """A real SFTP server."""
+    with Warehouse(tmp_path / "warehouse").running() as running:
+        yield running
+
+
+def steps_in(table: Sequence[str]) -> set[str]:
+    return {step for row in table for point in row.split(", then ") for step in point.split(" → ")}
+
+
+def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been(
+    configure: Callable[[str], None], tmp_path: Path, record_property: Record
+) -> None:
+    configure(f'directory.outbox = "{tmp_path / "outbox"}"')
+    table = crash_table(exporting, Export(tmp_path / "outbox"), crashes=2)
+    report(table, record_property)
+    assert steps_in(table) >= {
+        "export.export_steps: COMMIT",
+        "directory._write: open",
+        "directory._write: BufferedWriter.flush",
+        "directory._write: fsync",
+        "directory._link: link",
+        "directory._place: unlink",
+        "directory._sync: fsync",
+        "directory._sweep: unlink",
+        "export._send: COMMIT",
+        "export._send: ringing countermand.apply_changes",
+    }
+
+
+@pytest.mark.parametrize("reuse", ["false", "true"], ids=["a new number", "the same number"])
+def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
+    configure: Callable[[str], None], tmp_path: Path, record_property: Record, reuse: str
+) -> None:
+    configure(f'reuse_released_numbers = {reuse}\ndirectory.outbox = "{tmp_path / "outbox"}"')
+    table = crash_table(exporting, ExportThatFails(tmp_path / "outbox"))
+    report(table, record_property)
+    assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: ringing countermand.apply_changes"}
+
+
+def test_a_reader_killed_anywhere_applies_what_the_partner_answers_once(
+    configure: Callable[[str], None], tmp_path: Path, record_property: Record
+) -> None:
+    configure(f'directory = {{outbox = "{tmp_path / "outbox"}", inbox = "{tmp_path / "inbox"}"}}')
+    table = crash_table(reading, Acknowledged(tmp_path / "outbox", tmp_path / "inbox"))
+    report(table, record_property)
+    assert steps_in(table) >= {"receipts._receive: COMMIT", "directory.DirectoryTransport.archive: link"}
+
+
+def test_an_export_by_sftp_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been(
+    configure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, warehouse: Warehouse, record_property: Record
+) -> None:
+    monkeypatch.setenv("SFTP_PASSWORD", PASSWORD)
+    configure(f"""
+        sftp.host = "127.0.0.1"
+        sftp.port = {warehouse.port}
+        sftp.user = "{USER}"
+        sftp.password = "SFTP_PASSWORD"
+        sftp.host_key = "{warehouse.host_key.strip()}"
+        sftp.outbox = "drop"
+    """)
+    table = crash_table(exporting, ExportBySftp(warehouse), crashes=2)
+    report(table, record_property)
+    requests = ("STAT", "OPEN", "WRITE", "EXTENDED", "CLOSE", "RENAME", "OPENDIR", "READDIR", "REMOVE", "READ")
+    told = {step.partition(": ")[2] for step in steps_in(table)}
+    assert told >= {f"{way} {one}" for one in requests for way in ("sending", "the answer to")}
+    assert steps_in(table) >= {"export.export_steps: COMMIT", "export._send: COMMIT"}

@@ -1,0 +1,157 @@
+"""The desks that send JSON of their own: Zammad, Chatwoot, and senders that speak the contract."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import EMAIL
+from tests.deliveries import BOT, a_desk, a_payload
+from tests.unit.test_payload import MARK, NOW, SHIPPING, ignored, read, unusable
+
+OWN = pytest.mark.parametrize("name", ["zammad", "chatwoot"])
+
+
+def test_zammads_article_says_when_the_customer_asked(tmp_path: Path) -> None:
+    desk, payload = a_desk(tmp_path, "zammad"), a_payload("zammad")
+    article = {"id": 9, "body": "Please cancel", "sender": "Customer", "created_at": "2026-11-23T08:59:00.123Z"}
+    assert read(desk, {**payload, "article": article})["time"] == "2026-11-23T08:59:00.123000+00:00"
+    nothing: list[Any] = [None, {}, ""]
+    for none in nothing:
+        assert read(desk, {**payload, "article": none})["time"] == "2026-11-23T09:00:00+00:00"
+
+
+@OWN
+def test_a_ticket_without_an_order_change_is_ignored(tmp_path: Path, name: str) -> None:
+    desk = a_desk(tmp_path, name)
+    payload = a_payload(name, order="", kind="")
+    assert ignored(desk, payload).endswith("without an order change")
+    for half in ({"order": ""}, {"kind": ""}):
+        assert unusable(desk, a_payload(name, **half))
+
+
+@OWN
+def test_the_desks_own_names_of_the_fields_are_those_of_the_desks_file(tmp_path: Path, name: str) -> None:
+    named = a_desk(tmp_path, name, fields={"order": "bestellung", "kind": "wunsch", "shipping_city": "ort"})
+    payload = a_payload(name, kind="change_address", addresses={"shipping": SHIPPING})
+    fields = payload["ticket" if name == "zammad" else "custom_attributes"]
+    for ours, theirs in (("order", "bestellung"), ("kind", "wunsch"), ("shipping_city", "ort")):
+        fields[theirs] = fields.pop(f"countermand_{ours}")
+    assert read(named, payload)["data"]["addresses"] == {"shipping": SHIPPING}
+
+
+_NO_ZAMMAD: list[Any] = [
+    {},
+    [],
+    None,
+    "ticket",
+    7,
+    {"ticket": None},
+    {"ticket": []},
+    {"ticket": "text"},
+    {"ticket": {"id": 5}},
+    {"ticket": {"id": 5, "customer": None}},
+    {"ticket": {"id": 5, "customer": {}}},
+    {"ticket": {"id": 5, "customer": "jane@example.com"}},
+    {"ticket": {"id": 5, "customer": {"email": EMAIL}, "updated_by": "jane"}},
+    {"ticket": {"id": 5, "customer": {"email": EMAIL}}, "article": [1]},
+    {"error": "expected ',' or '}' after object value at line 1"},
+]
+
+
+@pytest.mark.parametrize("payload", _NO_ZAMMAD)
+def test_what_is_no_payload_of_zammads_is_told_by_what_is_expected(tmp_path: Path, payload: Any) -> None:
+    assert "Zammad's default payload" in unusable(a_desk(tmp_path, "zammad"), payload)
+
+
+def test_a_chatwoot_conversation_counts_when_its_attributes_change(tmp_path: Path) -> None:
+    desk, payload = a_desk(tmp_path, "chatwoot"), a_payload("chatwoot")
+    others: list[Any] = [None, [], [{"label_list": {}}], [{"status": {}}, {"updated_at": {}}]]
+    for changed in others:
+        assert "attributes" in ignored(desk, {**payload, "changed_attributes": changed})
+    assert "attributes" in ignored(desk, {**payload, "event": "conversation_status_changed"})
+    del payload["changed_attributes"]
+    assert "attributes" in ignored(desk, payload)
+
+
+def test_a_change_of_attributes_that_are_none_of_ours_asks_nothing_again(tmp_path: Path) -> None:
+    payload = a_payload("chatwoot", time="2026-11-23T09:20:00Z")
+    ours = payload["custom_attributes"]
+    payload["custom_attributes"] = {**ours, "vip": True}
+    payload["changed_attributes"] = [
+        {"custom_attributes": {"previous_value": ours, "current_value": payload["custom_attributes"]}}
+    ]
+    ignored(a_desk(tmp_path, "chatwoot"), payload)
+
+
+_NO_CHATWOOT: list[Any] = [
+    {},
+    [],
+    None,
+    "event",
+    {"event": "conversation_updated", "changed_attributes": 7},
+    {"event": "conversation_updated", "changed_attributes": [[[]]]},
+    {"changed_attributes": [{"custom_attributes": {}}]},
+]
+
+
+@pytest.mark.parametrize("payload", _NO_CHATWOOT)
+def test_what_is_no_event_of_chatwoots_is_told_by_what_is_expected(tmp_path: Path, payload: Any) -> None:
+    assert "Chatwoot's `conversation_updated`" in unusable(a_desk(tmp_path, "chatwoot"), payload)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": None},
+        {"id": []},
+        {"meta": None},
+        {"meta": {}},
+        {"meta": {"sender": None}},
+        {"meta": {"sender": {"email": 5.5}}},
+        {"custom_attributes": None},
+        {"custom_attributes": "ab"},
+        {"custom_attributes": [[[], 1]]},
+        {"additional_attributes": "en"},
+        {"additional_attributes": {"conversation_language": {}}},
+    ],
+)
+def test_a_chatwoot_event_with_a_part_of_another_shape_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    unusable(a_desk(tmp_path, "chatwoot"), {**a_payload("chatwoot"), **change})
+
+
+def test_a_chatwoot_language_is_that_of_the_conversation(tmp_path: Path) -> None:
+    payload = {**a_payload("chatwoot"), "additional_attributes": {"conversation_language": "it"}}
+    assert read(a_desk(tmp_path, "chatwoot"), payload)["data"]["language"] == "it"
+
+
+def test_a_standard_sender_speaks_for_its_own_source_alone(tmp_path: Path) -> None:
+    desk, event = a_desk(tmp_path, "shop"), a_payload("shop")
+    assert read(desk, event) == event
+    for other in ({**event, "source": "zendesk:acme"}, {**event, "source": None}, [event], "shop", None):
+        assert unusable(desk, other) == "`source` must be shop, as the desks file has it for desk shop"
+    for_all = a_desk(tmp_path, "shop", any_source=True)
+    assert read(for_all, {**event, "source": "zendesk:acme"})["source"] == "zendesk:acme"
+
+
+def test_a_chatwoot_moment_is_in_seconds_with_fractions(tmp_path: Path) -> None:
+    desk, payload = a_desk(tmp_path, "chatwoot"), a_payload("chatwoot")
+    assert read(desk, {**payload, "updated_at": 1795424400.25})["time"] == "2026-11-23T09:00:00.250000+00:00"
+    assert read(desk, {**payload, "updated_at": None})["time"] == NOW.isoformat()
+    nothing: list[Any] = [1e300, float("nan"), float("-inf"), 10**30, "soon", []]
+    for none in nothing:
+        assert read(desk, {**payload, "updated_at": none})["time"] == NOW.isoformat()
+    for another_age in (-1, 0, True, 1e11):
+        assert "between the years" in unusable(desk, {**payload, "updated_at": another_age})
+
+
+def test_an_answer_of_ours_that_zammad_sends_back_as_an_article_is_ignored(tmp_path: Path) -> None:
+    desk, payload = a_desk(tmp_path, "zammad"), a_payload("zammad", author=BOT)
+    payload["article"] = {
+        "id": 9,
+        "body": f"<p>The order is cancelled.</p>\n<p>{MARK}</p>",
+        "content_type": "text/html",
+        "sender": "Agent",
+        "created_at": "2026-11-23T09:05:00.000Z",
+    }
+    ignored(desk, payload)

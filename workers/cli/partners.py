@@ -1,0 +1,144 @@
+"""`countermand partners`: who gets which orders, in what, and whether the way there works."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from edi import counters
+from edi.documents import gs1
+from edi.partners import Partner, served_warehouses
+from edi.transports.transport import TransportError
+from orders.reading import as_utc
+from tasks.database import in_transaction
+from tasks.partners import partners
+from tasks.settings import settings
+from workers.cli.terminal import AsJson, err, out, plain, print_json
+from workers.discovery import find_database
+from workers.errors import CommandError, UsageError
+
+cli = typer.Typer(name="partners", help="The EDI partners that orders are sent to.", no_args_is_help=True)
+
+
+def configured(name: str) -> Partner:
+    """Returns the partner of this name. Raises UsageError if none is configured so."""
+    known = {partner.name: partner for partner in partners()}
+    if name not in known:
+        raise UsageError(f"partner {name} is not configured; configured: {', '.join(known)}")
+    return known[name]
+
+
+@cli.command()
+def check(as_json: AsJson = False) -> int:
+    """Say who is configured, and try each transport without sending anything; exit 1 if one does not work.
+
+    With a database it also says which number comes next.
+    """
+    checked = []
+    # First: with the database it finds the partners file of a running `countermand up`.
+    numbers = _next_numbers()
+    for partner in partners():
+        with err.status(f"trying the transport of {partner.name} …"):
+            checked.append(_check(partner, numbers.get(partner.name)))
+    ok = not any(one["problem"] for one in checked)
+    serves_all = served_warehouses(partners()) is None
+    if as_json:
+        print_json({"ok": ok, "serves_all_warehouses": serves_all, "partners": checked})
+    else:
+        for one in checked:
+            _tell(one)
+        if not serves_all:
+            out.print("\nno partner gets the orders of other warehouses: they stay, and `countermand audit` names them")
+        for one in checked:
+            for hint in one["hints"]:
+                out.print(plain(f"hint: {one['partner']}: {hint}"), highlight=False)
+    return 0 if ok else 1
+
+
+def _next_numbers() -> dict[str, int]:
+    """Returns the partners' next numbers; none where the database cannot be asked, and is not needed."""
+    try:
+        find_database()
+        configured_ones = partners()
+        return in_transaction(
+            lambda connection: {partner.name: counters.next_number(connection, partner) for partner in configured_ones}
+        )
+    except (CommandError, DBAPIError):
+        return {}
+
+
+def _check(partner: Partner, next_number: int | None) -> dict[str, Any]:
+    problem = None
+    try:
+        partner.transport.check()
+    except TransportError as error:
+        problem = str(error)
+    schedule, within = partner.schedule, partner.acknowledged_within
+    return {
+        "partner": partner.name,
+        "standard": partner.standard,
+        "character_set": partner.character_set,
+        "test": partner.test,
+        "ours": f"{partner.our_qualifier}:{partner.our_id}",
+        "theirs": f"{partner.their_qualifier}:{partner.their_id}",
+        "warehouses": None if partner.warehouses is None else sorted(partner.warehouses),
+        "orders_per_interchange": partner.orders_per_interchange,
+        "lines_per_interchange": partner.lines_per_interchange,
+        "grace_seconds": partner.grace.total_seconds(),
+        "schedule": list(schedule.lines) if schedule else None,
+        "time_zone": str(schedule.zone) if schedule else None,
+        "next_cutoff": as_utc(schedule.next_after(datetime.now(UTC))) if schedule else None,
+        "next_control_number": next_number,
+        "reuses_released_numbers": partner.reuses_released_numbers,
+        "acknowledged_within_seconds": within.total_seconds() if within else None,
+        "transport": str(partner.transport),
+        "hints": list(_hints(partner)),
+        "problem": problem,
+    }
+
+
+def _hints(partner: Partner) -> Iterator[str]:
+    """Yields what looks like a slip, and may be as the partner wants it."""
+    # In X12 the qualifier 14 says something else; and the ids of the one partner without a file are nobody's.
+    if partner.standard.is_x12 or settings().partners is None:
+        return
+    for key in ("our", "their"):
+        number = getattr(partner, f"{key}_id")
+        if getattr(partner, f"{key}_qualifier") == "14" and (fault := gs1.no_location(number)):
+            yield f"{key}_id {number} with qualifier 14 is no GLN ({fault})"
+
+
+def _tell(one: dict[str, Any]) -> None:
+    out.print(plain(f"\n{one['partner']}"), style="bold")
+    for name, value in _facts(one):
+        out.print(plain(f"  {name:<14} {value}"), soft_wrap=True, highlight=False)
+    if one["problem"]:
+        out.print(plain(f"  {'PROBLEM':<14} {one['problem']}"), style="red", soft_wrap=True, highlight=False)
+    else:
+        out.print("  [green]the transport works[/]")
+
+
+def _facts(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "documents", f"{one['standard']}, {one['character_set']}{', as a test' if one['test'] else ''}"
+    yield "from, to", f"{one['ours']}, {one['theirs']}"
+    yield "warehouses", "all that no other partner gets" if one["warehouses"] is None else ", ".join(one["warehouses"])
+    yield (
+        "interchange",
+        f"at most {one['orders_per_interchange']:,} orders and {one['lines_per_interchange']:,} lines",
+    )
+    yield "grace", f"{one['grace_seconds'] / 60:g} minutes after validation"
+    if one["schedule"] is None:
+        yield "cut-offs", "none: what is due goes out at once"
+    else:
+        yield "cut-offs", f"{'; '.join(one['schedule'])} ({one['time_zone']})"
+        yield "next cut-off", one["next_cutoff"]
+    released = "used again" if one["reuses_released_numbers"] else "used up"
+    yield (
+        "next number",
+        f"{one['next_control_number'] or 'unknown, there is no database'}; a released one is {released}",
+    )
+    if one["acknowledged_within_seconds"] is not None:
+        yield "acknowledges", f"within {one['acknowledged_within_seconds'] / 60:g} minutes"
+    yield "transport", one["transport"]

@@ -1,0 +1,62 @@
+"""How each kind of desk proves that a webhook is its own, and what it sends: for openapi.json.
+
+A kind whose payload is our template is described by its class alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from desks.registry import kinds
+from workers.specs import examples
+
+
+@dataclass(frozen=True, slots=True)
+class DeskScheme:
+    """One kind of desk: its headers by the names of their security schemes, its body, and what the two are made of."""
+
+    headers: dict[str, tuple[str, str]]
+    body: str
+    example: dict[str, Any]
+
+
+_BODIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "zammad": ("ZammadPayload", examples.ZAMMAD),
+    "chatwoot": ("ChatwootPayload", examples.CHATWOOT),
+    "standard": ("ChangeMessage", examples.EVENTS["cancel"][1]),
+}
+
+DESKS = {
+    name: DeskScheme(
+        {f"{name}-{header}": (header, told) for header, told in kind.signature_headers.items()},
+        *_BODIES.get(name, ("TicketPayload", examples.TICKET)),
+    )
+    for name, kind in sorted(kinds().items())
+}
+
+# What two desks send is not of our making: only what we look at is told.
+PAYLOADS: dict[str, dict[str, Any]] = {
+    "ZammadPayload": {
+        "title": "ZammadPayload",
+        "description": "Zammad's default payload. Of the ticket also its attributes `countermand_order`, "
+        "`countermand_kind`, `countermand_note`, `countermand_shipping_name` and so on are looked at, or those that "
+        "the desks file names; a ticket without them is ignored.",
+        "type": "object",
+        "required": ["ticket"],
+        "properties": {
+            "ticket": {
+                "type": "object",
+                "required": ["id", "customer"],
+                "properties": {"customer": {"type": "object", "required": ["email"]}},
+            }
+        },
+    },
+    "ChatwootPayload": {
+        "title": "ChatwootPayload",
+        "description": "Chatwoot's `conversation_updated`; other events are ignored, and so is a conversation whose "
+        "`custom_attributes` have not changed. Of these `countermand_order`, `countermand_kind`, `countermand_note`, "
+        "`countermand_shipping_name` and so on are looked at, or those that the desks file names.",
+        "type": "object",
+        "required": ["event"],
+        "properties": {"event": {"type": "string"}, "custom_attributes": {"type": "object"}},
+    },
+}
