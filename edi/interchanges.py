@@ -101,9 +101,9 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta, only
         # Passed by because of somebody's lock; a cut-off must not be over before they have gone.
         is_busy = not unrenderable and locks.is_anything_exportable(connection, wanted)
         return Claim(None, len(unrenderable), waits_for="due orders are locked at the moment" if is_busy else None)
-    row = _store(connection, partner, number, list(messages.values()), now, since)
-    _mark_claimed(connection, row, list(messages))
-    return Claim(in_flight(row), len(unrenderable))
+    claimed = _store(connection, partner, number, list(messages.values()), now, since)
+    _mark_claimed(connection, claimed, list(messages))
+    return Claim(claimed, len(unrenderable))
 
 
 def _to_the_second(moment: datetime) -> str | None:
@@ -119,17 +119,18 @@ def take_over(connection: Connection, row: AnyRow) -> InFlight:
         .values(fence=row.fence + 1, lease_until=func.clock_timestamp() + LEASE, error=None)
         .returning(interchange)
     )
-    return in_flight(taken.one())
+    whole = taken.one()
+    return in_flight(whole, whole.content)
 
 
-def in_flight(row: AnyRow) -> InFlight:
+def in_flight(row: AnyRow, content: bytes) -> InFlight:
     """Returns an interchange as the holder of its newest fence needs it to send it."""
     return InFlight(
         row.id,
         row.partner,
         row.control_number,
         row.filename,
-        row.content,
+        content,
         row.orders,
         row.fence,
         is_undelivered=row.clean_fence == row.fence - 1,
@@ -188,22 +189,25 @@ def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
         connection.execute(held.values(export_error=error))
 
 
+# The values are parameters of the execution: among `values()` the megabytes would be part of the statement's cache key.
+_STORE = insert(interchange).values(lease_until=func.clock_timestamp() + LEASE).returning(*locks.ALL_BUT_CONTENT)
+
+
 def _store(
     connection: Connection, partner: Partner, number: int, messages: Sequence[Message], now: datetime, since: datetime
-) -> AnyRow:
+) -> InFlight:
     content = assemble(messages, partner, number, now)
-    stored = insert(interchange).values(
-        partner=partner.name,
-        control_number=number,
-        filename=f"{partner.name}-{number:09d}{suffix(partner.standard)}",
-        content=content,
-        sha256=hashlib.sha256(content).hexdigest(),
-        orders=len(messages),
-        lease_until=func.clock_timestamp() + LEASE,
-        patience_since=since,
-        acknowledge_within=partner.acknowledged_within,
-    )
-    return connection.execute(stored.returning(interchange)).one()
+    stored = {
+        "partner": partner.name,
+        "control_number": number,
+        "filename": f"{partner.name}-{number:09d}{suffix(partner.standard)}",
+        "content": content,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "orders": len(messages),
+        "patience_since": since,
+        "acknowledge_within": partner.acknowledged_within,
+    }
+    return in_flight(connection.execute(_STORE, stored).one(), content)
 
 
 def retry_held_back(connection: Connection) -> None:
@@ -223,7 +227,7 @@ _LOG_CLAIM = text(
 )
 
 
-def _mark_claimed(connection: Connection, row: AnyRow, ids: Sequence[int]) -> None:
+def _mark_claimed(connection: Connection, row: InFlight, ids: Sequence[int]) -> None:
     connection.execute(
         _LOG_CLAIM,
         {
@@ -245,7 +249,7 @@ def _mark_claimed(connection: Connection, row: AnyRow, ids: Sequence[int]) -> No
     connection.execute(counted.values(last_control_number=row.control_number))
 
 
-def expect_all(expected: int, found: int, row: AnyRow) -> None:
+def expect_all(expected: int, found: int, row: AnyRow | InFlight) -> None:
     """Raises WrongOrders unless all orders of an interchange were where their locks should have kept them."""
     if found != expected:
         raise WrongOrders(

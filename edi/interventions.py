@@ -22,7 +22,8 @@ class NotPossible(Exception):
 
 def look(connection: Connection, partner: Partner, control_number: int) -> InFlight:
     """Returns an interchange that can still be released. Raises NotPossible."""
-    return interchanges.in_flight(_releasable(connection, partner, control_number))
+    row = _releasable(connection, partner, control_number)
+    return interchanges.in_flight(row, row.content)
 
 
 def release(connection: Connection, partner: Partner, control_number: int, *, asked_the_partner: bool) -> int:

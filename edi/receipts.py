@@ -96,7 +96,7 @@ def _settle(connection: Connection, row: AnyRow, one: Acknowledgement) -> Interc
     state = InterchangeState(row.state)
     if state is InterchangeState.CLAIMED:
         # Whatever they say of it, they have it: its sender died, or does not know.
-        outcomes.confirm(connection, in_flight(row))
+        outcomes.confirm(connection, in_flight(row, row.content))
         state = InterchangeState.SENT
     following = _following(connection, row, state, Verdict(one.verdict))
     if following is not state:

@@ -144,10 +144,14 @@ def lock_partner(connection: Connection, name: str) -> AnyRow | None:
     return connection.execute(row).one_or_none()
 
 
+# The content is megabytes, and only a sender needs it.
+ALL_BUT_CONTENT = tuple(column for column in interchange.c if column.name != "content")
+
+
 def lock_interchange_in_flight(connection: Connection, partner_name: str) -> AnyRow | None:
-    """Locks the interchange that is on its way to a partner and returns it; None if none is."""
+    """Locks the interchange that is on its way to a partner and returns all but its content; None if none is."""
     in_flight = and_(interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED)
-    return connection.execute(select(interchange).where(in_flight).with_for_update(key_share=True)).one_or_none()
+    return connection.execute(select(*ALL_BUT_CONTENT).where(in_flight).with_for_update(key_share=True)).one_or_none()
 
 
 def lock_interchange_by_number(connection: Connection, partner_name: str, control_number: int) -> AnyRow | None:
@@ -166,8 +170,8 @@ def interchange_of_number(partner_name: str, control_number: int) -> Select[Any]
 
 
 def lock_interchange(connection: Connection, interchange_id: int) -> AnyRow:
-    """Locks one interchange and returns it."""
-    row = select(interchange).where(interchange.c.id == interchange_id).with_for_update(key_share=True)
+    """Locks one interchange and returns all but its content."""
+    row = select(*ALL_BUT_CONTENT).where(interchange.c.id == interchange_id).with_for_update(key_share=True)
     return connection.execute(row).one()
 
 

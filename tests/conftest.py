@@ -6,17 +6,20 @@ name outside ones (databases `countermand_test_…` are made and dropped there; 
 
 import itertools
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from celery import current_app
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from orders.migrate import migrate
 from tasks import database
 from tasks.settings import settings
+from workers.app import app
 from workers.embedded import Services, embedded_services
 
 _numbers = itertools.count()
@@ -72,8 +75,26 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(scope="session")
+def doorbells(services: Services) -> None:
+    """This process rings at its own broker.
+
+    Celery reads its configuration once in a process, and after a test that lets it fail would ring at its default.
+    """
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("COUNTERMAND_BROKER_URL", services.broker_url)
+        settings.cache_clear()
+        sys.modules.pop("celeryconfig", None)
+        app.config_from_object("celeryconfig", force=True)
+    settings.cache_clear()
+    app.set_default()
+    assert current_app.conf.broker_url == services.broker_url
+
+
 @pytest.fixture
-def system(services: Services, template: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+def system(
+    services: Services, template: str, doorbells: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Services]:
     """A fresh, migrated database and an empty broker; this process, and those it starts, use them."""
     name = f"countermand_test_{os.getpid()}_{next(_numbers)}"
     server = create_engine(services.database_url, isolation_level="AUTOCOMMIT")

@@ -116,7 +116,8 @@ def claim() -> None:
 
 
 def in_flight() -> InFlight:
-    return interchanges.in_flight(rows("SELECT * FROM interchange")[0])
+    (row,) = rows("SELECT * FROM interchange")
+    return interchanges.in_flight(row, row.content)
 
 
 def confirm() -> None:
