@@ -45,4 +45,4 @@ def test_a_second_request_that_comes_while_the_first_is_decided_is_in_time_or_to
             assert (found["status"], found["edi"], second["reasons"]) == ("cancelled", "not_sent", ["order_cancelled"])
         return "too late" if is_claimed else "in time"
 
-    assert run_every_order(scenario, check, record_property, at_most=500) == {"too late", "in time"}
+    assert run_every_order(scenario, check, record_property, at_most=200) == {"too late", "in time"}
