@@ -32,7 +32,7 @@ task_ignore_result = True
 task_acks_late = True
 # Worker loss counts as a try, so that a task that kills its process does not come back for ever.
 task_retry_on_worker_lost = True
-# A task runs for its slice of a few seconds; one that takes minutes hangs, and gives its process back.
+# A task that takes minutes hangs, and gives its process back; those that wait for nobody have closer limits.
 task_time_limit = 300
 
 # Doorbells are short, so fetching many at once costs no fairness.

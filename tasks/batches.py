@@ -1,8 +1,8 @@
 """Working off a backlog in batches, so that no piece of work holds up another.
 
 A batch that fails is halved until the piece that fails stands alone; that one is counted against its tries. A piece
-that kills the process that works on it cannot be counted afterwards: for a while after such a death pieces are done one
-by one, and each is counted before it is tried.
+that kills the process that works on it, or hangs until that is killed, cannot be counted afterwards: for a while after
+such a death pieces are done one by one, and each is counted before it is tried.
 """
 
 import time
@@ -18,6 +18,12 @@ from tasks import deaths
 from tasks.database import in_transaction
 
 _log = structlog.get_logger()
+
+# A task runs for its slice of a few seconds; one that takes so long hangs, and is killed. Sooner than PostgreSQL ends
+# its idle transaction (`tasks.database`), and with it the locks: else another process would take up the same piece.
+TIME_LIMIT_SECONDS = 45
+
+_DIED = "the process that worked on it died, or hung and was killed"
 
 # A batch that meets a lock is rather halved than tried often: only the piece that needs the row shall wait for it.
 _TRIES = 2
@@ -67,7 +73,7 @@ def _run_warily(job: Job) -> int:
     def count(connection: Connection) -> Sequence[int]:
         ids = job.claim(connection, 1, None).ids
         for one in ids:
-            job.count_failure(connection, one, "the process that worked on it died", pauses=False)
+            job.count_failure(connection, one, _DIED, pauses=False)
         return ids
 
     ids = in_transaction(count)

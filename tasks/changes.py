@@ -11,7 +11,7 @@ from orders.changes import claim_open_orders, decide_requests
 from orders.decisions import record_decisions
 from orders.parking import count_failure, park_unknown_orders
 from rules.model import Effect
-from tasks.batches import Batch, Job, drain, run_batch
+from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from tasks.effects import NOTIFY, RESTOCK
@@ -57,7 +57,7 @@ CHANGES = Job("apply_changes", limit=200, claim=_claim_and(_ring_for), count_fai
 _CHANGES_AND_EFFECTS = replace(CHANGES, claim=_claim_and(_do))
 
 
-@shared_task(name=Doorbell.APPLY_CHANGES)
+@shared_task(name=Doorbell.APPLY_CHANGES, time_limit=TIME_LIMIT_SECONDS)
 def apply_changes() -> None:
     """Decides what is due and does what follows, for a time slice; rings for itself if something is left."""
     if drain(_CHANGES_AND_EFFECTS, seconds=SLICE_SECONDS):

@@ -4,9 +4,11 @@ import time
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
-from celery.exceptions import WorkerLostError
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.signals import task_failure, task_retry
 
+# A process that died, and one that hung and was killed at its time limit.
+_DEATHS = (WorkerLostError, TimeLimitExceeded)
 # Long enough for a new process to be there and to die again.
 _WARY_SECONDS = 60.0
 
@@ -21,7 +23,7 @@ def was_lately() -> bool:
 
 @task_failure.connect
 def _note_a_failure(exception: BaseException, **_: Any) -> None:
-    if isinstance(exception, WorkerLostError):
+    if isinstance(exception, _DEATHS):
         _last.value = time.time()
 
 

@@ -1,12 +1,13 @@
-"""Requests and effects that cannot be done, and those that kill the process which tries: they hold up nobody."""
+"""Requests and effects that cannot be done, and those at which the process dies or hangs: they hold up nobody."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -48,6 +49,13 @@ def killed_by_poison(open_order: OpenOrder) -> Any:
     return decide_requests(open_order)
 
 
+def hung_by_poison(open_order: OpenOrder) -> Any:
+    """Decides, and waits at the poison for what never comes."""
+    if _holds_poison(open_order):
+        Event().wait()
+    return decide_requests(open_order)
+
+
 def killing_restock(connection: Connection, effect_ids: Sequence[int]) -> None:
     """Restocks, and dies of the poison."""
     about = "SELECT FROM effect JOIN change_request ON change_request.id = change_request_id WHERE order_number = %s"
@@ -64,10 +72,18 @@ def poisoned_worker() -> None:
     Worker(app=app, queues="changes,effects", concurrency=1, pool="prefork", quiet=True).start()
 
 
+def hanging_worker() -> None:
+    """Runs a worker whose work hangs at the poison, and is given up soon."""
+    tasks.changes.decide_requests = hung_by_poison  # type: ignore[attr-defined]
+    app.finalize()
+    app.tasks[Doorbell.APPLY_CHANGES].time_limit = 3
+    Worker(app=app, queues="changes,effects", concurrency=2, pool="prefork", quiet=True).start()
+
+
 @contextmanager
-def a_poisoned_worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A real worker with a pool of one process, for the block."""
-    code = f"from {__name__} import poisoned_worker; poisoned_worker()"
+def a_worker(run: Callable[[], None], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A real worker, run by a function of this module, for the block."""
+    code = f"from {__name__} import {run.__name__} as run; run()"
     with (
         log.open("wb") as out,
         subprocess.Popen(
@@ -111,10 +127,31 @@ def test_a_request_that_kills_every_process_that_tries_it_is_parked_and_the_othe
     deliver(*others[:10], poison, *others[10:])
     # The last tries are enough to wait for.
     rows("UPDATE change_request SET attempts = 2 WHERE order_number = 'poison' RETURNING id")
-    with a_poisoned_worker(tmp_path / "worker.log"):
+    with a_worker(poisoned_worker, tmp_path / "worker.log"):
         sweep_until("SELECT count(*) = 0 FROM change_request WHERE state = 'received'", Doorbell.APPLY_CHANGES)
     assert {request(event)["outcome"] for event in others} == {"refused"}
     assert (request(poison)["state"], request(poison)["reasons"]) == ("parked", ["failed_repeatedly"])
+
+
+def test_a_request_at_which_every_process_hangs_is_parked_and_the_others_are_decided(tmp_path: Path) -> None:
+    load(an_order(_POISON), *(an_order(f"{number}") for number in range(20)))
+    others = [a_request(f"{number}", "change_items") for number in range(20)]
+    poison = a_request(_POISON, "change_items")
+    deliver(*others[:10], poison, *others[10:])
+    rows("UPDATE change_request SET attempts = 3 WHERE order_number = 'poison' RETURNING id")
+    with a_worker(hanging_worker, tmp_path / "worker.log"):
+        sweep_until("SELECT count(*) = 0 FROM change_request WHERE state = 'received'", Doorbell.APPLY_CHANGES)
+    assert {request(event)["outcome"] for event in others} == {"refused"}
+    parked = request(poison)
+    assert (parked["state"], parked["reasons"]) == ("parked", ["failed_repeatedly"])
+    assert parked["error"] == "the process that worked on it died, or hung and was killed"
+
+
+def test_what_hangs_is_killed_before_postgresql_gives_its_order_to_the_next_process() -> None:
+    [(idle,)] = rows("SELECT extract(epoch FROM current_setting('idle_in_transaction_session_timeout')::interval)")
+    app.finalize()
+    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY):
+        assert app.tasks[doorbell].time_limit < idle
 
 
 def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_others_are_done(tmp_path: Path) -> None:
@@ -126,7 +163,7 @@ def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_othe
         while run_batch(CHANGES):
             pass
     rows("UPDATE effect SET attempts = 9 WHERE kind = 'restock' RETURNING id")
-    with a_poisoned_worker(tmp_path / "worker.log"):
+    with a_worker(poisoned_worker, tmp_path / "worker.log"):
         sweep_until("SELECT count(*) = 0 FROM effect WHERE kind = 'restock' AND state = 'pending'", Doorbell.RESTOCK)
     assert rows("SELECT state, count(*) FROM effect WHERE kind = 'restock' GROUP BY 1 ORDER BY 2") == [
         ("dead", 1),
