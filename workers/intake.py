@@ -23,6 +23,10 @@ from workers.logs import configure_logs
 
 _log = structlog.get_logger()
 
+# A batch takes a second or two; an intake that hangs at one is killed. The batch is delivered again to the next, which
+# finds its requests in the inbox and leaves their decisions to the worker.
+_HANGS_AFTER_SECONDS = 120
+
 
 class Source(Protocol):
     """A broker's side of the intake. What was received is the broker's until it is acknowledged."""
@@ -103,7 +107,7 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) 
     """
     for pause in _pauses():
         try:
-            take(deliveries)
+            _take_or_die(deliveries)
         except DBAPIError as error:
             if classify(error) is Fault.WORK:
                 raise
@@ -113,6 +117,15 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) 
             source.keep_alive()
         else:
             return
+
+
+def _take_or_die(deliveries: Sequence[Delivery]) -> None:
+    # Nobody handles the signal: it ends the process, whatever that is doing.
+    signal.alarm(_HANGS_AFTER_SECONDS)
+    try:
+        take(deliveries)
+    finally:
+        signal.alarm(0)
 
 
 def _pauses() -> Iterator[float]:

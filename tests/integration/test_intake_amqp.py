@@ -199,6 +199,21 @@ def test_the_intake_waits_out_an_outage_of_the_database_and_loses_nothing(
     assert left_over(source) == 0
 
 
+def test_what_arrives_while_the_database_is_away_is_not_acknowledged_with_what_was_waiting_for_it(
+    source: QueueSource,
+) -> None:
+    publish(*requests("1"))
+    waiting = source.receive()
+    publish(*requests("2"))
+    for _ in range(100):
+        source.keep_alive()
+    take(waiting)
+    source.acknowledge()
+    drain(source, 1)
+    assert taken() == ["1", "2"]
+    assert left_over(source) == 0
+
+
 def test_the_intake_goes_on_when_its_queue_is_deleted_under_it(source: QueueSource, queue: str) -> None:
     class Ended(Stopped):
         def wait(self, seconds: float) -> None:

@@ -16,14 +16,19 @@ from sqlalchemy import Connection
 
 import tasks.changes
 import tasks.effects
+import workers.intake
 from orders.changes import OpenOrder, decide_requests
 from orders.stock import restock
 from tasks.batches import run_batch
 from tasks.changes import CHANGES
 from tasks.doorbells import Doorbell, ring
-from tests.builders import a_request, an_order, deliver, load, request, rows
+from tasks.settings import settings
+from tests.builders import a_request, an_order, deliver, encoded, load, request, rows
 from tests.processes import await_that
 from workers.app import app
+from workers.broker import broker_at
+from workers.embedded import Services
+from workers.intake_stream import StreamSource
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -70,6 +75,23 @@ def poisoned_worker() -> None:
     tasks.effects.restock_effects = killing_restock  # type: ignore[attr-defined]
     app.finalize()
     Worker(app=app, queues="changes,effects", concurrency=1, pool="prefork", quiet=True).start()
+
+
+def killed_intake() -> None:
+    """Runs an intake that dies of the poison when it decides it."""
+    _run_intake(killed_by_poison)
+
+
+def hanging_intake() -> None:
+    """Runs an intake that hangs when it decides the poison, and is given up soon."""
+    workers.intake._HANGS_AFTER_SECONDS = 5
+    _run_intake(hung_by_poison)
+
+
+def _run_intake(decide: Callable[[OpenOrder], Any]) -> None:
+    tasks.changes.decide_requests = decide  # type: ignore[attr-defined, assignment]
+    app.finalize()
+    workers.intake.run(StreamSource(settings().broker_url or "", "intake-1"), workers.intake.Stop())
 
 
 def hanging_worker() -> None:
@@ -145,6 +167,23 @@ def test_a_request_at_which_every_process_hangs_is_parked_and_the_others_are_dec
     parked = request(poison)
     assert (parked["state"], parked["reasons"]) == ("parked", ["failed_repeatedly"])
     assert parked["error"] == "the process that worked on it died, or hung and was killed"
+
+
+@pytest.mark.parametrize(("intake", "died_of"), [(killed_intake, signal.SIGKILL), (hanging_intake, signal.SIGALRM)])
+def test_an_intake_dies_once_of_a_request_and_leaves_its_decision_to_the_worker(
+    system: Services, intake: Callable[[], None], died_of: signal.Signals
+) -> None:
+    load(an_order(_POISON), an_order())
+    poison, other = a_request(_POISON, "change_items"), a_request(kind="change_items")
+    sum(broker_at(system.broker_url).publish([encoded(poison), encoded(other)]))
+    code = f"from {__name__} import {intake.__name__} as run; run()"
+    assert subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=60, check=False).returncode == -died_of
+    assert [request(event)["state"] for event in (poison, other)] == ["received", "received"]
+    again = StreamSource(system.broker_url, "intake-1")
+    while workers.intake.step(again):
+        pass
+    assert broker_at(system.broker_url).backlog() == 0
+    assert [request(event)["state"] for event in (poison, other)] == ["received", "received"]
 
 
 def test_what_hangs_is_killed_before_postgresql_gives_its_order_to_the_next_process() -> None:
