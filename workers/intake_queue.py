@@ -30,28 +30,32 @@ class QueueSource:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: kombu.Connection | None = None
-        self._received: list[Any] = []
+        # Handed out messages alone may be acknowledged: more of them come whenever the connection is read.
+        self._arrived: list[Any] = []
+        self._handed_out: list[Any] = []
 
     def receive(self) -> list[Delivery]:
         """Returns up to 500 messages, as they are: nothing is decoded here that could fail."""
         connection = self._connected()
-        before = len(self._received)
-        timeout = _WAIT_SECONDS
-        while len(self._received) - before < _BATCH and sum(map(_size, self._received[before:])) < _MUCH_BYTES:
+        timeout = _PAUSE_SECONDS if self._arrived else _WAIT_SECONDS
+        while len(self._arrived) < _BATCH and sum(map(_size, self._arrived)) < _MUCH_BYTES:
             try:
                 connection.drain_events(timeout=timeout)
             except TimeoutError:
                 break
             timeout = _PAUSE_SECONDS
         connection.heartbeat_check()
-        return [_delivery(message) for message in self._received[before:]]
+        received = self._arrived.copy()
+        self._arrived.clear()
+        self._handed_out += received
+        return [_delivery(message) for message in received]
 
     def acknowledge(self) -> None:
-        """Acknowledges all that was received, in one frame."""
-        if self._received:
-            last = self._received[-1]
+        """Acknowledges all that was handed out, in one frame."""
+        if self._handed_out:
+            last = self._handed_out[-1]
             last.channel.basic_ack(last.delivery_tag, multiple=True)
-            self._received.clear()
+            self._handed_out.clear()
 
     def keep_alive(self) -> None:
         """Answers the broker's heartbeats, and reads what it has to say."""
@@ -62,7 +66,8 @@ class QueueSource:
 
     def start_over(self) -> None:
         """Drops the connection; the broker delivers what was not acknowledged again."""
-        self._received.clear()
+        self._arrived.clear()
+        self._handed_out.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.collect(socket_timeout=1)
@@ -85,7 +90,7 @@ class QueueSource:
         # Nor is a body decoded on the word of its headers: what it was could not be told from the text.
         channel.auto_decode = False
         channel.basic_qos(prefetch_size=0, prefetch_count=_BATCH, a_global=False)
-        channel.basic_consume(CHANGE_QUEUE.name, callback=self._received.append)
+        channel.basic_consume(CHANGE_QUEUE.name, callback=self._arrived.append)
 
 
 def _size(message: Any) -> int:
