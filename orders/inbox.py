@@ -27,11 +27,15 @@ _INSERT = text(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as a broker handed it over; `position` is the broker's own id of it, where it has one."""
+    """One message as a broker handed it over; `position` is the broker's own id of it, where it has one.
+
+    `given_up` says why the broker itself has put it aside.
+    """
 
     origin: str
     position: str | None
     raw: bytes
+    given_up: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
 def _parse(deliveries: Sequence[Delivery]) -> tuple[list[_Parsed], list[DeadLetter]]:
     parsed, dead = [], []
     for delivery in deliveries:
+        if delivery.given_up is not None:
+            # Not parsed: perhaps that is what ended whoever had received it.
+            dead.append(_dead(delivery, Unreadable.INVALID_MESSAGE, delivery.given_up))
+            continue
         try:
             message = parse_change(delivery.raw)
         except UnreadableMessage as unreadable:

@@ -1,5 +1,6 @@
 """The intake from a real RabbitMQ, named by COUNTERMAND_TEST_AMQP_URL; each test has queues of its own."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,9 @@ import tasks.intake
 from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.intake import take
+from tasks.settings import settings
 from tests.builders import a_request, encoded, rows
+from tests.commands import Countermand
 from workers import broker, intake_queue
 from workers.broker import QueueBroker, broker_at, connection_to, declare_queues
 from workers.errors import Unreachable
@@ -37,8 +40,8 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     dead = kombu.Queue(exchange.name, exchange, durable=True, queue_arguments=product_dead.queue_arguments)
     arguments = {**product.queue_arguments, "x-dead-letter-exchange": exchange.name}
     change = kombu.Queue(name, durable=product.durable, queue_arguments=arguments)
-    monkeypatch.setattr(broker, "DEAD_LETTER_QUEUE", dead)
     for module in (broker, intake_queue):
+        monkeypatch.setattr(module, "DEAD_LETTER_QUEUE", dead)
         monkeypatch.setattr(module, "QUEUE", name)
         monkeypatch.setattr(module, "CHANGE_QUEUE", change)
     # A message comes within milliseconds or not at all.
@@ -302,6 +305,85 @@ def test_what_the_broker_gives_up_on_is_kept_in_the_dead_letter_queue(queue: str
             while not kept:
                 connection.drain_events(timeout=10)
     assert (bytes(kept[0].body), backlog()) == (encoded(event), 0)
+
+
+def given_up(*bodies: bytes | dict[str, Any], **properties: Any) -> None:
+    """Puts messages where RabbitMQ moves what it gives up."""
+    with connection_to(URL, confirm_publish=True) as connection:
+        declare_queues(connection)
+        for body in bodies:
+            raw = body if isinstance(body, bytes) else encoded(body)
+            message = connection.default_channel.prepare_message(raw, **properties)
+            connection.default_channel.basic_publish(message, routing_key=broker.DEAD_LETTER_QUEUE.name)
+
+
+def left_aside(source: QueueSource) -> int:
+    """Ends the intake's connection, and counts what that leaves with the messages given up."""
+    source.start_over()
+    with connection_to(URL) as connection:
+        dead_letters = broker.DEAD_LETTER_QUEUE(connection.default_channel)
+        return int(dead_letters.queue_declare(passive=True).message_count)
+
+
+def test_what_rabbitmq_delivered_too_often_becomes_a_dead_letter_that_can_be_requeued_and_taken(
+    source: QueueSource, countermand: Countermand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {**broker.CHANGE_QUEUE.queue_arguments, "x-delivery-limit": 1}
+    limited = kombu.Queue(broker.QUEUE, durable=True, queue_arguments=arguments)
+    for module in (broker, intake_queue):
+        monkeypatch.setattr(module, "CHANGE_QUEUE", limited)
+    event = a_request()
+    publish(event)
+    for _ in range(2):
+        assert [delivery.raw for delivery in source.receive()] == [encoded(event)]
+        source.start_over()
+    drain(source, 1)
+    assert (taken(), left_over(source), left_aside(source)) == ([], 0, 0)
+    monkeypatch.setenv("COUNTERMAND_BROKER_URL", URL)
+    settings.cache_clear()
+    [letter] = countermand("dead-letters", "list", "--json").json
+    assert (letter["reason"], letter["state"]) == ("invalid_message", "new")
+    assert letter["origin"] == f"queue:{broker.DEAD_LETTER_QUEUE.name}"
+    assert letter["error"] == "RabbitMQ gave it up: it was delivered too often without being taken"
+    assert countermand("dead-letters", "show", str(letter["id"]), "--json").json["text"] == json.dumps(event)
+    assert countermand("dead-letters", "requeue", str(letter["id"])).code == 0
+    drain(source, 1)
+    assert taken() == [event["id"]]
+
+
+def test_what_was_given_up_is_acknowledged_only_after_the_commit(
+    source: QueueSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up(b"{", a_request())
+    fail_to_take(monkeypatch, times=1)
+    with pytest.raises(OperationalError):
+        step(source)
+    assert dead() == []
+    source.start_over()
+    drain(source, 2)
+    assert [reason for reason, _ in dead()] == ["invalid_message", "invalid_message"]
+    assert left_aside(source) == 0
+
+
+def test_to_acknowledge_what_was_given_up_acknowledges_nothing_else(source: QueueSource) -> None:
+    publish(*requests("1", "2"))
+    given_up(b"{")
+    assert step(source) == 1
+    assert (taken(), left_over(source), left_aside(source)) == ([], 2, 0)
+    given_up(b"[")
+    assert [take(source.receive()).dead, take(source.receive()).new] == [1, 2]
+    source.acknowledge()
+    assert (taken(), left_over(source), left_aside(source)) == (["1", "2"], 0, 0)
+
+
+def test_a_message_given_up_for_whatever_reason_says_so(source: QueueSource) -> None:
+    given_up(b"1", headers={"x-first-death-reason": "expired"})
+    given_up(b"2", headers={"x-first-death-reason": ["\x1b"]})
+    given_up(b"3")
+    drain(source, 3)
+    unsaid = "RabbitMQ gave it up: it does not say why"
+    errors = [row.error for row in rows("SELECT error FROM dead_letter ORDER BY id")]
+    assert errors == ["RabbitMQ gave it up: it was not taken within its time to live", unsaid, unsaid]
 
 
 @pytest.mark.parametrize("which", ["CHANGE_QUEUE", "DEAD_LETTER_QUEUE"])

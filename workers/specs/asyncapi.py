@@ -52,8 +52,9 @@ A quorum queue of RabbitMQ; the body of a message is the event as JSON, neither 
 to the default exchange with the queue's name as routing key, persistent, and wait for the broker's confirm.
 Headers and properties are not looked at.
 
-Countermand declares the queue with the arguments of `x-queue-arguments`. What the broker itself gives up on is
-kept in the queue `{DEAD_LETTER_QUEUE.name}`.
+Countermand declares the queue with the arguments of `x-queue-arguments`. What RabbitMQ itself gives up (since version 4
+after 20 deliveries; before, only if a policy sets a `delivery-limit`) it moves to the queue
+`{DEAD_LETTER_QUEUE.name}`, and from there the intake takes it to the dead letters.
 """
 
 

@@ -44,7 +44,8 @@ FIELDS = {
 # When a message becomes a dead letter.
 DEAD_LETTERS = {
     Unreadable.NOT_JSON: "The bytes are no JSON in UTF-8: broken, with a byte order mark, with a lone surrogate.",
-    Unreadable.INVALID_MESSAGE: "JSON that is no change request; the error names the fields and quotes no value.",
+    Unreadable.INVALID_MESSAGE: "JSON that is no change request; the error names the fields and quotes no value. Also "
+    "what RabbitMQ has given up.",
     Unreadable.TOO_LARGE: f"More than {MAX_MESSAGE_BYTES:,} bytes; it is not parsed.",
     Unreadable.CONFLICTING_DUPLICATE: "A key that is known, with other `data`. The first request stays as it is.",
 }
