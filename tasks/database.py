@@ -4,8 +4,9 @@ import random
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import psycopg
 import structlog
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +20,13 @@ _log = structlog.get_logger()
 # Passing conflicts (deadlock, lock timeout) before one is believed to be none.
 _TRIES = 5
 # Nothing of ours holds a lock for a second; who waits longer had better say so than wait on.
-_SESSION = "-c timezone=UTC -c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+_SESSION = {
+    "timezone": "UTC",
+    "lock_timeout": "5s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+_POOLER = "so a pooler stands before PostgreSQL: set COUNTERMAND_DATABASE_POOLED=true, or name PostgreSQL itself"
 
 
 class NoDatabase(Exception):
@@ -32,6 +39,7 @@ def engine() -> Engine:
     url = settings().database_url
     if url is None:
         raise NoDatabase("no database is configured: set COUNTERMAND_DATABASE_URL")
+    pooled = settings().database_pooled
     made = create_engine(
         url,
         # A worker process does one thing at a time; the HTTP process a few.
@@ -40,17 +48,50 @@ def engine() -> Engine:
         pool_pre_ping=True,
         # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
         hide_parameters=True,
-        connect_args={"options": _SESSION, "application_name": "countermand", "connect_timeout": 5},
+        connect_args={
+            "application_name": "countermand",
+            "connect_timeout": 5,
+            # A pooler gives the next transaction to another session of the server: nothing that belongs to one may be
+            # asked for, so no options at its start, and no prepared statements.
+            **({"prepare_threshold": None} if pooled else {"options": _options()}),
+        },
     )
+    if pooled:
+        event.listen(made, "begin", _set_for_this_transaction)
+    else:
+        event.listen(made, "connect", _expect_what_was_asked_for)
     event.listen(made, "handle_error", _leave_out_the_detail)
     return made
+
+
+def _options() -> str:
+    return " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+
+
+def _set_for_this_transaction(connection: Connection) -> None:
+    # Not by set_config(): that is a query, after which the audit could no longer choose its snapshot.
+    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SESSION.items()))
+
+
+def _expect_what_was_asked_for(connection: psycopg.Connection[Any], _record: object) -> None:
+    """Refuses a pooler that passes over the options: without time-outs, and with another's prepared statements."""
+    asked = _SESSION["lock_timeout"]
+    found = connection.execute("SHOW lock_timeout").fetchone()
+    connection.rollback()
+    if found != (asked,):
+        raise psycopg.OperationalError(
+            f"lock_timeout is {found[0] if found else 'not shown'} and not {asked}, {_POOLER}"
+        )
 
 
 def _leave_out_the_detail(context: ExceptionContext) -> None:
     """Cuts an error to its first line: the detail of a constraint quotes the row it refused, and errors are logged."""
     for error in (context.original_exception, context.sqlalchemy_exception):
         if error is not None and error.args:
-            error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
+            told = str(error.args[0]).partition("\n")[0]
+            if "unsupported startup parameter" in told:
+                told = f"{told}, {_POOLER}"
+            error.args = (told, *error.args[1:])
 
 
 def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> _T:

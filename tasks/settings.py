@@ -20,6 +20,8 @@ class Settings(BaseSettings):
 
     home: Path = Path("var")
     database_url: str | None = None
+    # Who answers there gives a session of PostgreSQL for one transaction at a time, as PgBouncer does.
+    database_pooled: bool = False
     broker_url: str | None = None
     partners: Path | None = None
     desks: Path | None = None
