@@ -1,6 +1,7 @@
 """What is measured: embedded services that wait for the disk, a fresh database each time, real processes."""
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,8 @@ class System:
             connection.execute(text("CREATE DATABASE measured"))
         url = make_url(self.services.database_url).set(database="measured").render_as_string(hide_password=False)
         redis.Redis.from_url(self.services.broker_url).flushall()
+        # Its control numbers begin anew, and an interchange never replaces another's file.
+        shutil.rmtree(self.home / "edi", ignore_errors=True)
         self._use(url)
         in_transaction(migrate)
         try:

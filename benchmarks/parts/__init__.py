@@ -1,6 +1,6 @@
 """The parts of the benchmark, by the names that the command takes, in the sequence in which they run."""
 
-from benchmarks.parts import export, growth, latency, limit, memory, naive, ours, stages
+from benchmarks.parts import disk, export, growth, latency, limit, memory, naive, ours, stages
 from benchmarks.run import Part
 
 PARTS: dict[str, Part] = {
@@ -10,6 +10,7 @@ PARTS: dict[str, Part] = {
     "stages": stages.measure,
     "latency": latency.measure,
     "export": export.measure,
+    "disk": disk.measure,
     "growth": growth.measure,
     "memory": memory.measure,
 }
