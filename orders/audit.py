@@ -175,7 +175,8 @@ CHECKS = (
         FROM (
             SELECT *,
                 max(coalesce(decided_at, parked_at, 'infinity')) OVER earlier AS earlier_settled,
-                lag((decided_at, decided_place)) OVER (PARTITION BY order_number ORDER BY id) AS earlier_decided
+                -- By state: of one that was parked both are NULL, which is greater than any.
+                lag((decided_at, decided_place)) OVER (PARTITION BY order_number, state ORDER BY id) AS earlier_decided
             FROM change_request
             -- One that was reprocessed has lost its place.
             WHERE undecided_since = received_at

@@ -183,6 +183,18 @@ def test_a_request_that_was_reprocessed_and_so_decided_after_later_ones_breaks_n
     assert broken() == {}
 
 
+def test_a_request_decided_after_an_earlier_one_was_parked_breaks_nothing() -> None:
+    deliver(a_request(id="first"))
+    park()
+    load(an_order())
+    deliver(a_request(id="second", kind="change_items"), a_request(id="third"))
+    settle()
+    assert rows("SELECT state FROM change_request ORDER BY id") == [("parked",), ("decided",), ("decided",)]
+    assert broken() == {}
+    meddle("UPDATE change_request SET decided_place = -1 WHERE external_id = 'third'")
+    assert set(broken()) == {7}
+
+
 def test_a_request_that_waits_for_an_unknown_order_within_its_patience_breaks_nothing() -> None:
     deliver(a_request(id="waiting"))
     age("waiting", "14 minutes")
