@@ -1,6 +1,5 @@
 """Through PgBouncer in transaction mode, on the settings of docs/examples/pgbouncer.ini: few sessions, many clients."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -23,11 +22,10 @@ from sqlalchemy.exc import DBAPIError
 from orders.faults import Fault, classify
 from tasks import database
 from tasks.database import in_transaction
-from tasks.settings import settings
-from tests import processes
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, settle
 from tests.commands import Countermand, told
-from tests.processes import await_that, environment
+from tests.databases import working_on
+from tests.processes import await_that, running_up
 from workers.embedded import Services
 from workers.embedded.postgres import _account
 from workers.embedded.processes import running
@@ -37,7 +35,7 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:
 SETTINGS = Path(__file__).parents[2] / "docs" / "examples" / "pgbouncer.ini"
 STATS = "countermand_stats"
 SESSIONS = 2
-MOVED = an_address(line1="Domplatz 1")
+MOVED = {"shipping": an_address(line1="Domplatz 1")}
 WRITE = "UPDATE orders SET version = version + 1"
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no program pgbouncer is installed")
@@ -74,32 +72,17 @@ Start = Callable[..., AbstractContextManager[Pooler]]
 
 
 @pytest.fixture
-def start(system: Services) -> Iterator[Start]:
+def start(system: Services) -> Start:
     """Lets this process, and those it starts, work through a PgBouncer for a block; `changes` are of its settings."""
 
     @contextmanager
     def started(**changes: str) -> Iterator[Pooler]:
         direct = create_engine(system.database_url, isolation_level="AUTOCOMMIT")
-        with pgbouncer(system.database_url, changes) as url, pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setenv("COUNTERMAND_DATABASE_URL", url)
-            monkeypatch.setenv("COUNTERMAND_DATABASE_POOLED", "true")
-            start_anew()
-            try:
-                yield Pooler(url, direct)
-            finally:
-                start_anew()
-                direct.dispose()
+        with pgbouncer(system.database_url, changes) as url, working_on(url, pooled=True):
+            yield Pooler(url, direct)
+        direct.dispose()
 
-    yield started
-    start_anew()
-
-
-def start_anew() -> None:
-    """Forgets the engine and the settings of this process."""
-    with suppress(database.NoDatabase):
-        database.engine().dispose()
-    database.engine.cache_clear()
-    settings.cache_clear()
+    return started
 
 
 @contextmanager
@@ -155,28 +138,23 @@ def pooler(start: Start) -> Iterator[Pooler]:
         yield started
 
 
-def test_all_processes_share_two_sessions_which_end_in_the_midst(start: Start, home: Path) -> None:
-    orders = [an_order(str(number)) for number in range(1, 31)]
-    first = [a_request(str(number)) for number in range(1, 11)]
-    second = [a_request(str(number), "change_address", addresses={"shipping": MOVED}) for number in range(11, 21)]
+def test_all_processes_share_two_sessions_which_end_in_the_midst(
+    start: Start, countermand: Countermand, home: Path
+) -> None:
+    def run(*arguments: str, lines: Sequence[dict[str, Any]] = ()) -> Any:
+        ended = countermand(*arguments, "--json", stdin=b"\n".join(map(encoded, lines)))
+        assert ended.code == 0, ended.err
+        return ended.json
+
     with start() as pooler:
-        names = ("COUNTERMAND_DATABASE_URL", "COUNTERMAND_DATABASE_POOLED", "COUNTERMAND_BROKER_URL")
-        given = {name: os.environ[name] for name in names}
         # Exported is at our word alone.
-        given |= {"COUNTERMAND_HOME": str(home), "COUNTERMAND_EXPORT_SECONDS": "3600"}
-        env = environment(**given)
-
-        def run(*arguments: str, lines: Sequence[dict[str, Any]] = ()) -> Any:
-            given = b"\n".join(map(encoded, lines))
-            done = processes.countermand(*arguments, "--json", env=env, given=given)
-            assert done.returncode == 0, done.stderr
-            return json.loads(done.stdout)
-
-        with processes.running_up(home, int(_free_port("")), env):
-            run("requests", "submit", "-", lines=first)
-            run("orders", "load", "-", lines=orders)
-            run("requests", "submit", "-", lines=second)
-            assert pooler.end_sessions() <= SESSIONS
+        env = {**os.environ, "COUNTERMAND_EXPORT_SECONDS": "3600"}
+        with running_up(home, int(_free_port("")), env):
+            run("requests", "submit", "-", lines=[a_request(str(number)) for number in range(1, 11)])
+            run("orders", "load", "-", lines=[an_order(str(number)) for number in range(1, 31)])
+            moved = (a_request(str(number), "change_address", addresses=MOVED) for number in range(11, 21))
+            run("requests", "submit", "-", lines=list(moved))
+            assert 1 <= pooler.end_sessions() <= SESSIONS
             run("requests", "wait")
             assert run("export")["exported"] == 20
             assert len(pooler.shown("CLIENTS")) > SESSIONS >= pooler.sessions()
@@ -282,11 +260,9 @@ def test_who_waits_too_long_for_a_session_meets_an_outage(start: Start) -> None:
     ids=["as in the docs", "options passed over"],
 )
 def test_without_the_setting_it_is_refused_in_a_line_that_names_it(
-    start: Start, countermand: Countermand, monkeypatch: pytest.MonkeyPatch, more: str, found: str
+    start: Start, countermand: Countermand, more: str, found: str
 ) -> None:
-    with start(**{"pool_mode = transaction": f"pool_mode = transaction{more}"}):
-        monkeypatch.setenv("COUNTERMAND_DATABASE_POOLED", "false")
-        start_anew()
+    with start(**{"pool_mode = transaction": f"pool_mode = transaction{more}"}) as pooler, working_on(pooler.url):
         error = told(countermand("orders", "list"), 3)
     assert found in error
     assert "COUNTERMAND_DATABASE_POOLED=true" in error

@@ -1,0 +1,31 @@
+"""Working on another database than the test's own, or on it by another way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from tasks import database
+from tasks.settings import settings
+
+
+@contextmanager
+def working_on(url: str, *, pooled: bool = False) -> Iterator[None]:
+    """Lets this process, and those it starts, use this URL for the block."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("COUNTERMAND_DATABASE_URL", url)
+        monkeypatch.setenv("COUNTERMAND_DATABASE_POOLED", str(pooled).lower())
+        _start_anew()
+        try:
+            yield
+        finally:
+            _start_anew()
+    # What was read of the environment meanwhile is not true any more.
+    settings.cache_clear()
+
+
+def _start_anew() -> None:
+    with suppress(database.NoDatabase):
+        database.engine().dispose()
+    database.engine.cache_clear()
+    settings.cache_clear()
