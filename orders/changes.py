@@ -20,8 +20,11 @@ _UNDECIDED = text(
     SELECT request.* FROM unnest(CAST(:numbers AS text[])) AS number, LATERAL (
         SELECT id, source, body, order_number, bool_and(
             not_before <= now() AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(CAST(:among AS bigint[])))
-        ) OVER (ORDER BY id) AS is_next
-        FROM change_request WHERE order_number = number AND state = 'received' ORDER BY id LIMIT :limit) AS request
+        ) OVER (ORDER BY order_number, id) AS is_next
+        FROM change_request
+        -- Not `=`: for that the planner may go through all that is undecided, once an order, as if few were.
+        WHERE order_number BETWEEN number AND number AND state = 'received'
+        ORDER BY order_number, id LIMIT :limit) AS request
     WHERE is_next ORDER BY id LIMIT :limit
     """
 )

@@ -205,6 +205,7 @@ def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) 
     Whether a request was accepted in the meantime must be asked in a later statement (`without_undecided`): only
     that one sees what was committed while this one took its locks.
     """
+    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
     due = select(orders_table.c.id).where(*_is_due(wanted)).order_by(orders_table.c.id).limit(limit)
     ids = list(connection.scalars(due.with_for_update(key_share=True, skip_locked=True)))
     tried = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": ids})
@@ -247,11 +248,15 @@ def without_undecided(connection: Connection, ids: Sequence[int], patience_since
 
 def _holds_back(patience_since: datetime) -> Any:
     # By name: the exporter's role may not read the rest of a request (`orders.roles`).
-    return exists(change_request.c.order_number).where(
-        change_request.c.order_number == orders_table.c.number,
-        change_request.c.state == RequestState.RECEIVED,
-        change_request.c.undecided_since > patience_since,
+    request, number = change_request.c, orders_table.c.number
+    first = select(request.order_number).where(
+        # Neither `=` nor EXISTS: of those the planner may make a join that goes through all that is undecided, once an
+        # order, as if few were.
+        request.order_number.between(number, number),
+        request.state == RequestState.RECEIVED,
+        request.undecided_since > patience_since,
     )
+    return first.order_by(request.order_number).limit(1).scalar_subquery().is_not(None)
 
 
 def lock_orders_by_number(connection: Connection, numbers: Sequence[str]) -> Sequence[AnyRow]:
