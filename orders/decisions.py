@@ -107,36 +107,24 @@ def _expect(expected: int, found: int, what: str) -> None:
         raise LostGuard(f"{found} of {expected} {what} could be written: the others changed under their lock")
 
 
-def _changes(one: Decided) -> Iterator[changelog.Entry]:
-    """Says what a decision changed, one entry a change; nothing for a decision that changed nothing."""
-    before, after = one.before, one.decision.order
-    actor = f"helpdesk:{one.request.source}"
-    note = (one.message.data.note or "").strip() or None
+def changes(before: Order, after: Order) -> Iterator[tuple[changelog.Action, dict[str, Any], dict[str, Any]]]:
+    """Says what a decision changes of its order, each change with what was and what is then."""
     if before.status is not after.status:
-        yield changelog.Entry(
-            one.order_id,
-            actor,
-            changelog.Action(after.status),
-            one.request.id,
-            note=note,
-            before={"status": before.status},
-            after={"status": after.status},
-        )
+        yield changelog.Action(after.status), {"status": before.status}, {"status": after.status}
     for name, action in (
         ("shipping", changelog.Action.SHIPPING_ADDRESS_CHANGED),
         ("billing", changelog.Action.BILLING_ADDRESS_CHANGED),
     ):
         was, is_now = getattr(before, name), getattr(after, name)
         if was != is_now:
-            yield changelog.Entry(
-                one.order_id,
-                actor,
-                action,
-                one.request.id,
-                note=note,
-                before={name: address_as_json(was.address)},
-                after={name: address_as_json(is_now.address)},
-            )
+            yield action, {name: address_as_json(was.address)}, {name: address_as_json(is_now.address)}
+
+
+def _changes(one: Decided) -> Iterator[changelog.Entry]:
+    actor = f"helpdesk:{one.request.source}"
+    note = (one.message.data.note or "").strip() or None
+    for action, before, after in changes(one.before, one.decision.order):
+        yield changelog.Entry(one.order_id, actor, action, one.request.id, note=note, before=before, after=after)
 
 
 def _effects(one: Decided) -> Iterator[dict[str, Any]]:

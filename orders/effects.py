@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, text, update
+from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
 
+from orders.locks import is_one_of, lock_dead_effects
 from orders.tables import EffectState, effect
 
 # Tries before an effect is dead; the pauses between them double, from two seconds, and make some fifty minutes.
@@ -38,11 +39,18 @@ def mark_done(connection: Connection, ids: Sequence[int]) -> None:
         raise EffectGone(f"{found} of {len(ids)} claimed effects were still pending")
 
 
-def revive_dead(connection: Connection) -> int:
-    """Makes dead effects pending again, with all their tries; returns how many."""
-    dead = update(effect).where(effect.c.state == EffectState.DEAD)
+def count_dead(connection: Connection) -> int:
+    """Returns how many effects are dead."""
+    return connection.execute(select(func.count()).where(effect.c.state == EffectState.DEAD)).scalar_one()
+
+
+def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequence[int]:
+    """Makes the next dead effects, with ids above `after`, pending again with all their tries; returns their ids."""
+    ids = lock_dead_effects(connection, limit=limit, after=after)
+    dead = update(effect).where(is_one_of(effect.c.id, ids), effect.c.state == EffectState.DEAD)
     again = dead.values(state=EffectState.PENDING, attempts=0, not_before=func.clock_timestamp(), error=None)
-    return connection.execute(again).rowcount
+    connection.execute(again)
+    return ids
 
 
 def count_failure(connection: Connection, effect_id: int, error: str, *, pauses: bool = True) -> None:

@@ -284,8 +284,16 @@ def claim_overdue_unknown(connection: Connection, *, limit: int, patience_since:
 def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
     """Locks those of these requests that are parked, by id, and returns their ids."""
     request = change_request
-    parked = select(request.c.id).where(request.c.id.in_(ids), request.c.state == RequestState.PARKED)
+    # Not `=`: for that the planner would go through all that is parked.
+    is_parked = request.c.state.is_not_distinct_from(RequestState.PARKED)
+    parked = select(request.c.id).where(is_one_of(request.c.id, ids), is_parked)
     return list(connection.scalars(parked.order_by(request.c.id).with_for_update(key_share=True)))
+
+
+def lock_dead_effects(connection: Connection, *, limit: int, after: int) -> list[int]:
+    """Locks up to `limit` dead effects with ids above `after`, by id, and returns their ids."""
+    dead = select(effect.c.id).where(effect.c.state == EffectState.DEAD, effect.c.id > after).order_by(effect.c.id)
+    return list(connection.scalars(dead.limit(limit).with_for_update(key_share=True, skip_locked=True)))
 
 
 def claim_effects(connection: Connection, kind: Effect, *, limit: int, among: Sequence[int] | None) -> Sequence[AnyRow]:

@@ -1,18 +1,24 @@
-"""Deciding parked requests again: they become undecided anew, and no old decision is replayed."""
+"""Deciding parked requests again: they become undecided anew, and no old decision is replayed.
 
-from collections.abc import Iterator, Sequence
+They are taken slice by slice, so that a transaction is short whatever their number, and order by order, so that what
+is known of one order is enough.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_, update
 
 from orders.changes import order_for_the_rules
-from orders.locks import AnyRow, lock_numbers_for_accepting, lock_parked
+from orders.decisions import changes
+from orders.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
 from orders.messages import parse_change
 from orders.reading import advice_for
 from orders.tables import RequestState, change_request, orders
 from rules.decide import decide
+from rules.model import Order, ParkedReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +30,48 @@ class Filter:
     order: str | None = None
 
 
-def find_parked(connection: Connection, wanted: Filter) -> Sequence[AnyRow]:
-    """Returns the parked requests that are wanted, in the sequence of their acceptance."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a slice ended: at which request of which order, and how a preview leaves that order."""
+
+    number: str = ""
+    request_id: int = 0
+    order: Order | None = None
+
+
+BEGINNING = Place()
+
+
+def count_parked(connection: Connection, wanted: Filter) -> int:
+    """Returns how many parked requests are wanted."""
+    return connection.execute(select(func.count()).select_from(change_request).where(*_is(wanted))).scalar_one()
+
+
+def find_parked(
+    connection: Connection, wanted: Filter, after: Place = BEGINNING, *, limit: int | None = None
+) -> Sequence[AnyRow]:
+    """Returns the next parked requests that are wanted, by order number, those of one order as they were accepted."""
     request = change_request.c
-    parked = select(change_request).where(request.state == RequestState.PARKED).order_by(request.id)
+    return connection.execute(_parked(wanted, after, limit, request.id, request.order_number)).all()
+
+
+def _parked(wanted: Filter, after: Place, limit: int | None, *columns: ColumnElement[Any]) -> Select[Any]:
+    request = change_request.c
+    parked = select(*columns).where(*_is(wanted)).order_by(request.order_number, request.id).limit(limit)
+    place = tuple_(request.order_number, request.id) > tuple_(after.number, after.request_id)
+    return parked if after == BEGINNING else parked.where(place)
+
+
+def _is(wanted: Filter) -> list[ColumnElement[bool]]:
+    request = change_request.c
+    conditions = [request.state == RequestState.PARKED]
     if wanted.reason is not None:
-        parked = parked.where(request.reasons.contains([wanted.reason]))
+        conditions.append(request.reasons.contains([wanted.reason]))
     if wanted.since is not None:
-        parked = parked.where(request.received_at >= wanted.since)
+        conditions.append(request.received_at >= wanted.since)
     if wanted.order is not None:
-        parked = parked.where(request.order_number == wanted.order)
-    return connection.execute(parked).all()
+        conditions.append(request.order_number == wanted.order)
+    return conditions
 
 
 def revive(connection: Connection, requests: Sequence[AnyRow]) -> int:
@@ -47,7 +84,10 @@ def revive(connection: Connection, requests: Sequence[AnyRow]) -> int:
     now = func.clock_timestamp()
     connection.execute(
         update(change_request)
-        .where(change_request.c.id.in_(still_parked), change_request.c.state == RequestState.PARKED)
+        .where(
+            is_one_of(change_request.c.id, still_parked),
+            change_request.c.state.is_not_distinct_from(RequestState.PARKED),
+        )
         .values(
             state=RequestState.RECEIVED,
             parked_at=None,
@@ -61,28 +101,56 @@ def revive(connection: Connection, requests: Sequence[AnyRow]) -> int:
     return len(still_parked)
 
 
-def preview(connection: Connection, requests: Sequence[AnyRow]) -> Iterator[dict[str, Any]]:
-    """Says for each request what would be decided now, as the orders are; writes nothing.
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A slice of what would be decided now, and the place where it ended."""
+
+    shown: Sequence[Mapping[str, Any]]
+    place: Place
+
+
+def preview(connection: Connection, wanted: Filter, after: Place = BEGINNING, *, limit: int | None = None) -> Preview:
+    """Says for each of the next parked requests what would be decided now, as the orders are; writes nothing.
 
     Requests for one order see the order as the earlier ones would leave it.
     """
-    numbers = {row.order_number for row in requests}
-    known = connection.execute(select(orders).where(orders.c.number.in_(numbers)))
-    state = {row.number: order_for_the_rules(row) for row in known}
+    requests = connection.execute(_parked(wanted, after, limit, *change_request.c)).all()
+    numbers = list({row.order_number for row in requests})
+    known = {row.number: row for row in connection.execute(select(orders).where(is_one_of(orders.c.number, numbers)))}
+    shown, place = [], after
     for row in requests:
-        shown = {"source": row.source, "id": row.external_id, "order": row.order_number, "was": row.reasons}
-        if row.order_number not in state:
-            yield {**shown, "outcome": None, "reasons": row.reasons, "advice": None}
-            continue
-        try:
-            decision = decide(state[row.order_number], parse_change(row.body).to_rules())
-        except Exception as error:  # noqa: BLE001  # whatever parked it would park it again, and that is the answer
-            yield {**shown, "outcome": None, "reasons": row.reasons, "advice": None, "error": type(error).__name__}
-            continue
-        state[row.order_number] = decision.order
-        yield {
-            **shown,
-            "outcome": decision.outcome,
-            "reasons": list(decision.reasons),
-            "advice": advice_for(decision.reasons),
-        }
+        left = place.order if place.number == row.order_number else None
+        said, order = _would_be(row, left, known.get(row.order_number))
+        place = Place(row.order_number, row.id, order)
+        shown.append(
+            {
+                "source": row.source,
+                "id": row.external_id,
+                "order": row.order_number,
+                "kind": row.kind,
+                "was": row.reasons,
+                **said,
+            }
+        )
+    return Preview(shown, place)
+
+
+def _would_be(request: AnyRow, left: Order | None, known: AnyRow | None) -> tuple[dict[str, Any], Order | None]:
+    """Returns what would be decided of one request, and how that leaves its order."""
+    parked_again = {"outcome": None, "reasons": request.reasons, "advice": None, "changes": []}
+    if known is None:
+        return {**parked_again, "reasons": [ParkedReason.UNKNOWN_ORDER]}, None
+    try:
+        before = left or order_for_the_rules(known)
+        decision = decide(before, parse_change(request.body).to_rules())
+    except Exception as error:  # noqa: BLE001  # whatever it is, it would park the request, and that is the answer
+        return {**parked_again, "reasons": [ParkedReason.FAILED_REPEATEDLY], "error": type(error).__name__}, left
+    said = {
+        "outcome": decision.outcome,
+        "reasons": list(decision.reasons),
+        "advice": advice_for(decision.reasons),
+        "changes": [
+            {"action": action, "before": was, "after": then} for action, was, then in changes(before, decision.order)
+        ],
+    }
+    return said, decision.order

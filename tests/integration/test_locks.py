@@ -26,6 +26,7 @@ from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.partners import partners
+from tasks.reprocessing import revive_effects
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, rows
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -137,6 +138,11 @@ def reprocess() -> None:
     in_transaction(lambda connection: revive(connection, find_parked(connection, Filter())))
 
 
+def died() -> None:
+    decided()
+    rows("UPDATE effect SET state = 'dead' RETURNING id")
+
+
 def count_a_failed_request() -> None:
     in_transaction(lambda connection: parking.count_failure(connection, 1, "it failed"))
 
@@ -159,6 +165,7 @@ _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[st
     "accept what is unreadable": (due, lambda: deliver(a_request(), b"{", b"["), ["dead_letter"]),
     "park unknown": (lambda: deliver(a_request("unknown")), park, ["change_request"]),
     "reprocess": (parked, reprocess, ["change_request"]),
+    "revive dead effects": (died, lambda: list(revive_effects()), ["effect"]),
     "count a failed request": (asked_for, count_a_failed_request, ["change_request"]),
     "count a failed effect": (decided, count_a_failed_effect, ["effect"]),
 }

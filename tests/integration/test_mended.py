@@ -33,7 +33,7 @@ from edi.partners import Partner
 from orders.inbox import Accepted, Delivery
 from orders.messages import parse_change
 from orders.parking import park_unknown_orders
-from orders.reprocessing import Filter, find_parked, preview
+from orders.reprocessing import Filter
 from rules.decide import decide
 from rules.model import ChangeRequest, Decision, Order
 from tasks.batches import drain
@@ -42,6 +42,7 @@ from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.intake import take
 from tasks.partners import partners
+from tasks.reprocessing import previews
 from tasks.settings import settings
 from tests.builders import EMAIL, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows, settle
 from tests.commands import Countermand, Ended
@@ -282,10 +283,9 @@ def test_a_preview_goes_on_past_a_request_whose_decision_raises(monkeypatch: pyt
     in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
     load(an_order())
     monkeypatch.setattr(orders.reprocessing, "decide", fail_at_the_first)
-    shown = in_transaction(lambda connection: list(preview(connection, find_parked(connection, Filter()))))
-    assert [(one["id"], one["outcome"], one.get("error")) for one in shown] == [
-        ("first", None, "ZeroDivisionError"),
-        ("second", "applied", None),
+    assert [(one["id"], one["outcome"], one["reasons"], one.get("error")) for one in previews(Filter())] == [
+        ("first", None, ["failed_repeatedly"], "ZeroDivisionError"),
+        ("second", "applied", ["order_cancelled"], None),
     ]
 
 

@@ -1,20 +1,23 @@
 """Parked requests: found, previewed, and decided anew by the order as it is now; once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
+import tasks.reprocessing
 from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm
 from orders.locks import AnyRow
 from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
-from orders.reprocessing import Filter, find_parked, preview, revive
+from orders.reprocessing import Filter, count_parked, find_parked, revive
 from tasks.database import in_transaction
+from tasks.doorbells import Doorbell
 from tasks.partners import partners
-from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
+from tasks.reprocessing import previews
+from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, order, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -46,12 +49,12 @@ def found(**wanted: Any) -> Sequence[AnyRow]:
 
 
 def ids(requests: Sequence[AnyRow]) -> list[str]:
-    return [row.external_id for row in requests]
+    names = {row.id: row.external_id for row in rows("SELECT id, external_id FROM change_request")}
+    return [names[row.id] for row in requests]
 
 
-def previewed() -> dict[str, dict[str, Any]]:
-    parked = found()
-    return {shown["id"]: shown for shown in in_transaction(lambda connection: list(preview(connection, parked)))}
+def previewed(**wanted: Any) -> dict[str, Mapping[str, Any]]:
+    return {shown["id"]: shown for shown in previews(Filter(**wanted))}
 
 
 def reprocess(requests: Sequence[AnyRow] | None = None) -> int:
@@ -79,17 +82,18 @@ def export() -> InFlight | None:
 # Which
 
 
-def test_parked_requests_are_found_by_reason_order_and_time_of_receipt_in_the_sequence_of_acceptance() -> None:
+def test_parked_requests_are_found_by_reason_order_and_time_of_receipt_order_by_order_as_they_were_accepted() -> None:
     load(an_order("1"))
-    park_unknown(a_request("2", id="lost"), a_request("3", id="lost too"))
+    park_unknown(a_request("3", id="lost too"), a_request("2", id="lost"))
     between = datetime.now(UTC)
-    park_failed(a_request("1", id="failed"))
+    park_failed(a_request("1", id="failed"), a_request("1", id="failed too"))
     deliver(a_request("1", id="undecided"), a_request("4", id="waiting"))
-    assert ids(found()) == ["lost", "lost too", "failed"]
+    assert ids(found()) == ["failed", "failed too", "lost", "lost too"]
+    assert in_transaction(lambda connection: count_parked(connection, Filter())) == 4
     assert ids(found(reason="unknown_order")) == ["lost", "lost too"]
-    assert ids(found(reason="failed_repeatedly")) == ["failed"]
+    assert ids(found(reason="failed_repeatedly")) == ["failed", "failed too"]
     assert ids(found(order="2")) == ["lost"]
-    assert ids(found(since=between)) == ["failed"]
+    assert ids(found(since=between)) == ["failed", "failed too"]
     assert ids(found(since=between - timedelta(days=1), reason="unknown_order", order="3")) == ["lost too"]
     assert ids(found(reason="unknown_order", order="1")) == []
 
@@ -153,6 +157,43 @@ def test_a_preview_says_what_then_is_decided() -> None:
     assert decided == {
         name: (shown["outcome"], shown["reasons"]) for name, shown in expected.items() if name in decided
     }
+
+
+def test_a_preview_says_what_would_change_of_the_order() -> None:
+    moved = a_request("1", kind="change_address", addresses={"shipping": an_address(city="Bonn")})
+    park_unknown({**moved, "id": "move"}, a_request("1", id="cancel"), a_request("1", id="again"))
+    load(an_order("1"))
+    shown = previewed()
+    [change] = shown["move"]["changes"]
+    assert (change["action"], change["before"]) == ("shipping_address_changed", {"shipping": an_address()})
+    assert change["after"] == {"shipping": an_address(city="Bonn")}
+    cancelled = {"action": "cancelled", "before": {"status": "validated"}, "after": {"status": "cancelled"}}
+    assert (shown["cancel"]["changes"], shown["again"]["changes"]) == ([cancelled], [])
+    reprocess()
+    settle()
+    logged = order("1")["changelog"][1:]
+    assert [{name: entry[name] for name in change} for entry in logged] == [change, cancelled]
+
+
+def test_a_preview_in_slices_says_the_same_as_one_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = [f"{number}" for number in range(3)]
+    for kind in ("change_payment", "cancel", "change_items"):
+        park_unknown(*(a_request(number, kind, id=f"{kind} {number}") for number in [*numbers, "unknown"]))
+    load(*map(an_order, numbers))
+    whole = list(previews(Filter()))
+    assert [shown["id"] for shown in whole if shown["order"] == "1"] == [
+        "change_payment 1",
+        "cancel 1",
+        "change_items 1",
+    ]
+    assert [shown["reasons"] for shown in whole if shown["order"] == "1"] == [
+        ["order_is_already_charged"],
+        ["order_cancelled"],
+        ["order_is_closed"],
+    ]
+    for size in (1, 2, 5, len(whole)):
+        monkeypatch.setattr("tasks.reprocessing._SLICE_OF_PREVIEW", size)
+        assert list(previews(Filter())) == whole
 
 
 def test_a_preview_of_an_order_in_flight_says_that_the_request_would_wait() -> None:
@@ -234,6 +275,49 @@ def test_only_those_that_were_named_are_reprocessed() -> None:
     assert reprocess(found(order="2")) == 1
     assert (request("one").state, request("two").state) == ("parked", "received")
     assert reprocess([]) == 0
+
+
+# Many
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[Doorbell]:
+    """The doorbells that were rung, with nobody there to answer; and slices so small that three requests are many."""
+    heard: list[Doorbell] = []
+    monkeypatch.setattr("tasks.reprocessing.ring", heard.append)
+    monkeypatch.setattr("tasks.reprocessing._SLICE", 3)
+    return heard
+
+
+def test_many_are_reprocessed_in_slices_and_workers_are_rung_for_at_the_first_and_after_the_last(
+    rung: list[Doorbell],
+) -> None:
+    park_unknown(*(a_request(f"{number % 3}", id=f"{number}") for number in range(8)))
+    slices = tasks.reprocessing.reprocess(Filter())
+    assert (next(slices), len(rung)) == (3, 1)
+    assert len(found()) == 5
+    assert list(slices) == [3, 2]
+    assert (found(), rung) == ([], [Doorbell.APPLY_CHANGES] * 2)
+    assert list(tasks.reprocessing.reprocess(Filter())) == []
+    assert len(rung) == 2
+
+
+def test_of_many_those_that_somebody_else_reprocesses_meanwhile_are_left_to_him(rung: list[Doorbell]) -> None:
+    park_unknown(*(a_request(f"{number}", id=f"{number}") for number in range(8)))
+    slices = tasks.reprocessing.reprocess(Filter())
+    next(slices)
+    assert reprocess(found(order="4")) == 1
+    assert list(slices) == [3, 1]
+
+
+def test_many_dead_effects_are_revived_in_slices(rung: list[Doorbell]) -> None:
+    load(*(an_order(f"{number}") for number in range(4)))
+    deliver(*(a_request(f"{number}", "change_items") for number in range(4)))
+    decide_all()
+    rows("UPDATE effect SET state = 'dead', attempts = 12, error = 'it failed' RETURNING id")
+    assert list(tasks.reprocessing.revive_effects()) == [3, 1]
+    assert list(tasks.reprocessing.revive_effects()) == []
+    assert set(rows("SELECT state, attempts, error FROM effect")) == {("pending", 0, None)}
 
 
 # The export

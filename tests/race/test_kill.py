@@ -11,6 +11,8 @@ import redis
 
 import tasks.changes
 import tasks.effects
+import tasks.reprocessing
+import workers.cli.reprocessing
 from orders.audit import audit
 from orders.parking import park_unknown_orders
 from tasks.database import in_transaction
@@ -20,7 +22,6 @@ from tests.race.crash_points import Work, has_passed
 from tests.race.crashes import Scenario, crash_table
 from workers.app import app
 from workers.broker import FIELD, GROUP, STREAM
-from workers.cli import operations
 from workers.embedded import Services
 from workers.intake import step
 from workers.intake_stream import StreamSource
@@ -54,8 +55,8 @@ def notifying() -> None:
 
 
 def reprocessing() -> None:
-    with patch.object(operations, "_BATCH", 1):
-        operations.reprocess()
+    with patch.object(tasks.reprocessing, "_SLICE", 1):
+        workers.cli.reprocessing.reprocess()
 
 
 def parking() -> None:
@@ -234,7 +235,7 @@ class Reprocessing(Cancellation):
         load(an_order(self.number), an_order(f"{self.number}b"))
 
     def look(self, passed: Sequence[str]) -> None:
-        revived = [has_passed(f"operations.reprocess: COMMIT, {nth}", passed) for nth in (3, 4)]
+        revived = [has_passed(f"reprocessing.reprocess: COMMIT{nth}", passed) for nth in ("", ", 2")]
         states = [request(event)["state"] for event in (self.event, self._other)]
         assert states == ["received" if one else "parked" for one in revived]
 
@@ -284,5 +285,5 @@ def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
 
 
 def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
-    steps = "operations.reprocess: COMMIT, 3", "operations.reprocess: ringing countermand.apply_changes, 2"
+    steps = "reprocessing.reprocess: COMMIT, 2", "reprocessing.reprocess: ringing countermand.apply_changes, 2"
     kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)

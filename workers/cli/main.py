@@ -24,6 +24,7 @@ from workers.cli import (
     operations,
     orders,
     partners,
+    reprocessing,
     requests,
 )
 from workers.embedded import ServiceError
@@ -54,7 +55,7 @@ cli.add_typer(dead_letters.cli)
 cli.add_typer(desks.cli)
 cli.add_typer(partners.cli)
 cli.add_typer(interchanges.cli)
-for command in (*demonstration.COMMANDS, *operations.COMMANDS, *decisions.COMMANDS):
+for command in (*demonstration.COMMANDS, *operations.COMMANDS, *reprocessing.COMMANDS, *decisions.COMMANDS):
     cli.command()(command)
 
 

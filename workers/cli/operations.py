@@ -1,13 +1,11 @@
-"""The commands that run and look after the whole: up, migrate, export, reprocess, audit, demo."""
+"""The commands that run and look after the whole: up, migrate, export, audit."""
 
 import re
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from edi.interchanges import retry_held_back
@@ -15,21 +13,15 @@ from edi.partners import served_warehouses
 from orders import migrate as schema
 from orders import roles
 from orders.audit import audit as check_promises
-from orders.effects import revive_dead
-from orders.reprocessing import Filter, find_parked, preview, revive
-from orders.tables import RequestState
 from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
 from tasks.export import DELIVERED, Exported, export_steps
 from tasks.partners import partners
 from tasks.settings import settings
 from workers.app import app
 from workers.cli.partners import configured
-from workers.cli.requests import check_reason
 from workers.cli.terminal import (
     AsJson,
     counted,
-    counting_progress,
     err,
     out,
     plain,
@@ -40,9 +32,6 @@ from workers.cli.terminal import (
 )
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
-
-# Requests revived a transaction.
-_BATCH = 500
 
 
 def up(
@@ -161,66 +150,6 @@ def _tell_export(steps: list[Exported], waits: list[str]) -> None:
         out.print(plain(f"not all that is due could be exported: {reason}"), highlight=False, soft_wrap=True)
 
 
-def reprocess(
-    state: Annotated[RequestState, typer.Option(help="Only `parked` ones can be reprocessed.")] = RequestState.PARKED,
-    reason: Annotated[str | None, typer.Option(help="Only those parked for this reason.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only those received since then (ISO 8601, with a zone).")] = None,
-    order: Annotated[str | None, typer.Option(help="Only those for this order.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be decided now.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Decide parked requests again, by the orders as they are now; without a filter also revive dead effects."""
-    if state is not RequestState.PARKED:
-        raise UsageError(f"--state {state}: only parked requests can be reprocessed; a decision is made once")
-    check_reason(reason)
-    find_services()
-    app.finalize()
-    wanted = Filter(reason=reason, since=_moment(since), order=order)
-    if dry_run:
-        return _preview(wanted, as_json)
-    effects = 0 if wanted != Filter() else in_transaction(revive_dead)
-    rows = in_transaction(lambda connection: find_parked(connection, wanted))
-    revived = 0
-    with counting_progress() as bar:
-        task = bar.add_task("reprocessing", total=len(rows))
-        for start in range(0, len(rows), _BATCH):
-            batch = rows[start : start + _BATCH]
-            revived += in_transaction(partial(revive, requests=batch))
-            ring(Doorbell.APPLY_CHANGES)
-            bar.advance(task, len(batch))
-    if as_json:
-        print_json({"reprocessed": revived, "effects_revived": effects})
-    else:
-        out.print(f"to be decided anew: {counted(revived, 'request')}", highlight=False)
-        if effects:
-            out.print(f"to be tried again: {counted(effects, 'dead effect')} (restock, notify)", highlight=False)
-    return 0
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return TypeAdapter(AwareDatetime).validate_python(text)
-    except ValidationError:
-        raise UsageError(f"--since {text}: expected a moment such as 2026-11-23T09:00:00Z") from None
-
-
-def _preview(wanted: Filter, as_json: bool) -> int:
-    found = in_transaction(lambda connection: list(preview(connection, find_parked(connection, wanted))))
-    if as_json:
-        print_json({"would_be_decided": found})
-        return 0
-    listed = table("source", "id", "order", "parked for", "would be", "because")
-    for one in found:
-        outcome = one["outcome"] or "parked again"
-        because = ", ".join(one["reasons"])
-        cells = (one["source"], one["id"], one["order"], ", ".join(one["was"]), outcome, because)
-        listed.add_row(*map(plain, cells))
-    out.print(listed)
-    return 0
-
-
 def audit(as_json: AsJson = False) -> int:
     """Check the nine promises on the live database; exit 1 if one is broken."""
     find_database()
@@ -256,4 +185,4 @@ def tell_audit(result: dict[str, Any]) -> None:
     out.print("[green]every promise holds[/]" if result["ok"] else "[red]a promise is broken[/]")
 
 
-COMMANDS = (up, migrate, export, reprocess, audit)
+COMMANDS = (up, migrate, export, audit)

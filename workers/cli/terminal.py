@@ -4,7 +4,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -33,6 +33,18 @@ def print_json(value: object) -> None:
     """Prints one JSON value on standard output."""
     json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
     sys.stdout.write("\n")
+
+
+def print_json_list(name: str, items: Iterable[object], rest: Callable[[], Mapping[str, object]]) -> None:
+    """Prints one JSON object on standard output: a list, item by item as they come, and what there is to say then."""
+    sys.stdout.write(f"{{{json.dumps(name)}: [")
+    for place, item in enumerate(items):
+        sys.stdout.write(",\n" if place else "\n")
+        json.dump(item, sys.stdout, ensure_ascii=False)
+    sys.stdout.write("\n]")
+    for key, value in rest().items():
+        sys.stdout.write(f",\n{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    sys.stdout.write("}\n")
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -123,8 +135,11 @@ def progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def counting_progress() -> Iterator[Progress]:
-    """Shows a progress bar with numbers on standard error for the block, where that is a terminal."""
+def counting_progress(*, prints_meanwhile: bool = False) -> Iterator[Progress]:
+    """Shows a progress bar with numbers on standard error for the block, where that is a terminal.
+
+    If the block `prints_meanwhile`, it shows none where that would come in between.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -132,7 +147,9 @@ def counting_progress() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    is_off = not err.is_terminal or (prints_meanwhile and out.is_terminal)
+    # What is printed goes where it belongs: rich would send it to the terminal of the bar.
+    with Progress(*columns, console=err, transient=True, disable=is_off, redirect_stdout=not prints_meanwhile) as bar:
         yield bar
 
 

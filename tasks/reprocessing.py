@@ -1,0 +1,53 @@
+"""Reprocessing slice by slice, each a short transaction: a killed run's work stays done, another run does the rest."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from orders.effects import revive_dead
+from orders.reprocessing import BEGINNING, Filter, Place, find_parked, preview, revive
+from tasks.database import in_transaction
+from tasks.doorbells import Doorbell, ring
+
+# Requests or effects a transaction. A preview reads requests whole, and one may have 256 KiB.
+_SLICE = 500
+_SLICE_OF_PREVIEW = 100
+
+
+def reprocess(wanted: Filter) -> Iterator[int]:
+    """Makes parked requests undecided again; yields for each slice how many still were parked."""
+    place = BEGINNING
+    while slice_ := in_transaction(partial(_revive_next, wanted=wanted, after=place)):
+        revived, ended = slice_
+        # At the first slice and after the last: between them a worker goes on by itself, or at beat's next ring.
+        if place == BEGINNING:
+            ring(Doorbell.APPLY_CHANGES)
+        place = ended
+        yield revived
+    if place != BEGINNING:
+        ring(Doorbell.APPLY_CHANGES)
+
+
+def _revive_next(connection: Connection, wanted: Filter, after: Place) -> tuple[int, Place] | None:
+    requests = find_parked(connection, wanted, after, limit=_SLICE)
+    if not requests:
+        return None
+    return revive(connection, requests), Place(requests[-1].order_number, requests[-1].id)
+
+
+def previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
+    """Yields for each parked request what would be decided now; writes nothing."""
+    place = BEGINNING
+    while (found := in_transaction(partial(preview, wanted=wanted, after=place, limit=_SLICE_OF_PREVIEW))).shown:
+        yield from found.shown
+        place = found.place
+
+
+def revive_effects() -> Iterator[int]:
+    """Makes dead effects pending again; yields for each slice how many."""
+    after = 0
+    while ids := in_transaction(partial(revive_dead, limit=_SLICE, after=after)):
+        yield len(ids)
+        after = ids[-1]
