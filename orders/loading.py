@@ -105,13 +105,16 @@ def _compare_known(connection: Connection, messages: Sequence[OrderMessage], res
     for message in messages:
         row = rows[message.number]
         fields = _differing_fields(message, row, lines[row.id])
-        if (row.status, message.status) == (Status.PRE_ORDER, Status.VALIDATED):
+        # The same order may come twice, and each time is compared with what the one before has left.
+        status = Status.VALIDATED if row.id in validated else row.status
+        is_released = (status, message.status) == (Status.PRE_ORDER, Status.VALIDATED)
+        if is_released:
             validated[row.id] = row
-        elif message.status != row.status and row.id not in validated:
+        elif message.status != status:
             fields = ("status", *fields)
         if fields:
             result.differences.append(Difference(message.number, fields))
-        elif row.id not in validated:
+        elif not is_released:
             result.unchanged += 1
     _validate(connection, list(validated.values()))
     result.validated = len(validated)

@@ -453,6 +453,18 @@ def test_the_validation_of_a_pre_order_is_taken_over(countermand: Countermand, t
 
 
 @pytest.mark.usefixtures("system")
+def test_an_order_that_comes_twice_is_compared_with_what_the_one_before_has_left(
+    countermand: Countermand, tmp_path: Path
+) -> None:
+    load(an_order("1", status="pre_order"))
+    pre_order, validated = an_order("1", status="pre_order"), an_order("1")
+    file = ndjson(tmp_path / "orders", pre_order, validated, validated, pre_order)
+    ended = countermand("orders", "load", file, "--json")
+    assert (ended.code, ended.json["validated"], ended.json["unchanged"]) == (1, 1, 2)
+    assert ended.json["differences"] == [{"number": "1", "fields": ["status"]}]
+
+
+@pytest.mark.usefixtures("system")
 def test_orders_are_loaded_from_standard_input_and_from_gzip(countermand: Countermand, tmp_path: Path) -> None:
     ended = countermand("orders", "load", "-", "--json", stdin=encoded(an_order("1")) + b"\r\n")
     assert (ended.code, ended.json["loaded"]) == (0, 1)
