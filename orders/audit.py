@@ -195,8 +195,12 @@ CHECKS = (
             number, control_number, interchange.partner, external_id, source)
         FROM changelog
         JOIN orders ON orders.id = order_id
-        JOIN interchange ON interchange.partner = after ->> 'partner'
-            AND control_number = (after ->> 'control_number')::bigint
+        -- A number that was taken back has several bearers, one after the other.
+        JOIN (SELECT partner, control_number, claimed_at, patience_since,
+                  lead(claimed_at, 1, 'infinity') OVER (PARTITION BY partner, control_number ORDER BY id) AS followed_at
+              FROM interchange) AS interchange
+            ON interchange.partner = after ->> 'partner' AND control_number = (after ->> 'control_number')::bigint
+            AND at >= claimed_at AND at < followed_at
         JOIN change_request AS request ON order_number = number
         WHERE action = 'edi_claimed'
           AND undecided_since < claimed_at AND undecided_since > patience_since

@@ -160,6 +160,19 @@ def test_an_order_released_and_claimed_again_breaks_nothing() -> None:
     assert broken() == {}
 
 
+def test_a_request_for_an_order_that_was_released_breaks_nothing_when_another_gets_its_number() -> None:
+    load(an_order("1"))
+    released = claimed()
+    in_transaction(lambda connection: release(connection, released, "the folder is gone", reuse_number=True))
+    meddle("UPDATE partner SET not_before = NULL")
+    deliver(a_request("1", id="waiting"))
+    load(an_order("2"))
+    assert claimed().control_number == released.control_number
+    assert broken() == {}
+    age("waiting", "1 minute")
+    assert set(broken()) == {8}
+
+
 def test_an_interchange_taken_over_by_another_sender_breaks_nothing() -> None:
     load(an_order())
     claimed()
