@@ -1,6 +1,6 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interleavings mutations chaos fuzz bench lint types up specs lock clean
+.PHONY: help setup demo test interleavings mutations chaos flood fuzz bench lint types up specs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,10 @@ chaos: MINUTES ?= 5
 chaos: SEED ?= $(shell date +%s)
 chaos: setup ## Kill, stop and cut everything under load for MINUTES=5, and compare the books
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+flood: REQUESTS ?= 200000
+flood: setup ## Publish REQUESTS=200000 at once, and see that nothing but the broker grows with them (minutes)
+	$(BIN)/python -m tests.chaos.flood --requests $(REQUESTS) $(ARGS)
 
 bench: setup ## Measure against pgbench and a naive worker (minutes)
 	$(BIN)/python -m benchmarks $(ARGS)

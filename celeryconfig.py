@@ -10,6 +10,8 @@ broker_url = _settings.broker_url
 # A worker that starts before its broker waits for it, and so does one whose broker restarts.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A broker that does not answer at all is given up for now, and tried again.
+broker_connection_timeout = 5
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
 imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export", "tasks.receipts")
@@ -82,7 +84,7 @@ beat_schedule = {
         (Doorbell.READ_INBOXES, _settings.export_seconds),
     )
 }
-# The schedule is here and holds no state worth a file of its own.
-beat_scheduler = "celery.beat:Scheduler"
+# The schedule is here and holds no state worth a file of its own; what cannot be rung is told in a line.
+beat_scheduler = "workers.beat:Scheduler"
 # Beat wakes up at least this often, so that a schedule of seconds is kept.
 beat_max_loop_interval = 1

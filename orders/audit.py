@@ -290,7 +290,7 @@ def audit(
     """
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     # It reads everything there is, and holds no lock that anyone waits for.
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL statement_timeout = '1h'"))
     parameters: dict[str, Any] = {"patience": patience, "forgotten_after": _FORGOTTEN_AFTER}
     checks = [_run(connection, check, parameters) for check in CHECKS]
     parameters["served"] = None if served is None else list(served)

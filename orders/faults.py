@@ -3,17 +3,34 @@
 from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # Serialization failure, deadlock, lock timeout: the same transaction will pass when tried again.
 _AGAIN = ("40001", "40P01", "55P03")
 # What the connecting user may not do: its role is the wrong one, or `migrate --roles` is still to be run.
 INSUFFICIENT_PRIVILEGE = "42501"
 # No such table, no such column: `migrate` is still to be run.
-_OTHER_SCHEMA = ("42P01", "42703")
+OTHER_SCHEMA = ("42P01", "42703")
+_READ_ONLY = "25006"
 # Connection lost, resources exhausted (disk full, too many connections), shutdown, read-only, no privilege, another
 # schema: nobody's request is to blame, and trying at once will not help. See PostgreSQL, Appendix A.
 _OUTAGE_CLASSES = ("08", "53", "57P", "58")
-_OUTAGES = ("25006", INSUFFICIENT_PRIVILEGE, *_OTHER_SCHEMA)
+_OUTAGES = (_READ_ONLY, INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA)
+
+# What is wrong, and what helps, by SQLSTATE or its class. What is not here is a connection that was refused or lost.
+_REMEDIES = {
+    _READ_ONLY: ("the database takes no writes", "make it writable, or name its primary server"),
+    "53100": ("the disk of the database is full", "free some of it"),
+    "53200": ("the database has no memory left", "give its server more, or run fewer processes"),
+    "53300": ("the database has no connection left", "raise its max_connections, or run fewer processes"),
+    "53400": ("a limit that is set in the database is reached", "raise it there"),
+    "58": ("the disk of the database fails", "see the log of its server"),
+    INSUFFICIENT_PRIVILEGE: (
+        "the database's user may not do this",
+        "use one with the role of this process, see docs/security.md",
+    ),
+    **dict.fromkeys(OTHER_SCHEMA, ("the database lacks our tables, or some of them", "run `countermand migrate`")),
+}
 
 
 class Fault(Enum):
@@ -26,9 +43,11 @@ class Fault(Enum):
 
 def classify(error: BaseException) -> Fault:
     """Tells a passing conflict (AGAIN) and an outage of the database (OUTAGE) from work that cannot be done (WORK)."""
+    if isinstance(error, PoolTimeout):
+        return Fault.OUTAGE
     if not isinstance(error, DBAPIError):
         return Fault.WORK
-    state = getattr(error.orig, "sqlstate", None)
+    state = sqlstate(error)
     if state in _AGAIN:
         return Fault.AGAIN
     if state is None:
@@ -36,3 +55,20 @@ def classify(error: BaseException) -> Fault:
         return Fault.OUTAGE if isinstance(error, OperationalError | InterfaceError) else Fault.WORK
     outage = error.connection_invalidated or state in _OUTAGES or state.startswith(_OUTAGE_CLASSES)
     return Fault.OUTAGE if outage else Fault.WORK
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Returns the SQLSTATE of a database error; None where no server has sent one."""
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+
+
+def told(error: BaseException) -> str:
+    """Says in one line what a conflict or an outage is, and what helps; quotes no value."""
+    found = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+    if classify(error) is Fault.AGAIN:
+        return f"another transaction holds what is needed ({found})"
+    state = sqlstate(error) or ""
+    if known := _REMEDIES.get(state) or _REMEDIES.get(state[:2]):
+        what, remedy = known
+        return f"{what} ({found}): {remedy}"
+    return f"the database cannot be reached: {found}"

@@ -24,6 +24,8 @@ def alembic_config(connection: Connection) -> Config:
 def migrate(connection: Connection) -> str:
     """Brings the schema up to date within the caller's transaction; returns the revision that it is at then."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
+    # A new index or constraint reads a whole table. It still waits for a lock no longer than anyone else.
+    connection.execute(text("SET LOCAL statement_timeout = '1h'"))
     command.upgrade(alembic_config(connection), "head")
     return current_revision(connection) or "none"
 

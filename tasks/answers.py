@@ -3,7 +3,6 @@
 import time
 
 import structlog
-from celery import shared_task
 
 from configuration import ConfigurationError
 from desks.channels import Astray, DeliveryError, Refused, Unclear
@@ -13,7 +12,7 @@ from orders.answers import Failure, Leased, LostFence
 from orders.locks import AnyRow
 from rules.model import Outcome
 from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
 
 _log = structlog.get_logger()
@@ -78,7 +77,7 @@ def _notice(row: AnyRow) -> Notice:
     )
 
 
-@shared_task(name=Doorbell.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
+@rung_by(Doorbell.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
 def answer() -> None:
     """Delivers what is due, for a time slice; rings for itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS

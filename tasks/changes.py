@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from celery import shared_task
 from sqlalchemy import Connection
 
 from orders.changes import claim_open_orders, decide_requests
@@ -13,7 +12,7 @@ from orders.parking import count_failure, park_unknown_orders
 from rules.model import Effect
 from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
 from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.settings import settings
 
@@ -57,14 +56,14 @@ CHANGES = Job("apply_changes", limit=200, claim=_claim_and(_ring_for), count_fai
 _CHANGES_AND_EFFECTS = replace(CHANGES, claim=_claim_and(_do))
 
 
-@shared_task(name=Doorbell.APPLY_CHANGES, time_limit=TIME_LIMIT_SECONDS)
+@rung_by(Doorbell.APPLY_CHANGES, time_limit=TIME_LIMIT_SECONDS)
 def apply_changes() -> None:
     """Decides what is due and does what follows, for a time slice; rings for itself if something is left."""
     if drain(_CHANGES_AND_EFFECTS, seconds=SLICE_SECONDS):
         ring(Doorbell.APPLY_CHANGES)
 
 
-@shared_task(name=Doorbell.PARK_UNKNOWN)
+@rung_by(Doorbell.PARK_UNKNOWN)
 def park_unknown() -> None:
     """Parks requests that have waited for their order long enough."""
     patience = settings().patience

@@ -19,12 +19,24 @@ _log = structlog.get_logger()
 
 # Passing conflicts (deadlock, lock timeout) before one is believed to be none.
 _TRIES = 5
-# Nothing of ours holds a lock for a second; who waits longer had better say so than wait on.
+# How many connections a process holds at most. One that does one thing at a time, as all but HTTP do, never has a
+# second one.
+CONNECTIONS = 5
+# Nothing of ours holds a lock for a second; who waits longer had better say so than wait on. What has to wait longer
+# (`orders.migrate`, `orders.audit`) says so itself.
 _SESSION = {
     "timezone": "UTC",
     "lock_timeout": "5s",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
+}
+# Over TCP, a server that has vanished is noticed within half a minute, by both sides.
+_LINE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+_SERVERS_LINE = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
 }
 _POOLER = "so a pooler stands before PostgreSQL: set COUNTERMAND_DATABASE_POOLED=true, or name PostgreSQL itself"
 
@@ -42,18 +54,20 @@ def engine() -> Engine:
     pooled = settings().database_pooled
     made = create_engine(
         url,
-        # A worker process does one thing at a time; the HTTP process a few.
-        pool_size=2,
-        max_overflow=3,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=5,
         pool_pre_ping=True,
         # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
         hide_parameters=True,
         connect_args={
-            "application_name": "countermand",
+            # Unless PGAPPNAME says which of our processes it is, as the supervisor has it say.
+            "fallback_application_name": "countermand",
             "connect_timeout": 5,
             # A pooler gives the next transaction to another session of the server: nothing that belongs to one may be
             # asked for, so no options at its start, and no prepared statements.
             **({"prepare_threshold": None} if pooled else {"options": _options()}),
+            **_LINE,
         },
     )
     if pooled:
@@ -65,7 +79,7 @@ def engine() -> Engine:
 
 
 def _options() -> str:
-    return " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    return " ".join(f"-c {name}={value}" for name, value in (_SESSION | _SERVERS_LINE).items())
 
 
 def _set_for_this_transaction(connection: Connection) -> None:

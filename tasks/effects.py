@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from celery import shared_task
 from sqlalchemy import Connection
 
 from desks.channels import LogChannel
@@ -15,7 +14,7 @@ from orders.stock import restock as restock_effects
 from orders.tables import NotificationState
 from rules.model import Effect, Outcome, Reason
 from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
 
 SLICE_SECONDS = 2.0
@@ -87,14 +86,14 @@ RESTOCK = Job("restock", limit=200, claim=_claim_restock, count_failure=count_fa
 NOTIFY = Job("notify", limit=200, claim=_claim_notify, count_failure=count_failure)
 
 
-@shared_task(name=Doorbell.RESTOCK, time_limit=TIME_LIMIT_SECONDS)
+@rung_by(Doorbell.RESTOCK, time_limit=TIME_LIMIT_SECONDS)
 def restock() -> None:
     """Restocks what is due, for a time slice."""
     if drain(RESTOCK, seconds=SLICE_SECONDS):
         ring(Doorbell.RESTOCK)
 
 
-@shared_task(name=Doorbell.NOTIFY, time_limit=TIME_LIMIT_SECONDS)
+@rung_by(Doorbell.NOTIFY, time_limit=TIME_LIMIT_SECONDS)
 def notify() -> None:
     """Puts what is due into words and tells it where that is the log, for a time slice; answers are rung for."""
     if drain(NOTIFY, seconds=SLICE_SECONDS):

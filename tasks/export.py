@@ -6,16 +6,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
-from celery import shared_task
 
 from edi import cutoffs, interchanges, interventions, outcomes
 from edi.interchanges import Claim, InFlight, LostFence
 from edi.interventions import NotPossible
 from edi.partners import Partner
 from edi.transports.transport import NotDelivered, TransportError
+from orders.faults import Fault, classify, told
 from orders.tables import InterchangeState
 from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.partners import partners
 from tasks.settings import settings
 
@@ -135,7 +135,7 @@ def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -
     return freed
 
 
-@shared_task(name=Doorbell.EXPORT)
+@rung_by(Doorbell.EXPORT)
 def export() -> None:
     """Exports what is due to all partners whose cut-off has passed, to each for a time slice; rings for the rest."""
     # Not all(…): one that is slow must not keep those after it waiting until it has everything.
@@ -146,8 +146,16 @@ def export() -> None:
 def _export_apart(partner: Partner) -> bool:
     try:
         return _export_on_schedule(partner)
-    except Exception:  # noqa: BLE001  # whatever it is: a lock that somebody holds, a claim that takes too long
-        _log.exception("the export to a partner failed, the others go on", partner=partner.name)
+    except Exception as error:
+        match classify(error):
+            case Fault.OUTAGE:
+                raise
+            case Fault.AGAIN:
+                _log.warning(
+                    "the export to a partner is held up, the others go on", partner=partner.name, error=told(error)
+                )
+            case Fault.WORK:  # whatever it is, as a claim that takes too long
+                _log.exception("the export to a partner failed, the others go on", partner=partner.name)
         return True
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from celery import shared_task
 
 from edi import receipts
 from edi.partners import Partner
@@ -14,7 +13,7 @@ from edi.receipts import Applied, Kept
 from edi.transports.transport import NotReceived
 from orders.tables import AcknowledgementState, InterchangeState
 from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.partners import partners
 
 _log = structlog.get_logger()
@@ -87,7 +86,7 @@ def _receive(partner: Partner, name: str, tell: Callable[[Partner, str, Kept], N
     return kept
 
 
-@shared_task(name=Doorbell.READ_INBOXES)
+@rung_by(Doorbell.READ_INBOXES)
 def read_inboxes() -> None:
     """Reads the inboxes of all partners, each for a time slice, and tells the log whose acknowledgement is late."""
     for partner in partners():

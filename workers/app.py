@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.signals import celeryd_init, setup_logging, worker_process_init
 
@@ -16,6 +17,8 @@ from workers.logs import configure_logs
 
 # Root may be who runs us; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
 warnings.filterwarnings("ignore", category=SecurityWarning)
+# At every loss of the broker: that a task in hand is not cancelled then is what we want, a delivery least of all.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5\.1 we introduced")
 
 app = Celery("countermand", config_source="celeryconfig")
 app.set_default()

@@ -1,12 +1,15 @@
 """The broker as those see it who bring change requests: where they go, and how to tell that all were taken."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import kombu
+import kombu.exceptions
 import redis
 from amqp.exceptions import MessageNacked
+from redis.exceptions import OutOfMemoryError
 
 from workers.errors import Unreachable, UsageError
 
@@ -41,10 +44,16 @@ QUEUE_OUTAGES: tuple[type[Exception], ...] = (
     MessageNacked,
     OSError,
 )
+# … and of any broker.
+BROKER_OUTAGES: tuple[type[Exception], ...] = (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES)
 _PRECONDITION_FAILED = 406
 
-# Entries a round trip when publishing many.
+# Messages a round trip when publishing many, or so many bytes if those come first.
 _CHUNK = 500
+_CHUNK_BYTES = 1024 * 1024
+# How long a publisher waits for room in a Valkey that is full: the intake makes some with every batch.
+_PATIENCE_SECONDS = 20.0
+_LOOK_SECONDS = 0.2
 
 
 class Broker(ABC):
@@ -70,11 +79,23 @@ class StreamBroker(Broker):
 
     def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
         for chunk in _chunks(bodies):
-            pipeline = self._client.pipeline(transaction=False)
-            for body in chunk:
-                pipeline.xadd(STREAM, {FIELD: body})
-            pipeline.execute()
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while not self._has_room_for(chunk, deadline):
+                time.sleep(_LOOK_SECONDS)
             yield len(chunk)
+
+    def _has_room_for(self, chunk: Sequence[bytes], deadline: float) -> bool:
+        """Publishes all of a chunk or, where the broker is full, nothing of it; after the deadline it raises."""
+        pipeline = self._client.pipeline(transaction=True)
+        for body in chunk:
+            pipeline.xadd(STREAM, {FIELD: body})
+        try:
+            pipeline.execute()
+        except OutOfMemoryError:
+            if time.monotonic() > deadline:
+                raise
+            return False
+        return True
 
     def backlog(self) -> int:
         return int(self._client.xlen(STREAM))
@@ -156,10 +177,12 @@ def declare_queues(connection: kombu.Connection) -> None:
 
 def _chunks(bodies: Iterable[bytes]) -> Iterator[list[bytes]]:
     chunk: list[bytes] = []
+    size = 0
     for body in bodies:
         chunk.append(body)
-        if len(chunk) == _CHUNK:
+        size += len(body)
+        if len(chunk) == _CHUNK or size >= _CHUNK_BYTES:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk

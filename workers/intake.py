@@ -8,11 +8,11 @@ from types import FrameType
 from typing import Protocol
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
-from orders.faults import Fault, classify
+from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
 from tasks.intake import take
+from tasks.outages import Outage, broker_told
 from workers.app import app
 from workers.broker import is_stream
 from workers.discovery import find_services
@@ -76,14 +76,16 @@ class _Stopped(Exception):
 
 def run(source: Source, stop: Stop) -> None:
     """Receives, takes and acknowledges until stopped; an outage of the broker or the database is waited out."""
-    pauses = _pauses()
+    pauses, outage = _pauses(), _outage("broker")
     while not stop.is_set():
         try:
             step(source, lambda deliveries: _take_patiently(source, stop, deliveries))
             pauses = _pauses()
+            outage.end()
         except source.outages as error:
             source.start_over()
-            _pause("broker", error, next(pauses), stop)
+            outage.note(error, broker_told(error))
+            stop.wait(next(pauses))
         except _Stopped:
             source.start_over()
             return
@@ -105,17 +107,20 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) 
 
     Handed back, they would be delivered again and again, and a broker that counts deliveries would give them up.
     """
+    outage = _outage("database")
     for pause in _pauses():
         try:
             _take_or_die(deliveries)
-        except DBAPIError as error:
+        except Exception as error:
             if classify(error) is Fault.WORK:
                 raise
-            _pause("database", error, pause, stop)
+            outage.note(error, told(error))
+            stop.wait(pause)
             if stop.is_set():
                 raise _Stopped from error
             source.keep_alive()
         else:
+            outage.end()
             return
 
 
@@ -132,10 +137,8 @@ def _pauses() -> Iterator[float]:
     return chain((0.2, 0.5, 1.0, 2.0), repeat(5.0))
 
 
-def _pause(what: str, error: Exception, seconds: float, stop: Stop) -> None:
-    told = str(error).partition("\n")[0]
-    _log.warning("cannot take requests now", away=what, error=told, again_in_seconds=seconds)
-    stop.wait(seconds)
+def _outage(away: str) -> Outage:
+    return Outage("cannot take requests now, they stay on the broker", over="takes requests again", away=away)
 
 
 def main() -> None:

@@ -14,8 +14,12 @@ from typing import IO
 
 import psutil
 
+from tasks.database import CONNECTIONS
+
 # A task gets ten seconds to end its slice (celeryconfig); supervisord waits a little longer before it kills.
 _STOP_SECONDS = 15
+# So that one partner which hangs holds up no other.
+_EXPORTERS = 2
 _CONFIG, _PID = "supervisord.conf", "supervisord.pid"
 
 
@@ -28,11 +32,23 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
         "worker": [*celery, *worker, "-Q", "changes,effects", "-n", "worker@%h", "-c", str(concurrency)],
         # Apart, so that a slow helpdesk holds up no decision.
         "answerer": [*celery, *worker, "-Q", "answers", "-n", "answerer@%h", "-c", str(concurrency)],
-        # Apart, so that a slow warehouse holds up no decision; two, so that one which hangs holds up no other.
-        "exporter": [*celery, *worker, "-Q", "export", "-n", "exporter@%h", "-c", "2"],
+        # Apart, so that a slow warehouse holds up no decision.
+        "exporter": [*celery, *worker, "-Q", "export", "-n", "exporter@%h", "-c", str(_EXPORTERS)],
         "beat": [*celery, "beat", "--loglevel=INFO", "--pidfile="],
         "intake": [sys.executable, "-m", "workers.intake"],
         "http": [sys.executable, "-m", "workers.http"],
+    }
+
+
+def connections(concurrency: int = 2) -> dict[str, int]:
+    """Returns how many connections to the database each program holds at most: a process one, HTTP a few."""
+    return {
+        "worker": concurrency,
+        "answerer": concurrency,
+        "exporter": _EXPORTERS,
+        "beat": 0,
+        "intake": 1,
+        "http": CONNECTIONS,
     }
 
 
@@ -131,6 +147,8 @@ def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | No
         log = "/dev/stdout" if log_folder is None else _escaped(str(log_folder / f"{name}.log"))
         config[f"program:{name}"] = {
             "command": _escaped(" ".join(f'"{word}"' for word in command)),
+            # By this the database knows whose a session is.
+            "environment": f'PGAPPNAME="countermand-{name}"',
             "autorestart": "true",
             "startsecs": "1",
             # A broker or database that is away for an hour must not make it give up.

@@ -4,20 +4,18 @@ import fcntl
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-import psutil
 from rich.console import Console
 from sqlalchemy import make_url
 
 from desks.registry import Helpdesks
 from orders.migrate import migrate
-from tasks.database import in_transaction
+from tasks.database import engine, in_transaction
 from tasks.helpdesks import helpdesks
 from tasks.partners import partners
 from tasks.settings import settings
@@ -45,6 +43,8 @@ def services_of(home: Path) -> Iterator[Services]:
             services = Services(named.database_url or own.database_url, named.broker_url or own.broker_url)
         publish_to_environment(services, home)
         in_transaction(migrate)
+        # Nothing else is asked of it here, and a connection is one that somebody else may need.
+        engine().dispose()
         stack.enter_context(announced(services, home))
         yield services
 
@@ -68,22 +68,9 @@ def up(home: Path, port: int | None) -> None:
             services = stack.enter_context(services_of(home))
             supervisord = stack.enter_context(supervised(home, programs()))
             _say_where_everything_is(console, home, port, services, desks)
-            _watch(home, supervisord)
+            raise Unreachable(f"supervisord ended by itself with exit code {supervisord.wait()}")
     except KeyboardInterrupt:
         console.print("countermand: stopped")
-
-
-def _watch(home: Path, supervisord: subprocess.Popen[bytes]) -> None:
-    """Returns never; raises Unreachable when something ends that nothing starts again."""
-    while True:
-        try:
-            code = supervisord.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            for child in psutil.Process().children():
-                if child.status() == psutil.STATUS_ZOMBIE:
-                    raise Unreachable(f"{child.name()} ended by itself; its log is in {home / 'data'}") from None
-        else:
-            raise Unreachable(f"supervisord ended by itself with exit code {code}")
 
 
 @contextmanager

@@ -330,7 +330,7 @@ def test_a_broker_that_is_away_is_one_line_without_its_password_and_ends_with_3(
     monkeypatch.setenv("COUNTERMAND_DATABASE_URL", AWAY)
     monkeypatch.setenv("COUNTERMAND_BROKER_URL", url)
     line = told(countermand("requests", "wait"), 3)
-    assert line.startswith("a service cannot be reached: ")
+    assert " cannot be reached: " in line
     assert "geheim" not in line
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.builders import a_request, an_order, encoded
-from tests.processes import countermand, environment, log_of, running_up
+from tests.processes import countermand, environment, running_up
 from workers.embedded.valkey import _free_port
 
 
@@ -70,17 +70,6 @@ def test_up_ends_with_its_terminal(tmp_path: Path) -> None:
         up.send_signal(signal.SIGHUP)
         assert up.wait(60) == 0
     assert psutil.wait_procs(everything, timeout=10)[1] == []
-
-
-def test_up_ends_and_says_so_when_its_valkey_dies(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with running_up(home, int(_free_port("")), environment()) as up:
-        everything = psutil.Process(up.pid).children(recursive=True)
-        next(process for process in everything if process.name() == "valkey-server").kill()
-        assert up.wait(60) == 3
-    assert psutil.wait_procs(everything, timeout=10)[1] == []
-    last = log_of(home).read_text().splitlines()[-1]
-    assert last.startswith("countermand: valkey-server ended by itself")
 
 
 def test_a_second_up_on_the_same_home_is_refused_in_one_line(tmp_path: Path) -> None:

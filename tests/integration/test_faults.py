@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Barrier, Event
 from types import SimpleNamespace
@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 import tasks.database
-from orders.faults import Fault, classify
-from tasks.database import in_transaction
+from orders.faults import Fault, classify, told
+from tasks.database import CONNECTIONS, in_transaction
 from tests.builders import rows
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -204,6 +204,58 @@ def test_a_database_that_takes_no_writes_is_an_outage() -> None:
 
     error = caught(lambda: in_transaction(work))
     assert (state_of(error), classify(error)) == ("25006", Fault.OUTAGE)
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        ("08006", "cannot be reached: "),
+        ("53100", "the disk of the database is full "),
+        ("53200", "has no memory left "),
+        ("53300", "has no connection left "),
+        ("53400", "a limit that is set in the database is reached "),
+        ("57P01", "cannot be reached: "),
+        ("57P03", "cannot be reached: "),
+        ("58030", "the disk of the database fails "),
+        ("58P01", "the disk of the database fails "),
+    ],
+)
+def test_a_server_that_lacks_something_is_an_outage_and_told_in_one_line(engine: Engine, state: str, what: str) -> None:
+    with engine.connect() as connection:
+        raising = f"DO $$ BEGIN RAISE 'no space left' USING ERRCODE = '{state}', DETAIL = 'Jane Doe'; END $$"
+        error = caught(lambda: connection.exec_driver_sql(raising))
+    assert (state_of(error), classify(error)) == (state, Fault.OUTAGE)
+    assert what in told(error)
+    assert "no space left" in told(error)
+    assert [private for private in ("\n", "Jane") if private in told(error)] == []
+
+
+def test_a_limit_of_temporary_files_is_an_outage(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET LOCAL temp_file_limit = '64kB'; SET LOCAL work_mem = '64kB'")
+        error = caught(lambda: connection.exec_driver_sql("SELECT n FROM generate_series(1, 100000) AS n ORDER BY -n"))
+    assert (state_of(error), classify(error)) == ("53400", Fault.OUTAGE)
+
+
+def test_a_database_that_lets_nobody_in_is_an_outage(engine: Engine) -> None:
+    server = create_engine(make_url(engine.url).set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f'ALTER DATABASE "{engine.url.database}" ALLOW_CONNECTIONS false')
+        error = caught(create_engine(engine.url).connect)
+        connection.exec_driver_sql(f'ALTER DATABASE "{engine.url.database}" ALLOW_CONNECTIONS true')
+    server.dispose()
+    assert classify(error) is Fault.OUTAGE
+    assert told(error).startswith("the database cannot be reached: ")
+    assert "not currently accepting connections" in told(error)
+
+
+def test_a_pool_without_a_free_connection_is_an_outage(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.pool, "_timeout", 0.01)
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(engine.connect())
+        error = caught(lambda: rows("SELECT 1"))
+    assert classify(error) is Fault.OUTAGE
 
 
 # What a transaction does about it

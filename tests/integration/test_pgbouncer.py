@@ -28,7 +28,7 @@ from tests.databases import working_on
 from tests.processes import await_that, running_up
 from workers.embedded import Services
 from workers.embedded.postgres import _account
-from workers.embedded.processes import running
+from workers.embedded.server import Server
 from workers.embedded.valkey import _free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
@@ -121,7 +121,7 @@ def pgbouncer(database_url: str, changes: dict[str, str]) -> Iterator[str]:
                 return True
             return False
 
-        with running("PgBouncer", [str(PROGRAM), "pgbouncer.ini"], folder, SIGINT, is_ready, **account):
+        with Server("PgBouncer", [str(PROGRAM), "pgbouncer.ini"], folder, SIGINT, is_ready, **account).running():
             yield through.render_as_string(hide_password=False)
 
 

@@ -18,7 +18,8 @@ from tests.databases import working_on
 from tests.processes import await_that
 from workers.embedded import Services
 from workers.embedded.postgres import _account
-from workers.embedded.processes import find_program, run, running
+from workers.embedded.processes import find_program, run
+from workers.embedded.server import Server
 
 ASKED = a_request("1001", id="r1")
 READING = (
@@ -82,7 +83,7 @@ def replica(system: Services) -> Iterator[Replica]:
                 return _ask(here, "SELECT pg_is_in_recovery()") is True
             return False
 
-        with running("the replica", [*command, "--port=5432"], data, SIGINT, is_ready, **account):
+        with Server("the replica", [*command, "--port=5432"], data, SIGINT, is_ready, **account).running():
             yield Replica(here, system.database_url)
 
 

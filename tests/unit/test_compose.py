@@ -14,7 +14,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it publishes no types
 
 from tasks.settings import Settings
-from workers.supervisor import programs
+from workers.embedded.valkey import MEMORY
+from workers.supervisor import connections, programs
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -181,6 +182,13 @@ def test_valkey_keeps_what_it_acknowledged() -> None:
     assert settings["--appendonly"] == "yes"
     assert settings["--appendfsync"] == "always"
     assert settings["--maxmemory-policy"] == "noeviction"
+    assert settings["--maxmemory"] == MEMORY
+
+
+def test_each_process_of_ours_tells_the_database_its_name_as_under_the_supervisor() -> None:
+    for name, number in connections().items():
+        if number:
+            assert SERVICES[name]["environment"]["PGAPPNAME"] == f"countermand-{name}"
 
 
 def test_the_image_holds_every_package_and_module_of_the_project() -> None:

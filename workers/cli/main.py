@@ -5,16 +5,15 @@ import io
 import logging
 import sys
 
-import kombu.exceptions
-import redis
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 from typer import Typer, TyperException
 
 from configuration import ConfigurationError, wording
-from orders.faults import INSUFFICIENT_PRIVILEGE, Fault, classify
-from workers.broker import QUEUE_OUTAGES
+from orders.faults import INSUFFICIENT_PRIVILEGE, OTHER_SCHEMA, Fault, classify, sqlstate, told
+from tasks.outages import broker_told
+from workers.broker import BROKER_OUTAGES
 from workers.cli import (
     dead_letters,
     decisions,
@@ -30,7 +29,8 @@ from workers.cli import (
 from workers.embedded import ServiceError
 from workers.logs import configure_logs
 
-_UNDEFINED_TABLE = "42P01"
+# The service is there, and something else must be done first.
+_OURS_TO_MEND = (INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA)
 # Errors of the operating system that are about files, not about a service.
 _OF_FILES = (
     errno.ENOSPC,
@@ -82,21 +82,15 @@ def _run() -> int:
     except ValidationError as error:
         return _tell(f"wrong setting in the environment: {_settings_told(error)}", 2)
     except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None)
-        if state == _UNDEFINED_TABLE:
-            return _tell(f"the database lacks our tables ({_first_line(error.orig)}): run `countermand migrate`", 2)
-        if state == INSUFFICIENT_PRIVILEGE:
-            told = f"the database's user may not do this ({_first_line(error.orig)})"
-            return _tell(f"{told}: use one with the role of this command, see docs/security.md", 2)
         if classify(error) is Fault.WORK:
             return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
-        return _tell(f"the database cannot be reached: {_first_line(error.orig)}", 3)
+        return _tell(told(error), 2 if sqlstate(error) in _OURS_TO_MEND else 3)
     except OSError as error:
         if error.errno in _OF_FILES:
             return _tell(f"cannot write or read: {error}", 2)
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
-    except (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES) as error:
-        return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
+    except BROKER_OUTAGES as error:
+        return _tell(broker_told(error), 3)
     except KeyboardInterrupt:
         return _tell("interrupted", 130)
 

@@ -12,7 +12,8 @@ from orders.reading import count_requests, list_requests, show_request
 from orders.tables import EffectState, RequestState
 from rules.model import Effect, Outcome, ParkedReason, Reason
 from tasks.database import in_transaction
-from workers.broker import Broker, broker_at
+from tasks.outages import broker_told
+from workers.broker import BROKER_OUTAGES, Broker, broker_at
 from workers.cli.terminal import (
     AsJson,
     InputFile,
@@ -27,7 +28,7 @@ from workers.cli.terminal import (
     tell_rejected,
 )
 from workers.discovery import find_database, find_services
-from workers.errors import UsageError
+from workers.errors import Unreachable, UsageError
 
 cli = typer.Typer(name="requests", help="Submit and look at change requests.", no_args_is_help=True)
 
@@ -37,13 +38,24 @@ def submit(file: InputFile, as_json: AsJson = False) -> int:
     """Publish change requests to the broker, as an integration would; a line that would be unreadable is told."""
     broker = broker_at(find_services().broker_url)
     rejected: list[dict[str, Any]] = []
-    submitted = sum(broker.publish(_readable(file, rejected)))
+    submitted = _publish(broker, _readable(file, rejected))
     if as_json:
         print_json({"submitted": submitted, "rejected": rejected})
     else:
         tell_rejected(rejected, file)
         out.print(f"submitted {submitted:,}, rejected {len(rejected):,}")
     return 1 if rejected else 0
+
+
+def _publish(broker: Broker, bodies: Iterator[bytes]) -> int:
+    submitted = 0
+    try:
+        for count in broker.publish(bodies):
+            submitted += count
+    except BROKER_OUTAGES as error:
+        again = "submit the same file again, what is there already counts once"
+        raise Unreachable(f"{broker_told(error)}; {submitted:,} submitted before: {again}") from error
+    return submitted
 
 
 def _readable(file: str, rejected: list[dict[str, Any]]) -> Iterator[bytes]:

@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
-from workers.embedded.processes import ServiceError, end_orphans, find_program, run, running
+from workers.embedded.processes import ServiceError, end_orphans, find_program, run
+from workers.embedded.server import Server
 
 DATABASE = "countermand"
 ACCOUNT = "pgserver"  # the system's user that root runs PostgreSQL as
@@ -36,13 +37,17 @@ def postgres(home: Path, durable: bool) -> Iterator[str]:
     with _socket_folder(home, account) as sockets:
         if account:
             _let_pass(*data.parents, *sockets.parents, *program.parents)
-        end_orphans(data, stop)
         _initialise(data, program.with_name("initdb"), durable, account)
-        # A stale one blocks the start once any process has its number: in a container, which counts anew, one soon has.
-        for stale in (data / "postmaster.pid", *sockets.iterdir()):
-            stale.unlink(missing_ok=True)
+
+        def tidy_up() -> None:
+            end_orphans(data, stop)
+            # A stale one blocks the start once any process has its number: in a container, which counts anew, one soon
+            # has.
+            for stale in (data / "postmaster.pid", *sockets.iterdir()):
+                stale.unlink(missing_ok=True)
+
         command = [str(program), "-D", str(data), *_settings(sockets, durable)]
-        with running("PostgreSQL", command, data, stop, ready, **account):
+        with Server("PostgreSQL", command, data, stop, ready, **account).running(prepare=tidy_up):
             _create_database(sockets)
             where = {"host": str(sockets), "port": "5432"}
             yield str(URL.create("postgresql+psycopg", "postgres", database=DATABASE, query=where))
@@ -114,8 +119,9 @@ def _initialise(data: Path, initdb: Path, durable: bool, account: dict[str, Any]
 
 
 def _create_database(sockets: Path) -> None:
+    where: dict[str, Any] = {"host": str(sockets), "port": 5432, "user": "postgres", "dbname": "postgres"}
     with psycopg.connect(
-        host=str(sockets), port=5432, user="postgres", dbname="postgres", autocommit=True
+        **where, autocommit=True, connect_timeout=5, options="-c statement_timeout=60s -c lock_timeout=5s"
     ) as connection:
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount:
             connection.execute(f"CREATE DATABASE {DATABASE}")

@@ -1,12 +1,9 @@
-"""Server programs as child processes: found in their wheels, started, awaited, stopped, and never two on one folder."""
+"""Server programs: found in their wheels, ended where an earlier run has left them, and never two on one folder."""
 
 import os
 import platform
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from signal import Signals
@@ -19,47 +16,6 @@ PATIENCE_SECONDS = 60  # for a start with a long log to replay, and for a stop w
 
 class ServiceError(Exception):
     """An embedded service cannot run; the message says why in one line, for people."""
-
-
-@contextmanager
-def running(
-    name: str,
-    command: list[str],
-    data: Path,
-    stop: Signals,
-    ready: Callable[[int], bool],
-    config: str = "",
-    **account: Any,
-) -> Iterator[None]:
-    """Run a server that works in `data`, from the moment it is ready; stop it by its signal, in its own time."""
-    log = data.with_name(f"{data.name}.log")
-    with private(log) as output, tempfile.TemporaryFile("w+") as stdin:
-        stdin.write(config)
-        stdin.seek(0)
-        # In a session of its own the terminal's Ctrl-C does not reach it: whoever works with it stops first.
-        process = subprocess.Popen(  # noqa: S603 - no part of the command comes from outside
-            command, cwd=data, stdin=stdin, stdout=output, stderr=output, start_new_session=True, **account
-        )
-    try:
-        _await_ready(name, process, ready, log)
-        yield
-    finally:
-        process.send_signal(stop)
-        try:
-            process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()  # both recover from their logs
-            process.wait()
-
-
-def _await_ready(name: str, process: subprocess.Popen[bytes], ready: Callable[[int], bool], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not ready(process.pid):
-        if process.poll() is not None or time.monotonic() > deadline:
-            lines = log.read_text(errors="replace").splitlines() or ["it gave no reason"]
-            reason = next((line for line in reversed(lines) if "FATAL" in line or " # " in line), lines[-1])
-            raise ServiceError(f"{name} did not start: {reason.strip()} (see {log})")
-        time.sleep(0.02)
 
 
 def end_orphans(data: Path, stop: Signals) -> None:
@@ -89,7 +45,12 @@ def find_program(package: str, pattern: str) -> Path:
 
 
 def run(*command: str, **options: Any) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # noqa: S603 - none from outside
+    try:
+        done = subprocess.run(  # noqa: S603 - none from outside
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, **options
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(f"{Path(command[0]).name} was not done within {PATIENCE_SECONDS} seconds") from error
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr.strip()]
         raise ServiceError(f"{Path(command[0]).name} failed: {lines[0]}")

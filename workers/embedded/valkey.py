@@ -11,7 +11,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers.embedded.processes import ServiceError, end_orphans, find_program, private, running
+from workers.embedded.processes import ServiceError, end_orphans, find_program, private
+from workers.embedded.server import Server
+
+# A million requests of usual size. Publishers that are faster than the intake are refused then.
+MEMORY = "512mb"
 
 
 @contextmanager
@@ -29,18 +33,22 @@ def valkey(home: Path, durable: bool) -> Iterator[str]:
         "appendonly": "yes",
         # `everysec` outlives a killed Valkey, but a power cut would take the last second's acknowledged entries.
         "appendfsync": "always" if durable else "no",
+        # Full, it takes nothing more until the intake has made room; what it has taken it keeps.
+        "maxmemory": MEMORY,
         "maxmemory-policy": "noeviction",
     }
 
     def ready(pid: int) -> bool:
-        client = redis.Redis(port=port, password=password, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis(
+            port=port, password=password, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5
+        )
         with suppress(redis.ConnectionError), client:
             return bool(client.info("server")["process_id"] == pid)
         return False
 
     # Read from standard input, so that the password stands in no second file and in no list of processes.
     config = "".join(f"{name} {value}\n" for name, value in settings.items())
-    with running("Valkey", [str(program), "-"], data, SIGTERM, ready, config):
+    with Server("Valkey", [str(program), "-"], data, SIGTERM, ready).running(config):
         yield f"redis://:{password}@127.0.0.1:{port}/0"
 
 

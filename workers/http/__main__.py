@@ -33,6 +33,9 @@ def main() -> None:
         access_log=False,
         server_header=False,
         limit_concurrency=_MAX_CONNECTIONS,
+        # Between two requests of a connection, and at the end for those that are being answered.
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=10,
     )
 
 

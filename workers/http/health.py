@@ -1,18 +1,23 @@
 """Whether this process lives, and whether it could do its work."""
 
-from collections.abc import Callable
-
-import structlog
+import anyio
+from anyio.to_thread import run_sync
 from sqlalchemy import text
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from tasks.database import in_transaction
+from tasks.outages import Outage, broker_told
 from tasks.settings import settings
-from workers.broker import broker_at
+from workers.broker import BROKER_OUTAGES, broker_at
+from workers.http.database import in_database
 
-_log = structlog.get_logger()
+# Reads nothing, and is refused where nothing can be written or our tables are not there.
+_COULD_WRITE = text("SELECT FROM change_request LIMIT 0 FOR NO KEY UPDATE")
+# Who asks whether we are ready does not wait for long.
+_SECONDS = 4.0
+_unheard = Outage("not ready, the broker does not answer", over="the broker answers")
 
 
 async def healthz(_: Request) -> JSONResponse:
@@ -21,19 +26,25 @@ async def healthz(_: Request) -> JSONResponse:
 
 
 async def readyz(_: Request) -> JSONResponse:
-    """Answers 200 when the database and the broker answer, else 503 with what does not."""
-    checks: dict[str, Callable[[], object]] = {
-        "database": lambda: in_transaction(lambda connection: connection.execute(text("SELECT 1")).scalar_one()),
-        "broker": lambda: broker_at(settings().broker_url or "").backlog(),
-    }
-    answers = {name: await run_in_threadpool(_answers, name, check) for name, check in checks.items()}
+    """Answers 200 when the database takes writes and the broker answers, else 503 with what does not."""
+    answers = {"database": await _database_takes_writes(), "broker": await _broker_answers()}
     return JSONResponse({"ok": all(answers.values()), **answers}, status_code=200 if all(answers.values()) else 503)
 
 
-def _answers(name: str, check: Callable[[], object]) -> bool:
+async def _database_takes_writes() -> bool:
     try:
-        check()
-    except Exception as error:  # noqa: BLE001  # whatever it is, the answer is: not ready
-        _log.warning("not ready", service=name, error=type(error).__name__)
+        await in_database(lambda: in_transaction(lambda connection: connection.execute(_COULD_WRITE)))
+    except HTTPException:
         return False
+    return True
+
+
+async def _broker_answers() -> bool:
+    try:
+        with anyio.fail_after(_SECONDS):
+            await run_sync(lambda: broker_at(settings().broker_url or "").backlog(), abandon_on_cancel=True)
+    except BROKER_OUTAGES as error:
+        _unheard.note(error, broker_told(error))
+        return False
+    _unheard.end()
     return True

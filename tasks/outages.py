@@ -1,0 +1,50 @@
+"""Outages in the log: a line at once, one a minute while they last, and one when they are over."""
+
+import time
+
+import redis
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+_log = structlog.get_logger()
+
+_AGAIN_SECONDS = 60.0
+
+
+class Outage:
+    """Something that cannot be done for now, since what it needs is away; `about` stands in each of its lines."""
+
+    def __init__(self, cannot: str, over: str, **about: object) -> None:
+        self._cannot, self._over, self._about = cannot, over, about
+        # By the kind of failure: when it was told last.
+        self._told: dict[str, float] = {}
+        self._lasts = False
+
+    def note(self, error: Exception, told: str, **more: object) -> None:
+        """Tells of a failure, unless one of its kind was told within the last minute."""
+        kind = type(error.orig if isinstance(error, DBAPIError) else error).__name__
+        now = time.monotonic()
+        if now - self._told.get(kind, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return
+        self._told[kind], self._lasts = now, True
+        _log.warning(self._cannot, error=told, **self._about, **more)
+
+    def end(self) -> None:
+        """Tells that it works again, if it was told that it does not."""
+        if self._lasts:
+            self._lasts = False
+            # As loud as what it takes back.
+            _log.warning(self._over, **self._about)
+
+
+def broker_told(error: Exception) -> str:
+    """Says in one line why a broker does not do what it was asked, and what helps; quotes nothing that it was sent."""
+    # Of a pipeline's error redis-py says first which command it was, with the beginning of the message in it.
+    found = str(error).partition("\n")[0].rpartition("of pipeline caused error: ")[2].rstrip(".")
+    if "maxmemory" in found:
+        return f"the broker is full ({found}): the intake makes room as it takes requests, or raise its maxmemory"
+    if found.startswith("MISCONF"):
+        return f"the broker cannot write to its disk ({found}): free some of it"
+    if isinstance(error, redis.ReadOnlyError):
+        return f"the broker takes no writes ({found}): name its primary server"
+    return f"the broker cannot be reached: {found or type(error).__name__}"

@@ -1,0 +1,41 @@
+"""Beat's scheduler: Celery's own, but for what it says when it cannot ring, and what it does when nobody answers."""
+
+from typing import Any
+
+import celery.beat
+import structlog
+
+from tasks.outages import Outage, broker_told
+from workers.broker import BROKER_OUTAGES
+
+_log = structlog.get_logger()
+
+# More than a flood makes while its workers are busy. So many wait only where no worker runs.
+MOST_DOORBELLS = 1000
+
+
+class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyped
+    """Rings as the schedule in celeryconfig.py says."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # Celery would log two stacks for each ring that fails.
+        self._unheard = Outage("beat could not ring, its next ring will do", over="beat rings again")
+        super().__init__(*arguments, **options)
+
+    def apply_entry(self, entry: Any, producer: Any) -> None:
+        """Rings once, and throws away doorbells that nobody answers."""
+        try:
+            # First: it mends the connection.
+            self.apply_async(entry, producer=producer, advance=False)
+            self._clear(self.app.amqp.router.route({}, entry.task)["queue"](producer.channel))
+        except (celery.beat.SchedulingError, *BROKER_OUTAGES) as error:
+            self._unheard.note(error, broker_told(error))
+        else:
+            self._unheard.end()
+
+    def _clear(self, queue: Any) -> None:
+        """Keeps the broker's memory from filling with doorbells: the next ring does what all of them would."""
+        waiting = queue.queue_declare().message_count
+        if waiting > MOST_DOORBELLS:
+            queue.purge()
+            _log.warning("nobody answers the doorbells, is a worker missing?", queue=queue.name, thrown_away=waiting)
