@@ -140,6 +140,14 @@ def _raise(error: Exception) -> Callable[..., Any]:
     return fail
 
 
+async def _yes() -> bool:
+    return True
+
+
+async def _no() -> bool:
+    return False
+
+
 AWAY = OperationalError("SELECT 1", None, Exception("the server closed the connection"))
 FAULT = RuntimeError("a fault of ours")
 NOTHING: dict[str, Any] = {}
@@ -167,8 +175,8 @@ PROVOKED: list[tuple[str, int, dict[str, Any], Callable[[Starlette], httpx2.Resp
     (READ, 503, {"in_transaction": _raise(AWAY)}, _read()),
     (HEALTH, 200, NOTHING, lambda app: _ask(app, "GET", "/healthz")),
     (HEALTH, 503, NOTHING, lambda _: _ask(service_unavailable, "GET", "/healthz")),
-    (READY, 200, {"_answers": lambda *_: True}, lambda app: _ask(app, "GET", "/readyz")),
-    (READY, 503, {"_answers": lambda name, _: name != "broker"}, lambda app: _ask(app, "GET", "/readyz")),
+    (READY, 200, {"_database_takes_writes": _yes, "_broker_answers": _yes}, lambda app: _ask(app, "GET", "/readyz")),
+    (READY, 503, {"_database_takes_writes": _yes, "_broker_answers": _no}, lambda app: _ask(app, "GET", "/readyz")),
 ]
 MODULES = {WEBHOOK: webhooks, READ: requests, HEALTH: health, READY: health}
 

@@ -136,13 +136,16 @@ def _healthz() -> dict[str, Any]:
 
 
 def _readyz() -> dict[str, Any]:
-    away = _answer("The database or the broker does not answer; or the process has too many connections.", models.Ready)
+    away = _answer(
+        "The database takes no writes, or the broker does not answer; or the process has too many connections.",
+        models.Ready,
+    )
     return {
         "operationId": "readyz",
         "summary": "Tells whether the process could do its work.",
         "security": [],
         "responses": {
-            "200": _answer("The database and the broker answer.", models.Ready),
+            "200": _answer("The database takes writes, and the broker answers.", models.Ready),
             "503": {**away, "content": {**away["content"], **_text()}},
         },
     }
