@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Update, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from orders.locks import AnyRow
-from orders.messages import Unreadable
-from orders.tables import DeadLetterState, dead_letter
+from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
+from orders.tables import DeadLetterState, change_request, dead_letter
+
+_WITHOUT_BYTES = (
+    *(column for column in dead_letter.c if column.name not in ("raw", "repaired")),
+    func.length(dead_letter.c.raw).label("bytes"),
+    dead_letter.c.repaired.is_not(None).label("is_repaired"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,14 @@ class DeadLetter:
     raw: bytes
     reason: Unreadable
     error: str
+
+
+def explain_conflict(message: ChangeMessage) -> str:
+    """Says why a request cannot be taken whose key is known with other data."""
+    return (
+        f"request {message.id} of {message.source} is known with other data; the first one stays. "
+        "Send a new request with an id of its own"
+    )
 
 
 def keep_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
@@ -43,24 +57,42 @@ def keep_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> 
     )
 
 
-def list_dead_letters(connection: Connection) -> Sequence[AnyRow]:
-    """Returns all dead letters, oldest first; how many bytes each has, and not the bytes."""
-    kept = [column for column in dead_letter.c if column is not dead_letter.c.raw]
-    size = func.length(dead_letter.c.raw).label("bytes")
-    return connection.execute(select(*kept, size).order_by(dead_letter.c.id)).all()
+def list_dead_letters(
+    connection: Connection, *, state: str | None = None, reason: str | None = None, limit: int | None = None
+) -> Sequence[AnyRow]:
+    """Returns dead letters, up to `limit` of them, oldest first; how many bytes each has, and not the bytes."""
+    listed = select(*_WITHOUT_BYTES).order_by(dead_letter.c.id).limit(limit)
+    if state is not None:
+        listed = listed.where(dead_letter.c.state == state)
+    if reason is not None:
+        listed = listed.where(dead_letter.c.reason == reason)
+    return connection.execute(listed).all()
 
 
 def find_dead_letter(connection: Connection, letter_id: int) -> AnyRow | None:
-    """Returns one dead letter; None if there is none of that id."""
-    size = func.length(dead_letter.c.raw).label("bytes")
-    return connection.execute(select(dead_letter, size).where(dead_letter.c.id == letter_id)).one_or_none()
+    """Returns one dead letter with its bytes; None if there is none of that id."""
+    whole = select(*_WITHOUT_BYTES, dead_letter.c.raw, dead_letter.c.repaired).where(dead_letter.c.id == letter_id)
+    return connection.execute(whole).one_or_none()
+
+
+def repair(connection: Connection, letter_id: int, body: bytes) -> bool:
+    """Keeps what is to be put back in place of a dead letter's bytes; False if it is on the broker again already.
+
+    Raises UnreadableMessage if that would be a dead letter as well.
+    """
+    message = parse_change(body)
+    request = change_request.c
+    its_key = and_(request.source == message.source, request.external_id == message.id)
+    known = connection.execute(select(request.data_sha256).where(its_key)).scalar_one_or_none()
+    if known is not None and known != message.data_sha256():
+        raise UnreadableMessage(Unreadable.CONFLICTING_DUPLICATE, explain_conflict(message))
+    return connection.execute(_of(letter_id).values(repaired=body)).rowcount == 1
 
 
 def mark_requeued(connection: Connection, letter_id: int) -> bool:
     """Notes that a dead letter is back on the broker; False if that was noted before."""
-    marked = (
-        update(dead_letter)
-        .where(dead_letter.c.id == letter_id, dead_letter.c.state == DeadLetterState.NEW)
-        .values(state=DeadLetterState.REQUEUED)
-    )
-    return connection.execute(marked).rowcount == 1
+    return connection.execute(_of(letter_id).values(state=DeadLetterState.REQUEUED)).rowcount == 1
+
+
+def _of(letter_id: int) -> Update:
+    return update(dead_letter).where(dead_letter.c.id == letter_id, dead_letter.c.state == DeadLetterState.NEW)

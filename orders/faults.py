@@ -29,7 +29,9 @@ _REMEDIES = {
         "the database's user may not do this",
         "use one with the role of this process, see docs/security.md",
     ),
-    **dict.fromkeys(OTHER_SCHEMA, ("the database lacks our tables, or some of them", "run `countermand migrate`")),
+    **dict.fromkeys(
+        OTHER_SCHEMA, ("the tables of the database are not those of this version", "run `countermand migrate`")
+    ),
 }
 
 

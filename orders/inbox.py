@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select, text, tuple_
 
-from orders.dead_letters import DeadLetter, keep_dead_letters
+from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
 from orders.locks import lock_numbers_for_accepting
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.tables import change_request
@@ -117,12 +117,7 @@ def _conflicts(connection: Connection, parsed: Sequence[_Parsed]) -> list[DeadLe
     known = connection.execute(select(*columns).where(key.in_({one.key for one in parsed})))
     first = {(row.source, row.external_id): row.data_sha256 for row in known}
     return [
-        _dead(
-            one.delivery,
-            Unreadable.CONFLICTING_DUPLICATE,
-            f"request {one.message.id} of {one.message.source} is known with other data; the first one stays. "
-            "Send a new request with an id of its own",
-        )
+        _dead(one.delivery, Unreadable.CONFLICTING_DUPLICATE, explain_conflict(one.message))
         for one in parsed
         if first[one.key] != one.data_sha256
     ]

@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 RUN_AS: Mapping[Role, str] = {
     Role.OWNER: "migrate",
-    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters requeue",
+    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue",
     Role.EXPORTER: "exporter; export, interchanges resend, release, receive",
     Role.READER: "audit; orders, requests, dead-letters, interchanges: list, show, wait, received; partners check",
 }
@@ -87,7 +87,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
     # A way out that works again is forgotten.
     "outlet": {Role.WORKER: "SELECT, INSERT, UPDATE (failures, not_before, error), DELETE", Role.READER: "SELECT"},
     "dead_letter": {
-        Role.WORKER: "SELECT, INSERT (origin, position, raw, reason, error), UPDATE (state)",
+        Role.WORKER: "SELECT, INSERT (origin, position, raw, reason, error), UPDATE (state, repaired)",
         Role.READER: "SELECT",
     },
     "partner": {

@@ -424,6 +424,8 @@ dead_letter = Table(
     Column("error", Text, nullable=False),
     Column("state", Text, nullable=False, server_default=DeadLetterState.NEW),
     _moment_now("at"),
+    # What is put back on the broker in its place.
+    Column("repaired", LargeBinary),
     UniqueConstraint("origin", "position"),
     _one_of("state", DeadLetterState),
 )

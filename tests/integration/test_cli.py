@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import alembic.command
 import pytest
 from redis import Redis
 from sqlalchemy import Engine
 from typer.main import get_command
 
+from orders.migrate import alembic_config
 from rules.model import AddressRole
 from rules.table import ADDRESS_RULES, RULES
 from tasks import database
@@ -75,6 +77,7 @@ COMMANDS = [
     "reprocess",
     "dead-letters list",
     "dead-letters show",
+    "dead-letters repair",
     "dead-letters requeue",
     "desks check",
     "partners check",
@@ -235,6 +238,7 @@ NEED_SERVICES = [
     ["reprocess"],
     ["dead-letters", "list"],
     ["dead-letters", "show", "1"],
+    ["dead-letters", "repair", "1", "-"],
     ["dead-letters", "requeue", "1"],
     ["audit"],
 ]
@@ -374,6 +378,14 @@ def test_a_database_without_our_tables_is_told_to_be_migrated(countermand: Count
     ended = countermand("migrate")
     assert (ended.code, ended.err) == (0, "")
     assert countermand("orders", "list", "--json").json == []
+
+
+def test_a_database_of_an_earlier_version_is_told_to_be_migrated(countermand: Countermand, engine: Engine) -> None:
+    with engine.begin() as connection:
+        alembic.command.downgrade(alembic_config(connection), "0004")
+    assert told(countermand("dead-letters", "list"), 2).endswith("run `countermand migrate`")
+    assert countermand("migrate").code == 0
+    assert countermand("dead-letters", "list", "--json").json == []
 
 
 def test_loading_while_the_broker_is_away_loads_and_keeps_stdout_pure(system: Services, tmp_path: Path) -> None:
@@ -822,7 +834,7 @@ def test_dead_letters_are_listed_shown_and_put_back_as_they_were(countermand: Co
     deliver(*raw)
     listed = countermand("dead-letters", "list", "--json")
     assert (listed.code, listed.err) == (0, "")
-    keys = {"id", "at", "origin", "position", "reason", "error", "state", "bytes"}
+    keys = {"id", "at", "origin", "position", "reason", "error", "state", "repaired", "bytes"}
     assert all(one.keys() == keys for one in listed.json)
     assert [(one["reason"], one["state"], one["bytes"]) for one in listed.json] == [
         ("invalid_message", "new", 14),

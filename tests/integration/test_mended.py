@@ -297,7 +297,7 @@ def test_a_dead_letter_that_is_requeued_already_is_one_line_and_ends_with_2(coun
     [[letter]] = rows("SELECT id FROM dead_letter")
     assert countermand("dead-letters", "requeue", str(letter)).code == 0
     again = countermand("dead-letters", "requeue", str(letter))
-    assert again == Ended(2, "", f"countermand: dead letter {letter} is on the broker again already\n")
+    assert again == Ended(2, "", f"countermand: dead letter {letter} was put back on the broker already\n")
 
 
 def test_a_file_may_be_a_pipe(countermand: Countermand, tmp_path: Path) -> None:

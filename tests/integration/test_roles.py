@@ -195,6 +195,7 @@ def test_the_worker_role_can_do_all_the_work_of_its_processes(
         with patch("desks.desk.TicketChannel.deliver"):
             assert answer_one()
         assert countermand("reprocess").code == 0
+        assert countermand("dead-letters", "repair", "1", "-", stdin=encoded(a_request("1006"))).code == 0
         assert countermand("dead-letters", "requeue", "1").code == 0
         with patch.object(tasks.changes, "decide_requests", side_effect=ValueError):
             deliver(a_request("1005"))

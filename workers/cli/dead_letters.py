@@ -1,21 +1,25 @@
-"""`countermand dead-letters`: list, show, requeue."""
+"""`countermand dead-letters`: list, show, repair, requeue."""
 
 import base64
+import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection
 
 from desks.desk import Ignored, Unusable, Webhook
+from orders import dead_letters
 from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
 from orders.locks import AnyRow
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.reading import as_utc
+from orders.tables import DeadLetterState
 from tasks.database import in_transaction
 from tasks.helpdesks import helpdesks
 from tasks.webhooks import ORIGIN
 from workers.broker import broker_at
-from workers.cli.terminal import AsJson, brief, out, plain, print_json, print_list
+from workers.cli.terminal import AsJson, Limit, brief, err, out, plain, print_json, print_list, read_file
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
 
@@ -33,29 +37,44 @@ def _summary(row: AnyRow) -> dict[str, Any]:
         "reason": row.reason,
         "error": row.error,
         "state": row.state,
+        "repaired": row.is_repaired,
         "bytes": row.bytes,
     }
 
 
-def _find(letter_id: int) -> AnyRow:
-    row = in_transaction(lambda connection: find_dead_letter(connection, letter_id))
+def _find(connection: Connection, letter_id: int) -> AnyRow:
+    row = find_dead_letter(connection, letter_id)
     if row is None:
         raise UsageError(f"there is no dead letter {letter_id}; `countermand dead-letters list` lists them")
     return row
 
 
+def _already_requeued(letter_id: int) -> UsageError:
+    return UsageError(f"dead letter {letter_id} was put back on the broker already")
+
+
+def _state(letter: dict[str, Any]) -> str:
+    return f"{letter['state']}, repaired" if letter["repaired"] else str(letter["state"])
+
+
 @cli.command(name="list")
-def list_(as_json: AsJson = False) -> int:
+def list_(
+    state: Annotated[DeadLetterState | None, typer.Option(help="Only dead letters in this state.")] = None,
+    reason: Annotated[Unreadable | None, typer.Option(help="Only dead letters with this reason.")] = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> int:
     """List dead letters, oldest first."""
     find_database()
-    found = [_summary(row) for row in in_transaction(list_dead_letters)]
+    rows = in_transaction(partial(list_dead_letters, state=state, reason=reason, limit=limit))
+    found = [_summary(row) for row in rows]
     if as_json:
         print_json(found)
         return 0
     print_list(
         ("id", "at (UTC)", "reason", "state", "bytes"),
         (
-            ((one["id"], brief(one["at"]), one["reason"], one["state"], f"{one['bytes']:,}"), one["error"])
+            ((one["id"], brief(one["at"]), one["reason"], _state(one), f"{one['bytes']:,}"), one["error"])
             for one in found
         ),
     )
@@ -63,19 +82,36 @@ def list_(as_json: AsJson = False) -> int:
 
 
 @cli.command()
-def show(letter_id: LetterId, as_json: AsJson = False) -> int:
-    """Show a dead letter with its bytes."""
+def show(
+    letter_id: LetterId,
+    raw: Annotated[bool, typer.Option("--raw", help="Only its bytes, as they came: to be repaired in a file.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show a dead letter with its bytes, and with what is to be put back in their place if it was repaired."""
+    if raw and (as_json or sys.stdout.isatty()):
+        raise UsageError("--raw writes the bytes as they came: without --json, and into a file (> FILE)")
     find_database()
-    row = _find(letter_id)
-    if as_json:
-        print_json(
-            {**_summary(row), "text": _text(row.raw), "raw_base64": base64.b64encode(row.raw).decode()},
-        )
-        return 0
-    out.print(f"[bold]dead letter {row.id}[/]  {row.reason}, {row.state}, from {row.origin} {row.position or ''}")
-    out.print(plain(row.error))
-    out.print(_text(row.raw) or repr(row.raw), markup=False, highlight=False, soft_wrap=True)
+    row = in_transaction(partial(_find, letter_id=letter_id))
+    letter = _summary(row)
+    if raw:
+        sys.stdout.buffer.write(row.raw)
+    elif as_json:
+        repaired = bytes(row.repaired).decode() if row.is_repaired else None
+        raw_base64 = base64.b64encode(row.raw).decode()
+        print_json({**letter, "text": _text(row.raw), "raw_base64": raw_base64, "repaired_text": repaired})
+    else:
+        title = f"dead letter {row.id}: {row.reason}, {_state(letter)}, from {row.origin} {row.position or ''}"
+        out.print(plain(title.rstrip()), style="bold", soft_wrap=True)
+        out.print(plain(row.error), highlight=False, soft_wrap=True)
+        _show_bytes("as it came", row.raw)
+        if row.is_repaired:
+            _show_bytes("repaired", row.repaired)
     return 0
+
+
+def _show_bytes(what: str, raw: bytes) -> None:
+    out.print(f"\n[bold]{what}[/]")
+    out.print(_text(raw) or repr(raw), markup=False, highlight=False, soft_wrap=True)
 
 
 def _text(raw: bytes) -> str | None:
@@ -88,29 +124,72 @@ def _text(raw: bytes) -> str | None:
 
 
 @cli.command()
-def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
-    """Put a dead letter back on the broker; it is taken if its cause is gone. A webhook's is read by its desk anew."""
-    broker = broker_at(find_services().broker_url)
-    row = _find(letter_id)
-    body = _as_published(row)
+def repair(
+    letter_id: LetterId,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The change request as JSON; `-` is standard input.")],
+    as_json: AsJson = False,
+) -> int:
+    """Keep a change request to put back in place of a dead letter; what came stays beside it. Again: another one."""
+    body = read_file(file)
+    find_database()
 
-    def put_back(connection: Connection) -> None:
+    def keep(connection: Connection) -> None:
+        _find(connection, letter_id)
+        if not dead_letters.repair(connection, letter_id, body):
+            raise _already_requeued(letter_id)
+
+    try:
+        in_transaction(keep)
+    except UnreadableMessage as unreadable:
+        raise UsageError(
+            f"{file} would be a dead letter too ({unreadable.reason}): {unreadable}; nothing was kept"
+        ) from None
+    if as_json:
+        print_json({"id": letter_id, "repaired": True})
+    else:
+        out.print(f"dead letter {letter_id} is repaired; `countermand dead-letters requeue {letter_id}` puts it back")
+    return 0
+
+
+@cli.command()
+def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
+    """Put a dead letter back on the broker, as it was repaired or as it came; a webhook's is read by its desk anew."""
+    broker = broker_at(find_services().broker_url)
+
+    def put_back(connection: Connection) -> bytes:
+        _find(connection, letter_id)
         # Noted and published under one row lock: an intake that cannot take it this time either must find it noted, or
         # it would be "requeued" for ever. After a crash between the two it is on the broker and still new.
         if not mark_requeued(connection, letter_id):
-            raise UsageError(f"dead letter {letter_id} is on the broker again already")
+            raise _already_requeued(letter_id)
+        # Read under that lock: somebody may just have repaired it.
+        body = _as_published(_find(connection, letter_id))
         sum(broker.publish([body]))
+        return body
 
-    in_transaction(put_back)
+    body = in_transaction(put_back)
     if as_json:
         print_json({"id": letter_id, "requeued": True})
     else:
         out.print(f"dead letter {letter_id} is back on the broker")
+    _warn_of(body)
     return 0
 
 
+def _warn_of(body: bytes) -> None:
+    try:
+        parse_change(body)
+    except UnreadableMessage as unreadable:
+        told = f"it still cannot be taken ({unreadable.reason}: {unreadable}) and will be a dead letter again"
+        err.print(
+            f"{told}; `countermand dead-letters repair` keeps another in its place", markup=False, highlight=False
+        )
+
+
 def _as_published(row: AnyRow) -> bytes:
-    """Returns the message to publish: the bytes as they are, or what the desk reads in a webhook's."""
+    """Returns the message to publish: repaired, or the bytes as they are, or what the desk reads in a webhook's."""
+    if row.is_repaired:
+        return bytes(row.repaired)
     raw = bytes(row.raw)
     if not row.origin.startswith(ORIGIN) or row.reason == Unreadable.CONFLICTING_DUPLICATE:
         return raw

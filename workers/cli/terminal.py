@@ -117,6 +117,17 @@ def read_lines(name: str, what: str) -> Iterator[tuple[int, bytes]]:
             bar.update(task, completed=size, count=number)
 
 
+def read_file(name: str) -> bytes:
+    """Returns what a file holds, no more than shows that it is too long; `-` is standard input, .gz is unpacked."""
+    file, _ = _open(name)
+    with file:
+        stream: Any = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
+        try:
+            return bytes(stream.read(MAX_ORDER_BYTES + 1))
+        except (OSError, EOFError, zlib.error) as error:
+            raise UsageError(f"{name} cannot be read on: {error}") from error
+
+
 def _bounded_lines(stream: Any) -> Iterator[bytes]:
     """Yields lines, of each no more than shows that it is too long: a file without line ends must not fill memory."""
     longest = MAX_ORDER_BYTES + 2

@@ -29,7 +29,7 @@ are decided in the sequence in which they were accepted.
 ## Dead letters
 
 A message that cannot be taken is kept with its bytes and a reason, stops nobody, and is acknowledged like any
-other. `countermand dead-letters list`, `show` and `requeue` are for them.
+other. `countermand dead-letters list`, `show`, `repair` and `requeue` are for them.
 
 {{dead_letters}}
 
