@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orders.messages import MAX_MESSAGE_BYTES
+from tasks.settings import settings
 from tests.builders import a_request, an_order, deliver, encoded, load, request, rows, settle
 from tests.commands import Countermand, told
 from workers.broker import broker_at
@@ -156,6 +157,17 @@ def test_a_letter_of_a_webhook_is_repaired_by_a_change_request_and_needs_no_desk
     assert countermand("dead-letters", "requeue", letter).code == 0
     take_all(system)
     assert request(meant)["state"] == "received"
+
+
+@pytest.mark.parametrize("broker", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
+def test_a_letter_stays_where_it_is_while_the_broker_is_away(
+    countermand: Countermand, monkeypatch: pytest.MonkeyPatch, broker: str
+) -> None:
+    letter = a_letter()
+    monkeypatch.setenv("COUNTERMAND_BROKER_URL", broker)
+    settings.cache_clear()
+    assert "cannot be reached" in told(countermand("dead-letters", "requeue", letter), 3)
+    assert rows("SELECT state FROM dead_letter") == [("new",)]
 
 
 def test_letters_are_listed_by_state_and_reason(countermand: Countermand) -> None:
