@@ -1,6 +1,6 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interleavings mutations chaos flood fuzz bench lint types up specs lock clean
+.PHONY: help setup demo test interleavings model mutations chaos flood fuzz bench lint types up specs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,6 +33,13 @@ test: setup lint types ## Run every test, the linters and the type checker
 
 interleavings: setup ## Run every interleaving of the races, also of those that have thousands (minutes)
 	COUNTERMAND_ALL_INTERLEAVINGS=1 $(BIN)/pytest -n 2 -rP -o faulthandler_timeout=0 tests/race -k 'interleavings or against_export' $(ARGS)
+
+# Another seed each time; a failure prints the shortest history that fails, and SEED=… does the same again.
+model: EXAMPLES ?= 2000
+model: SEED ?= $(shell date +%s)
+model: setup ## Play EXAMPLES=2000 made-up histories on the database and on a model of the contract (minutes)
+	COUNTERMAND_MODEL_EXAMPLES=$(EXAMPLES) COUNTERMAND_MODEL_SEED=$(SEED) \
+	    $(BIN)/pytest -n 0 -rP -o faulthandler_timeout=0 tests/race/test_model.py $(ARGS)
 
 mutations: setup ## Take locks, guards and constraints away one by one, and see the tests notice (minutes)
 	$(BIN)/python -m tests.race.mutations $(ARGS)
