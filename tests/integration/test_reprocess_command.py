@@ -30,15 +30,15 @@ def test_a_dry_run_shows_people_the_difference_that_each_decision_would_make(cou
     ended = countermand("reprocess", "--dry-run")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
-        "source        id      order  kind            is      would be\n"
-        "zendesk:acme  move    1      change_address  parked  applied\n"
+        "source        id      order  kind            is → would be\n"
+        "zendesk:acme  move    1      change_address  parked → applied\n"
         "    unknown_order → shipping_address_changed\n"
         "    shipping city: Köln → Bonn\n"
         "    shipping line2: – → [/]\n"
-        "zendesk:acme  cancel  1      cancel          parked  applied\n"
+        "zendesk:acme  cancel  1      cancel          parked → applied\n"
         "    unknown_order → order_cancelled\n"
         "    status: validated → cancelled\n"
-        "zendesk:acme  lost    2      cancel          parked  parked again\n"
+        "zendesk:acme  lost    2      cancel          parked → parked again\n"
         "    unknown_order\n"
         "nothing was changed; would be decided anew: 3 requests\n"
     )

@@ -149,30 +149,27 @@ def _as_json(ends: _Ends) -> list[dict[str, Any]]:
 def _tell(first: Sequence[_Preview], ends: _Ends, effects: int) -> None:
     if first:
         print_list(
-            ("source", "id", "order", "kind", "is", "would be"),
+            ("source", "id", "order", "kind", "is → would be"),
             (
-                (
-                    (one["source"], one["id"], one["order"], one["kind"], "parked", _end(one["outcome"])),
-                    _difference(one),
-                )
+                ((one["source"], one["id"], one["order"], one["kind"], _arrow("parked", _end(one))), _difference(one))
                 for one in first
             ),
         )
     if (more := ends.total() - len(first)) > 0:
         out.print(f"… and {counted(more, 'more request')}; --json lists them all", highlight=False)
         listed = table("parked for", "would be", "because", "requests")
-        for (was, outcome, reasons), requests in ends.most_common():
-            listed.add_row(", ".join(was), _end(outcome), ", ".join(reasons), f"{requests:,}")
+        for end in _as_json(ends):
+            listed.add_row(", ".join(end["was"]), _end(end), ", ".join(end["reasons"]), f"{end['requests']:,}")
         out.print("", listed, "")
     out.print(f"nothing was changed; would be decided anew: {counted(ends.total(), 'request')}", highlight=False)
     if effects:
         out.print(f"would be tried again: {_dead(effects)}", highlight=False)
 
 
-def _end(outcome: str | None) -> str:
-    if outcome is None:
+def _end(of: Mapping[str, Any]) -> str:
+    if of["outcome"] is None:
         return "parked again"
-    return "waiting" if outcome == Outcome.DEFERRED else outcome
+    return "waiting" if of["outcome"] == Outcome.DEFERRED else str(of["outcome"])
 
 
 def _difference(one: _Preview) -> str:
