@@ -27,7 +27,7 @@ _REMEDIES = {
     "58": ("the disk of the database fails", "see the log of its server"),
     INSUFFICIENT_PRIVILEGE: (
         "the database's user may not do this",
-        "use one with the role of this process, see docs/security.md",
+        "use one with the role for it, see docs/security.md",
     ),
     **dict.fromkeys(
         OTHER_SCHEMA, ("the tables of the database are not those of this version", "run `countermand migrate`")

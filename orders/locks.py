@@ -86,6 +86,11 @@ _TAKE_THE_FIRST_OF_THE_INDEX = sql(
 )
 
 
+def try_to_lock(connection: Connection) -> None:
+    """Locks nothing; raises where nothing can be written, or our tables are not there."""
+    connection.execute(sql("SELECT FROM change_request LIMIT 0 FOR NO KEY UPDATE"))
+
+
 def lock_numbers_for_accepting(connection: Connection, numbers: Sequence[str]) -> None:
     """Makes accepting requests for these orders wait for one another, and the exporter pass the orders by.
 

@@ -2,19 +2,17 @@
 
 import anyio
 from anyio.to_thread import run_sync
-from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from orders.locks import try_to_lock
 from tasks.database import in_transaction
 from tasks.outages import Outage, broker_told
 from tasks.settings import settings
 from workers.broker import BROKER_OUTAGES, broker_at
 from workers.http.database import in_database
 
-# Reads nothing, and is refused where nothing can be written or our tables are not there.
-_COULD_WRITE = text("SELECT FROM change_request LIMIT 0 FOR NO KEY UPDATE")
 # Who asks whether we are ready does not wait for long.
 _SECONDS = 4.0
 _unheard = Outage("not ready, the broker does not answer", over="the broker answers")
@@ -33,7 +31,7 @@ async def readyz(_: Request) -> JSONResponse:
 
 async def _database_takes_writes() -> bool:
     try:
-        await in_database(lambda: in_transaction(lambda connection: connection.execute(_COULD_WRITE)))
+        await in_database(lambda: in_transaction(try_to_lock))
     except HTTPException:
         return False
     return True
