@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -14,7 +14,7 @@ from benchmarks.usage import Processes
 from orders.audit import audit
 from tasks.database import in_transaction
 from tasks.settings import settings
-from workers.broker import broker_at
+from workers.broker import Broker, broker_at
 from workers.errors import CommandError
 
 # Requests a second that any machine does.
@@ -76,9 +76,14 @@ def work_off(processes: Processes, messages: Sequence[bytes], title: str = "requ
 
 
 def publish(messages: Sequence[bytes]) -> None:
-    """Publishes messages as an integration would."""
-    for _ in broker_at(settings().broker_url or "").publish(messages):
+    """Publishes messages as an integration would, which stays connected."""
+    for _ in _connected(settings().broker_url or "").publish(messages):
         pass
+
+
+@cache
+def _connected(url: str) -> Broker:
+    return broker_at(url)
 
 
 def await_done(count: int, title: str) -> None:

@@ -1,6 +1,6 @@
 """Applying changes, first half: the undecided requests of locked orders, decided in sequence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
@@ -19,7 +19,8 @@ _UNDECIDED = text(
     """
     SELECT request.* FROM unnest(CAST(:numbers AS text[])) AS number, LATERAL (
         SELECT id, source, body, order_number, bool_and(
-            not_before <= now() AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(CAST(:among AS bigint[])))
+            not_before <= statement_timestamp()
+            AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(CAST(:among AS bigint[])))
         ) OVER (ORDER BY order_number, id) AS is_next
         FROM change_request
         -- Not `=`: for that the planner may go through all that is undecided, once an order, as if few were.
@@ -81,6 +82,12 @@ def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int
         # All of these wait: for their order, its interchange, another worker or an earlier try. Others need not.
         after, many = due[-1].id, min(many * 4, _LOOK_AHEAD)
     return []
+
+
+def claim_orders_of(connection: Connection, ids: Sequence[int], numbers: Collection[str]) -> list[OpenOrder]:
+    """Locks orders by their numbers and returns them with what is to be decided now, among these requests of theirs."""
+    claimed = claim_orders(connection, sorted(numbers), limit=len(numbers)) if numbers else ()
+    return _with_their_requests(connection, claimed, len(ids), ids) if claimed else []
 
 
 def _with_their_requests(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, select, text, tuple_
 
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
-from orders.locks import lock_numbers_for_accepting
+from orders.locks import AnyRow, lock_numbers_for_accepting
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.tables import change_request
 
@@ -20,7 +20,7 @@ _INSERT = text(
         CAST(:kind AS text[]), CAST(:ticket AS text[]), CAST(:body AS bytea[]), CAST(:data_sha256 AS text[]))
         WITH ORDINALITY AS new (source, external_id, order_number, kind, ticket, body, data_sha256, place)
     ORDER BY place
-    ON CONFLICT DO NOTHING RETURNING id
+    ON CONFLICT DO NOTHING RETURNING id, order_number
     """
 )
 
@@ -29,13 +29,14 @@ _INSERT = text(
 class Delivery:
     """One message as a broker handed it over; `position` is the broker's own id of it, where it has one.
 
-    `given_up` says why the broker itself has put it aside.
+    `given_up` says why the broker itself has put it aside, `is_redelivered` that someone has had it in hand before.
     """
 
     origin: str
     position: str | None
     raw: bytes
     given_up: str | None = None
+    is_redelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ class Accepted:
     new: int
     repeated: int
     dead: int
-    # Of the new requests.
+    # Of the new requests, and of their orders.
     ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    numbers: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,13 @@ def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
     """
     parsed, dead = _parse(deliveries)
     lock_numbers_for_accepting(connection, [one.message.data.order for one in parsed])
-    ids = _insert(connection, parsed)
+    new = _insert(connection, parsed)
     # What was inserted has met nothing that it could contradict.
-    conflicts = _conflicts(connection, parsed) if len(ids) < len(parsed) else []
+    conflicts = _conflicts(connection, parsed) if len(new) < len(parsed) else []
     keep_dead_letters(connection, dead + conflicts)
-    repeated = len(parsed) - len(ids) - len(conflicts)
-    return Accepted(len(ids), repeated, len(dead) + len(conflicts), ids)
+    repeated = len(parsed) - len(new) - len(conflicts)
+    ids, numbers = tuple(row.id for row in new), frozenset(row.order_number for row in new)
+    return Accepted(len(new), repeated, len(dead) + len(conflicts), ids, numbers)
 
 
 def _parse(deliveries: Sequence[Delivery]) -> tuple[list[_Parsed], list[DeadLetter]]:
@@ -96,7 +99,7 @@ def _dead(delivery: Delivery, reason: Unreadable, error: str) -> DeadLetter:
     return DeadLetter(delivery.origin, delivery.position, delivery.raw, reason, error)
 
 
-def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> tuple[int, ...]:
+def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> Sequence[AnyRow]:
     if not parsed:
         return ()
     columns = {
@@ -108,7 +111,7 @@ def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> tuple[int, ...
         "body": [one.delivery.raw for one in parsed],
         "data_sha256": [one.data_sha256 for one in parsed],
     }
-    return tuple(connection.execute(_INSERT, columns).scalars())
+    return connection.execute(_INSERT, columns).all()
 
 
 def _conflicts(connection: Connection, parsed: Sequence[_Parsed]) -> list[DeadLetter]:

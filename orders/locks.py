@@ -120,6 +120,9 @@ def claim_orders(connection: Connection, numbers: Sequence[str], *, limit: int) 
 
     Their requests must be read by a later statement: rows joined to a locking one may be older than the lock.
     """
+    # For what is written under these locks too: PostgreSQL plans the look-up of a foreign key once a session, and would
+    # go through the whole inbox for each row for as long as it lives, had that been empty then.
+    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
     order = orders_table
     wanted = func.unnest(_array(numbers, order.c.number)).table_valued("number", with_ordinality="place")
     wanted = wanted.render_derived(name="wanted")

@@ -1,9 +1,10 @@
 """Doorbells: Celery messages that say "look" and carry nothing. A lost one costs latency: beat rings in seconds."""
 
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
-from typing import Any
+from typing import Any, TypeAlias
 
 from amqp.exceptions import AMQPError
 from celery import current_app, shared_task
@@ -30,6 +31,10 @@ class Doorbell(StrEnum):
     PARK_UNKNOWN = "countermand.park_unknown"
 
 
+# Whatever rings: `ring` itself, or `HeldBack`.
+Bell: TypeAlias = Callable[[Doorbell], None]
+
+
 def ring(doorbell: Doorbell) -> None:
     """Rings; when the broker is away, beat's next ring has to do."""
     try:
@@ -38,6 +43,35 @@ def ring(doorbell: Doorbell) -> None:
         _unheard.note(error, broker_told(error), doorbell=doorbell)
     else:
         _unheard.end()
+
+
+class HeldBack:
+    """Holds rings back while more is coming: a worker that is woken once does the work of many batches as one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since = 0.0
+        self._doorbells: set[Doorbell] = set()
+
+    def __call__(self, doorbell: Doorbell) -> None:
+        """Takes a ring."""
+        if not self._doorbells:
+            self._since = time.monotonic()
+        self._doorbells.add(doorbell)
+
+    def are_there(self) -> bool:
+        """True while a ring is held back."""
+        return bool(self._doorbells)
+
+    def are_late(self) -> bool:
+        """True once one has been held back for so many seconds."""
+        return self.are_there() and time.monotonic() - self._since >= self._seconds
+
+    def ring(self) -> None:
+        """Rings, once for each doorbell; in the sequence of the decisions and what follows them."""
+        for doorbell in [one for one in Doorbell if one in self._doorbells]:
+            ring(doorbell)
+        self._doorbells.clear()
 
 
 def rung_by(doorbell: Doorbell, **options: Any) -> Callable[[Callable[[], None]], Any]:

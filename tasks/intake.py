@@ -3,32 +3,69 @@
 from collections.abc import Sequence
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.faults import Fault, classify
 from orders.inbox import Accepted, Delivery, accept
 from orders.messages import Unreadable
-from tasks.batches import run_batch
-from tasks.changes import CHANGES
+from tasks.batches import Batch
+from tasks.changes import CHANGES, claim_accepted
 from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Bell, Doorbell, ring
 
 _log = structlog.get_logger()
 
 # Of a transaction's deliveries together. PostgreSQL takes no statement of a gigabyte, and memory has an end before.
 _MAX_BYTES = 8 * 1024 * 1024
 
-# So few are decided here, in the time that it would take to ring for a worker and be heard.
-_FEW = 20
+# So few are decided here, in the time that it would take to ring for a worker and be heard. More come when more comes
+# than this process alone can decide.
+_FEW = CHANGES.limit
+_TRIES = 2
 
 
-def take(deliveries: Sequence[Delivery]) -> Accepted:
-    """Keeps deliveries; a few new ones are decided at once, for more a worker is rung for."""
+def take(deliveries: Sequence[Delivery], bell: Bell | None = None) -> Accepted:
+    """Keeps deliveries; a few new ones are decided in the same transaction, for more a worker is rung for."""
+    bell = ring if bell is None else bell
+    return (_decide_few(deliveries, bell) if _are_few(deliveries) else None) or _keep_and_ring(deliveries, bell)
+
+
+def _are_few(deliveries: Sequence[Delivery]) -> bool:
+    # What was in hand before may have ended whoever had it: it is kept, and a worker tries it with care.
+    return len(deliveries) <= _FEW and not _is_much(deliveries) and not any(one.is_redelivered for one in deliveries)
+
+
+def _keep_and_ring(deliveries: Sequence[Delivery], bell: Bell) -> Accepted:
     accepted = keep(deliveries)
-    if accepted.new and (accepted.new > _FEW or run_batch(CHANGES, among=accepted.ids) < accepted.new):
-        ring(Doorbell.APPLY_CHANGES)
+    if accepted.new:
+        bell(Doorbell.APPLY_CHANGES)
     return accepted
+
+
+def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
+    """Takes and decides; None where anything of it fails: then nothing is taken, and all is to be kept first."""
+    try:
+        accepted, batch = in_transaction(lambda c: accept_and_decide(c, deliveries, bell), tries=_TRIES)
+    except Exception as error:
+        if classify(error) is Fault.OUTAGE:
+            raise
+        _log.info("not decided at once", count=len(deliveries), error=type(error).__name__)
+        return None
+    _tell_of_dead_letters(deliveries, accepted)
+    batch.after()
+    if len(batch.ids) < accepted.new:
+        bell(Doorbell.APPLY_CHANGES)
+    return accepted
+
+
+def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery], bell: Bell) -> tuple[Accepted, Batch]:
+    """Accepts deliveries and decides of them what need not wait; what follows is to be rung for after the commit."""
+    accepted = accept(connection, deliveries)
+    batch = claim_accepted(connection, accepted, bell)
+    batch.perform()
+    return accepted, batch
 
 
 def keep(deliveries: Sequence[Delivery]) -> Accepted:
@@ -38,13 +75,21 @@ def keep(deliveries: Sequence[Delivery]) -> Accepted:
     was taken, and nothing may be acknowledged.
     """
     accepted = _keep(deliveries)
-    if accepted.dead:
-        _log.warning("dead letters", count=accepted.dead, origin=deliveries[0].origin)
+    _tell_of_dead_letters(deliveries, accepted)
     return accepted
 
 
+def _tell_of_dead_letters(deliveries: Sequence[Delivery], accepted: Accepted) -> None:
+    if accepted.dead:
+        _log.warning("dead letters", count=accepted.dead, origin=deliveries[0].origin)
+
+
+def _is_much(deliveries: Sequence[Delivery]) -> bool:
+    return len(deliveries) > 1 and sum(len(delivery.raw) for delivery in deliveries) > _MAX_BYTES
+
+
 def _keep(deliveries: Sequence[Delivery]) -> Accepted:
-    if len(deliveries) > 1 and sum(len(delivery.raw) for delivery in deliveries) > _MAX_BYTES:
+    if _is_much(deliveries):
         return _keep_halves(deliveries)
     try:
         return in_transaction(lambda connection: accept(connection, deliveries))
@@ -58,7 +103,7 @@ def _keep_halves(deliveries: Sequence[Delivery]) -> Accepted:
     half = len(deliveries) // 2
     one, other = _keep(deliveries[:half]), _keep(deliveries[half:])
     new, repeated, dead = one.new + other.new, one.repeated + other.repeated, one.dead + other.dead
-    return Accepted(new, repeated, dead, one.ids + other.ids)
+    return Accepted(new, repeated, dead, one.ids + other.ids, one.numbers | other.numbers)
 
 
 def _refused(delivery: Delivery, error: Exception) -> Accepted:

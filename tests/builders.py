@@ -3,15 +3,16 @@
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from orders.inbox import Accepted, Delivery, accept
 from orders.loading import load_orders
 from orders.messages import OrderMessage
 from orders.reading import show_order, show_request
-from tasks.batches import run_batch
+from tasks.batches import Batch, run_batch
 from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
@@ -84,9 +85,17 @@ def deliver(*requests: dict[str, Any] | bytes) -> Accepted:
     return in_transaction(lambda connection: accept(connection, deliveries))
 
 
+def _decisions_alone(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
+    return replace(CHANGES.claim(connection, limit, among), after=lambda: None)
+
+
+# What a worker does, as one does it that dies after the decisions' commit: what follows is left pending.
+DECIDING = replace(CHANGES, claim=_decisions_alone)
+
+
 def decide_all() -> None:
     """Decides everything that is due."""
-    while run_batch(CHANGES):
+    while run_batch(DECIDING):
         pass
 
 

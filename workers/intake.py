@@ -3,14 +3,16 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, repeat
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 
 from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
+from tasks.doorbells import Bell, HeldBack
 from tasks.intake import take
 from tasks.outages import Outage, broker_told
 from workers.app import app
@@ -26,6 +28,10 @@ _log = structlog.get_logger()
 # A batch takes a second or two; an intake that hangs at one is killed. The batch is delivered again to the next, which
 # finds its requests in the inbox and leaves their decisions to the worker.
 _HANGS_AFTER_SECONDS = 120
+# A ring costs a worker more than a few requests do. Beside a steady stream one is not held back for longer.
+_RING_WITHIN_SECONDS = 0.05
+
+_Take: TypeAlias = Callable[[Sequence[Delivery], Bell | None], object]
 
 
 class Source(Protocol):
@@ -33,8 +39,8 @@ class Source(Protocol):
 
     outages: tuple[type[Exception], ...]
 
-    def receive(self) -> list[Delivery]:
-        """Returns what is there, waiting about a second for a first message."""
+    def receive(self, *, wait: bool = True) -> list[Delivery]:
+        """Returns what is there; with `wait` it waits about a second for a first message."""
 
     def acknowledge(self) -> None:
         """Acknowledges everything that `receive` returned since the last call."""
@@ -76,33 +82,41 @@ class _Stopped(Exception):
 
 def run(source: Source, stop: Stop) -> None:
     """Receives, takes and acknowledges until stopped; an outage of the broker or the database is waited out."""
-    pauses, outage = _pauses(), _outage("broker")
-    while not stop.is_set():
-        try:
-            step(source, lambda deliveries: _take_patiently(source, stop, deliveries))
-            pauses = _pauses()
-            outage.end()
-        except source.outages as error:
-            source.start_over()
-            outage.note(error, broker_told(error))
-            stop.wait(next(pauses))
-        except _Stopped:
-            source.start_over()
-            return
+    pauses, outage, bells = _pauses(), _outage("broker"), HeldBack(_RING_WITHIN_SECONDS)
+    try:
+        while not stop.is_set():
+            try:
+                step(source, partial(_take_patiently, source, stop), bells)
+                pauses = _pauses()
+                outage.end()
+            except source.outages as error:
+                source.start_over()
+                outage.note(error, broker_told(error))
+                stop.wait(next(pauses))
+            except _Stopped:
+                source.start_over()
+                return
+    finally:
+        bells.ring()
 
 
-def step(source: Source, take_all: Callable[[Sequence[Delivery]], object] | None = None) -> int:
-    """Takes one batch: first the commit, then the acknowledgement. Returns how many deliveries it had."""
-    deliveries = source.receive()
+def step(source: Source, take_all: _Take | None = None, bells: HeldBack | None = None) -> int:
+    """Takes one batch: first the commit, then the acknowledgement. Returns how many deliveries it had.
+
+    Rings are held back for as long as the next batch is there already.
+    """
+    deliveries = source.receive(wait=bells is None or not bells.are_there())
     if deliveries:
-        (take_all or take)(deliveries)
+        (take_all or take)(deliveries, bells)
     # Without deliveries too: an entry that was deleted while it was pending delivers nothing, and comes again until it
     # is acknowledged.
     source.acknowledge()
+    if bells is not None and (not deliveries or bells.are_late()):
+        bells.ring()
     return len(deliveries)
 
 
-def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) -> None:
+def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery], bell: Bell | None) -> None:
     """Takes them, however long the database is away.
 
     Handed back, they would be delivered again and again, and a broker that counts deliveries would give them up.
@@ -110,7 +124,7 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) 
     outage = _outage("database")
     for pause in _pauses():
         try:
-            _take_or_die(deliveries)
+            _take_or_die(deliveries, bell)
         except Exception as error:
             if classify(error) is Fault.WORK:
                 raise
@@ -124,11 +138,11 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery]) 
             return
 
 
-def _take_or_die(deliveries: Sequence[Delivery]) -> None:
+def _take_or_die(deliveries: Sequence[Delivery], bell: Bell | None) -> None:
     # Nobody handles the signal: it ends the process, whatever that is doing.
     signal.alarm(_HANGS_AFTER_SECONDS)
     try:
-        take(deliveries)
+        take(deliveries, bell)
     finally:
         signal.alarm(0)
 

@@ -51,10 +51,10 @@ class QueueSource:
         self._aside: Any = None
         self._looked_aside = 0.0
 
-    def receive(self) -> list[Delivery]:
+    def receive(self, *, wait: bool = True) -> list[Delivery]:
         """Returns up to 500 messages, as they are: nothing is decoded here that could fail."""
         connection = self._connected()
-        return self._given_up() or self._new(connection)
+        return self._given_up() or self._new(connection, wait)
 
     def _given_up(self) -> list[Delivery]:
         """Returns what RabbitMQ has moved to its dead-letter queue."""
@@ -70,8 +70,8 @@ class QueueSource:
         self._handed_out += messages
         return [_delivery(DEAD_LETTER_QUEUE.name, message, _why_given_up(message)) for message in messages]
 
-    def _new(self, connection: kombu.Connection) -> list[Delivery]:
-        timeout = _PAUSE_SECONDS if self._arrived else _WAIT_SECONDS
+    def _new(self, connection: kombu.Connection, wait: bool) -> list[Delivery]:
+        timeout = _WAIT_SECONDS if wait and not self._arrived else _PAUSE_SECONDS
         while len(self._arrived) < _BATCH and _size(self._arrived) < _MUCH_BYTES:
             try:
                 connection.drain_events(timeout=timeout)
@@ -135,7 +135,8 @@ def _delivery(queue: str, message: Any, given_up: str | None = None) -> Delivery
     body = message.body
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     # RabbitMQ has no lasting id of a message; the bytes themselves tell a redelivery.
-    return Delivery(f"queue:{queue}", hashlib.sha256(raw).hexdigest(), raw, given_up)
+    is_redelivered = bool(message.delivery_info.get("redelivered"))
+    return Delivery(f"queue:{queue}", hashlib.sha256(raw).hexdigest(), raw, given_up, is_redelivered)
 
 
 def _why_given_up(message: Any) -> str:

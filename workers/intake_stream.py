@@ -34,14 +34,15 @@ class StreamSource:
         self._received: list[bytes] = []
         self._count = _FEWEST
 
-    def receive(self) -> list[Delivery]:
+    def receive(self, *, wait: bool = True) -> list[Delivery]:
         """Returns up to 500 entries, fewer while they are large.
 
         Own unacknowledged ones come first, then those of dead consumers, then new ones.
         """
         try:
             self._ensure_group()
-            entries = self._own() or self._abandoned() or self._new()
+            had = self._own() or self._abandoned()
+            entries = had or self._new(wait)
         except redis.ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
@@ -49,7 +50,7 @@ class StreamSource:
             self.start_over()
             return []
         self._received += [entry for entry, _ in entries]
-        deliveries = [_delivery(entry, fields) for entry, fields in entries if fields]
+        deliveries = [_delivery(entry, fields, is_redelivered=bool(had)) for entry, fields in entries if fields]
         much = sum(len(delivery.raw) for delivery in deliveries) > _MUCH_BYTES
         self._count = max(_FEWEST, self._count // 2) if much else min(_BATCH, self._count * 2)
         return deliveries
@@ -105,8 +106,8 @@ class StreamSource:
             self._looked_for_abandoned = 0.0
         return entries
 
-    def _new(self) -> Sequence[Any]:
-        return self._read(">", block=_WAIT_MILLISECONDS)
+    def _new(self, wait: bool) -> Sequence[Any]:
+        return self._read(">", block=_WAIT_MILLISECONDS if wait else None)
 
     def _read(self, after: str, block: int | None = None) -> Sequence[Any]:
         read: Any = self._client.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=self._count, block=block)
@@ -118,9 +119,9 @@ class StreamSource:
         return entries[0] if entries and isinstance(entries[0], list) else entries
 
 
-def _delivery(entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
+def _delivery(entry: bytes, fields: dict[bytes, bytes], *, is_redelivered: bool) -> Delivery:
     raw = fields.get(FIELD.encode())
     if raw is None:
         # Not an entry of ours: all of it is kept, as text that no parser takes for a request.
         raw = b"".join(name + b"=" + value + b"\n" for name, value in fields.items())
-    return Delivery(f"stream:{STREAM}", entry.decode(), raw)
+    return Delivery(f"stream:{STREAM}", entry.decode(), raw, is_redelivered=is_redelivered)

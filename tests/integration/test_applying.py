@@ -12,7 +12,7 @@ from orders.changes import claim_open_orders, decide_requests
 from tasks.batches import run_batch
 from tasks.changes import CHANGES, apply_changes
 from tasks.database import in_transaction
-from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
+from tests.builders import DECIDING, a_request, an_address, an_order, deliver, load, order, request, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -116,9 +116,9 @@ def test_a_locked_order_is_passed_by_and_decided_later(engine: Any) -> None:
     deliver(held, free)
     with engine.begin() as rival:
         rival.exec_driver_sql("SELECT FROM orders WHERE number = '1' FOR UPDATE")
-        assert run_batch(CHANGES) == 1
+        assert run_batch(DECIDING) == 1
         assert (request(held)["state"], request(free)["state"]) == ("received", "decided")
-    assert run_batch(CHANGES) == 1
+    assert run_batch(DECIDING) == 1
     assert request(held)["state"] == "decided"
 
 
@@ -149,9 +149,9 @@ def test_a_request_is_decided_though_a_thousand_older_ones_wait_for_orders_that_
     deliver(*(a_request(f"unknown-{number}") for number in range(1_000)))
     event = a_request()
     deliver(event)
-    assert run_batch(CHANGES) == 1
+    assert run_batch(DECIDING) == 1
     assert request(event)["state"] == "decided"
-    assert run_batch(CHANGES) == 0
+    assert run_batch(DECIDING) == 0
 
 
 def test_orders_that_wait_for_a_next_try_hide_none_that_need_not_however_small_the_batch() -> None:
@@ -202,7 +202,7 @@ def test_thousands_of_requests_are_decided_in_one_batch() -> None:
     many = 3_000
     load(*(an_order(str(number)) for number in range(many)))
     deliver(*(a_request(str(number), id=str(number)) for number in range(many)))
-    assert run_batch(replace(CHANGES, limit=2 * many)) == many
+    assert run_batch(replace(DECIDING, limit=2 * many)) == many
     decided = "SELECT external_id, decided_place FROM change_request WHERE outcome = 'applied' ORDER BY decided_place"
     assert [tuple(row) for row in rows(decided)] == [(str(number), number) for number in range(many)]
     for counted in (

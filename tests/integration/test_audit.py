@@ -18,10 +18,9 @@ from orders.audit import CHECKS, EXAMPLES, audit
 from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
 from tasks.batches import run_batch
-from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.partners import partners
-from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, rows, settle
+from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, load, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -223,7 +222,7 @@ def test_a_request_that_failed_and_waits_for_its_next_try_breaks_nothing(monkeyp
     load(an_order())
     deliver(a_request(id="failing"))
     age("failing")
-    run_batch(CHANGES)
+    run_batch(DECIDING)
     assert rows("SELECT state, attempts FROM change_request") == [("received", 1)]
     assert broken() == {}
 

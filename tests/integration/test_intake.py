@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ import redis
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
 
-import tasks.changes
 import tasks.intake
+from orders.changes import OpenOrder
 from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.doorbells import Doorbell
+from tasks.doorbells import Bell, Doorbell, HeldBack
 from tasks.intake import take
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, request, rows
 from workers import intake_stream
@@ -125,9 +126,8 @@ def test_new_requests_ring_and_repeats_do_not(rung: list[Doorbell]) -> None:
 
 
 def test_a_few_new_requests_are_decided_where_they_are_taken_and_a_worker_does_what_follows(
-    rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+    rung: list[Doorbell],
 ) -> None:
-    monkeypatch.setattr(tasks.changes, "ring", rung.append)
     load(an_order("1"), an_order("2"))
     events = [a_request("1"), a_request("2")]
     take(delivered(*events))
@@ -139,7 +139,7 @@ def test_a_few_new_requests_are_decided_where_they_are_taken_and_a_worker_does_w
 def test_for_many_new_requests_a_worker_is_rung_for(rung: list[Doorbell]) -> None:
     load(an_order())
     event = a_request()
-    take(delivered(event, *(a_request() for _ in range(20))))
+    take(delivered(event, *(a_request() for _ in range(200))))
     assert (request(event)["state"], rung) == ("received", [Doorbell.APPLY_CHANGES])
 
 
@@ -148,7 +148,49 @@ def test_a_worker_is_rung_for_when_one_of_a_few_could_not_be_decided_at_once(run
     known, unknown = a_request(), a_request("unknown")
     take(delivered(known, unknown))
     assert (request(known)["state"], request(unknown)["state"]) == ("decided", "received")
+    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.APPLY_CHANGES]
+
+
+def test_what_was_in_hand_before_is_kept_and_decided_by_a_worker(rung: list[Doorbell]) -> None:
+    load(an_order())
+    event = a_request()
+    [delivery] = delivered(event)
+    take([replace(delivery, is_redelivered=True)])
+    assert (request(event)["state"], rung) == ("received", [Doorbell.APPLY_CHANGES])
+
+
+def test_what_fails_to_be_decided_at_once_is_kept_and_left_to_a_worker(
+    rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: OpenOrder) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tasks.changes.decide_requests", fail)
+    load(an_order("1"), an_order("2"))
+    events = [a_request("1"), a_request("2")]
+    assert take(delivered(*events)).new == 2
+    assert [request(event)["state"] for event in events] == ["received", "received"]
     assert rung == [Doorbell.APPLY_CHANGES]
+
+
+def test_rings_are_held_back_while_more_is_there_but_not_for_long(
+    client: redis.Redis, broker_url: str, rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.doorbells.ring", rung.append)
+    load(*(an_order(number) for number in "123"))
+    for number in "12":
+        client.xadd(STREAM, {FIELD: encoded(a_request(number))})
+    source, bells = StreamSource(broker_url, "one at a time"), HeldBack(3600)
+    for _ in range(2):
+        # It is doubled with each read.
+        source._count = 1
+        assert step(source, bells=bells) == 1
+        assert rung == []
+    assert step(source, bells=bells) == 0
+    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY]
+    client.xadd(STREAM, {FIELD: encoded(a_request("3"))})
+    assert step(source, bells=HeldBack(0)) == 1
+    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY] * 2
 
 
 def test_what_was_accepted_before_is_not_decided_for_the_sake_of_a_new_one(rung: list[Doorbell]) -> None:
@@ -248,9 +290,9 @@ def fail_to_take(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     """Makes taking fail as it does when the database is away, before anything is committed."""
     left = [None] * times
 
-    def failing(deliveries: Sequence[Delivery]) -> Accepted:
+    def failing(deliveries: Sequence[Delivery], bell: Bell | None) -> Accepted:
         if not left:
-            return take(deliveries)
+            return take(deliveries, bell)
         left.pop()
         raise OperationalError("BEGIN", {}, Exception("connection refused"))
 
@@ -497,7 +539,7 @@ def test_the_intake_waits_for_a_broker_that_is_away(monkeypatch: pytest.MonkeyPa
 def test_a_fault_of_ours_ends_the_intake_and_acknowledges_nothing(
     broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Sequence[Delivery]) -> Accepted:
+    def broken(_: Sequence[Delivery], bell: Bell | None) -> Accepted:
         raise ZeroDivisionError
 
     publish(broker_url, *requests("1"))

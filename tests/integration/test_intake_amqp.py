@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 import tasks.intake
 from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
+from tasks.doorbells import Bell
 from tasks.intake import take
 from tasks.settings import settings
 from tests.builders import a_request, encoded, rows
@@ -106,9 +107,9 @@ def fail_to_take(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     """Makes taking fail as it does when the database is away, before anything is committed."""
     left = [None] * times
 
-    def failing(deliveries: Sequence[Delivery]) -> Accepted:
+    def failing(deliveries: Sequence[Delivery], bell: Bell | None) -> Accepted:
         if not left:
-            return take(deliveries)
+            return take(deliveries, bell)
         left.pop()
         raise OperationalError("BEGIN", {}, Exception("connection refused"))
 

@@ -22,12 +22,11 @@ from orders.reprocessing import Filter, find_parked, revive
 from orders.stock import restock
 from rules.model import Effect
 from tasks.batches import run_batch
-from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.partners import partners
 from tasks.reprocessing import revive_effects
-from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, rows
+from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, load, rows
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -153,7 +152,7 @@ def count_a_failed_effect() -> None:
 
 # What is done, after what, and the tables that it locks.
 _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[str]]] = {
-    "apply": (asked_for, lambda: run_batch(CHANGES), ["orders", "change_request"]),
+    "apply": (asked_for, lambda: run_batch(DECIDING), ["orders", "change_request"]),
     "restock": (decided, lambda: run_batch(RESTOCK), ["effect", "stock"]),
     "notify": (decided, lambda: run_batch(NOTIFY), ["effect"]),
     "claim": (due, claim, ["partner", "interchange", "orders"]),

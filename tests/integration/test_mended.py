@@ -37,14 +37,26 @@ from orders.reprocessing import Filter
 from rules.decide import decide
 from rules.model import ChangeRequest, Decision, Order
 from tasks.batches import drain
-from tasks.changes import CHANGES
 from tasks.database import in_transaction
+from tasks.doorbells import Bell
 from tasks.export import export_steps
 from tasks.intake import take
 from tasks.partners import partners
 from tasks.reprocessing import previews
 from tasks.settings import settings
-from tests.builders import EMAIL, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows, settle
+from tests.builders import (
+    DECIDING,
+    EMAIL,
+    a_request,
+    an_address,
+    an_order,
+    decide_all,
+    deliver,
+    encoded,
+    load,
+    rows,
+    settle,
+)
 from tests.commands import Countermand, Ended
 from tests.integration.test_audit import broken, meddle
 from workers import intake_stream
@@ -94,12 +106,12 @@ def test_a_request_that_someone_holds_waits_alone_and_is_neither_counted_nor_par
     deliver(*(a_request(number, id=number) for number in numbers))
     with tasks.database.engine().connect() as rival:
         rival.exec_driver_sql("SELECT FROM change_request WHERE external_id = '3' FOR UPDATE")
-        assert not drain(CHANGES, seconds=30)
+        assert not drain(DECIDING, seconds=30)
         decided = rows("SELECT external_id FROM change_request WHERE state = 'decided' ORDER BY id")
         assert [row.external_id for row in decided] == ["1", "2", "4", "5"]
         held = rows("SELECT state, attempts, error FROM change_request WHERE external_id = '3'")
         assert held == [("received", 0, None)]
-    drain(CHANGES, seconds=30)
+    drain(DECIDING, seconds=30)
     assert rows("SELECT state, attempts FROM change_request WHERE external_id = '3'") == [("decided", 0)]
 
 
@@ -140,7 +152,7 @@ class FakeSource:
     calls: list[str] = field(default_factory=list)
     outages: tuple[type[Exception], ...] = (ConnectionError,)
 
-    def receive(self) -> list[Delivery]:
+    def receive(self, *, wait: bool = True) -> list[Delivery]:
         self.calls.append("receive")
         return [Delivery("test", None, encoded(a_request(id="in hand")))]
 
@@ -159,11 +171,11 @@ def test_an_intake_keeps_its_batch_in_hand_while_the_database_is_away(monkeypatc
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     tries: list[Sequence[Delivery]] = []
 
-    def take_at_the_third_try(deliveries: Sequence[Delivery]) -> Accepted:
+    def take_at_the_third_try(deliveries: Sequence[Delivery], bell: Bell | None) -> Accepted:
         tries.append(deliveries)
         if len(tries) < 3:
             away.connect()
-        return take(deliveries)
+        return take(deliveries, bell)
 
     with pytest.raises(OperationalError):
         away.connect()

@@ -41,11 +41,12 @@ from orders.reading import count_requests, list_requests
 from orders.reprocessing import Filter, find_parked, preview, revive
 from tasks import export
 from tasks.batches import run_batch
-from tasks.changes import CHANGES, apply_changes, park_unknown
+from tasks.changes import apply_changes, park_unknown
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import keep, take
 from tasks.receipts import read_inbox
+from tests.builders import DECIDING
 from tests.integration.test_receipts import contrl
 from tests.race.model import clock, contract
 from tests.race.model.both import Both, Held, Intake, Sent
@@ -149,11 +150,11 @@ class Histories(RuleBasedStateMachine):
     def a_batch_is_decided(self, limit: int | None) -> None:
         """Which requests are in a small batch the contract leaves open."""
         if limit is None or self.model.poison:
-            run_batch(CHANGES)
+            run_batch(DECIDING)
             self.model.decide_all()
             return
         is_anything_due = any(self.model.next_ones())
-        found = run_batch(replace(CHANGES, limit=limit))
+        found = run_batch(replace(DECIDING, limit=limit))
         decided = {(one["source"], one["id"]) for one in in_transaction(list_requests) if one["outcome"]}
         now = [one for one in self.model.requests.values() if one.state == "received" and one.key in decided]
         for request in now:

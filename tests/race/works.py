@@ -20,9 +20,9 @@ from orders.parking import count_failure, park_unknown_orders
 from orders.reading import show_order, show_request
 from orders.reprocessing import Filter, find_parked, revive
 from tasks.batches import Job
-from tasks.changes import CHANGES
 from tasks.database import in_transaction
-from tests.builders import encoded, settle
+from tasks.intake import accept_and_decide
+from tests.builders import DECIDING, encoded, settle
 from tests.race.gates import Work
 from tests.race.interleavings import Race, explore
 
@@ -43,7 +43,7 @@ def doing(job: Job, among: Sequence[int] | None = None) -> Work:
     return work
 
 
-applying = doing(CHANGES)
+applying = doing(DECIDING)
 
 
 def claiming(partner: Partner, patience: timedelta = PATIENCE) -> Work:
@@ -65,6 +65,18 @@ def accepting(*requests: dict[str, Any]) -> Work:
     """An intake's transaction."""
     deliveries = [Delivery("test", None, encoded(request)) for request in requests]
     return lambda connection: accept(connection, deliveries)
+
+
+def taking(*requests: dict[str, Any]) -> Work:
+    """The transaction of an intake that has few: it accepts and decides; returns how many it has decided."""
+    deliveries = [Delivery("test", None, encoded(request)) for request in requests]
+
+    def work(connection: Connection) -> int:
+        accepted, batch = accept_and_decide(connection, deliveries, lambda _: None)
+        assert accepted.new == len(requests)
+        return len(batch.ids)
+
+    return work
 
 
 def loading(order: dict[str, Any]) -> Work:
