@@ -155,11 +155,11 @@ def _documents(connection: Connection, ids: Sequence[int]) -> dict[int, OrderDoc
     of_lines = select(line.order_id, line.line_no, line.sku, line.description, line.quantity, line.unit_price)
     for order_id, *columns in connection.execute(
         of_lines.where(locks.is_one_of(line.order_id, ids)).order_by(line.order_id, line.line_no)
-    ):
+    ).all():
         lines[order_id].append(Line(*columns))
     order = orders.c
     of_orders = select(order.id, order.number, order.placed_at, order.currency, order.shipping, order.billing)
-    rows = connection.execute(of_orders.where(locks.is_one_of(order.id, ids)).order_by(order.id))
+    rows = connection.execute(of_orders.where(locks.is_one_of(order.id, ids)).order_by(order.id)).all()
     return {
         row.id: OrderDocument(
             number=row.number,

@@ -57,7 +57,7 @@ def record_decisions(
     _update_requests(connection, decided)
     changelog.write(connection, [entry for one in decided for entry in _changes(one)])
     rows = [row for one in decided for row in _effects(one)]
-    for row in connection.execute(_INSERT_EFFECTS, {"rows": json.dumps(rows)}):
+    for row in connection.execute(_INSERT_EFFECTS, {"rows": json.dumps(rows)}).all():
         ids[Effect(row.kind)].append(row.id)
     return ids
 
