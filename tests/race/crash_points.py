@@ -2,8 +2,8 @@
 
 A point lies between two steps: it is after the one and before the other, as nothing that anybody else could see
 happens in between. A step is a COMMIT, a doorbell, a command to the broker, a request to an SFTP server or waiting for
-its answer, and each call by which `edi/` asks the operating system for something. Whoever adds a step to the product
-adds its points. A step is named by the product's function that it stands in.
+its answer, a call to a desk, and each call by which `edi/transports/` asks the operating system for something. Whoever
+adds a step to the product adds its points. A step is named by the product's function that it stands in.
 """
 
 import io
@@ -26,10 +26,12 @@ import redis
 from celery import Celery
 from redis.client import Pipeline
 
+from desks.api import Api
 from desks.channels import LogChannel
 from edi.transports.sftp_packets import Packet
 from edi.transports.sftp_session import Session
 from tasks.database import engine
+from tests.race.commit_sites import site_at
 
 # A function of a module that a new process can import.
 Work: TypeAlias = Callable[[], object]
@@ -40,7 +42,7 @@ _PRODUCT = tuple(
 )
 # What these do is done for another; that one is told.
 _PASSED_OVER = tuple(str(_ROOT / "tasks" / name) for name in ("database.py", "doorbells.py"))
-_TRANSPORTS = f"{_ROOT / 'edi'}/"
+_TRANSPORTS = f"{_ROOT / 'edi' / 'transports'}/"
 _FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.TextIOWrapper)
 _ASKS_NOBODY = {"fspath", "urandom", "fileno"}
 _LOGIN = (
@@ -50,6 +52,8 @@ _LOGIN = (
     (paramiko.Channel, "invoke_subsystem"),
 )
 _ARROW = " → "
+_COMMIT = "COMMIT"
+_THEN = ", then "
 _ANSWER_TO = "the answer to "
 
 
@@ -79,11 +83,12 @@ class Follower:
 
     def install(self) -> None:
         """What is replaced here stays replaced till the process ends."""
-        self._around(engine().dialect, "do_commit", lambda *_: "COMMIT")
+        self._around(engine().dialect, "do_commit", lambda *_: _COMMIT)
         self._around(Celery, "send_task", lambda _, doorbell, **__: f"ringing {doorbell}")
         self._around(redis.Redis, "execute_command", lambda _, command, *__, **___: f"the broker's {command}")
         self._around(Pipeline, "execute", lambda pipeline, *_: " and ".join(self._commands(pipeline)))
         self._around(LogChannel, "deliver", lambda *_, **__: "telling the log")
+        self._around(Api, "call", lambda _, method, *__, **___: f"the desk's {method}")
         self._around(Session, "_send", self._request)
         self._around(Session, "_receive", lambda _: f"{_ANSWER_TO}{self._asked}")
         for owner, name in _LOGIN:
@@ -133,7 +138,7 @@ class Follower:
         """Only the outermost of nested steps counts: what happens within it is the work of others."""
         self._depth += 1
         if self._depth == 1:
-            self._pass(f"{_where(frame or sys._getframe())}: {what}")
+            self._pass(_named(what, frame or sys._getframe()))
 
     def _leave(self) -> None:
         self._depth -= 1
@@ -162,16 +167,26 @@ def _product(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
-def _where(frame: FrameType) -> str:
+def _named(what: str, frame: FrameType) -> str:
     caller = _product(frame)
     if caller is None:
-        return "test"
-    return f"{Path(caller.f_code.co_filename).stem}.{caller.f_code.co_qualname}"
+        return f"test: {what}"
+    file = caller.f_code.co_filename
+    where = f"{Path(file).stem}.{caller.f_code.co_qualname}"
+    if what != _COMMIT:
+        return f"{where}: {what}"
+    # What a test does in the middle of the product's work is no site of the product.
+    return site_at(file, caller.f_lineno) or f"{where}: another's COMMIT"
 
 
 def has_passed(step: str, points: Sequence[str]) -> bool:
     """True if the step was done when the last of these points was reached."""
     return any(point.startswith(f"{step}{_ARROW}") for point in points)
+
+
+def steps_in(table: Sequence[str]) -> set[str]:
+    """Returns every step that the rows of a crash table name."""
+    return {step for row in table for point in row.split(_THEN) for step in point.split(_ARROW)}
 
 
 def is_answer_outstanding(point: str) -> bool:

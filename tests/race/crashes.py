@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tasks.database import engine
+from tests.race import commit_sites
 from tests.race.crash_points import Follower, Work, is_answer_outstanding
 from tests.race.kills import PATIENCE_SECONDS, rolled_back
 
@@ -134,6 +135,7 @@ def crash_table(work: Work, scenario: Scenario, *, crashes: int = 1) -> list[str
 
         def row(*killed_at: str) -> tuple[str, ...]:
             told = ", then ".join(killed_at)
+            commit_sites.killed_at.extend(killed_at)
             try:
                 scenario.prepare()
                 for point in killed_at:

@@ -3,40 +3,30 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from threading import Event
-from typing import Any
-from unittest.mock import patch
 
 import psutil
 import pytest
 
-import tasks.export
 import tasks.receipts
 from edi import interchanges
-from edi.transports.transport import is_leftover
-from orders.audit import audit
 from tasks.database import in_transaction
 from tasks.partners import partners
-from tests.builders import an_order, load, order, rows
+from tests.builders import rows
 from tests.integration.sftp_server import PASSWORD, USER, Warehouse
-from tests.race.crash_points import has_passed
+from tests.race.cancellations import Record, assert_that_every_promise_is_kept, report
+from tests.race.commit_sites import kills_around
+from tests.race.crash_points import has_passed, steps_in
 from tests.race.crashes import crash_table
+from tests.race.exports import SENT, Export, ExportThatFails, exporting
 from tests.race.kills import PATIENCE_SECONDS
 from workers.app import app
 
 pytestmark = pytest.mark.usefixtures("system")
 
-Record = Callable[[str, object], None]
-
 
 # This runs in the processes that are killed.
-
-
-def exporting() -> None:
-    app.finalize()
-    tasks.export.export()
 
 
 def reading() -> None:
@@ -46,106 +36,10 @@ def reading() -> None:
 
 # These run here.
 
-SENT = ["edi_claimed", "edi_sent"]
 ANSWER = (
     "UNB+UNOA:3+4012345000009:14+STORE:14+261123:0945+{0}'UNH+1+CONTRL:D:3:UN'"
     "UCI+{0}+STORE:14+4012345000009:14+7'UNT+3+1'UNZ+1+{0}'"
 )
-
-
-def assert_that_every_promise_is_kept() -> None:
-    found = in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))
-    assert [check for check in found["checks"] if check["violations"]] == []
-
-
-def export_unheard() -> None:
-    with patch.object(tasks.export, "ring"):
-        tasks.export.export()
-
-
-class Export:
-    """One order a row. What the partner sees is the folder, empty or not there at the beginning."""
-
-    def __init__(self, outbox: Path) -> None:
-        self._outbox = outbox
-        self._rows = count(1)
-        self._row = 0
-        self._last = 0
-        self._content: bytes | None = None
-
-    def prepare(self) -> None:
-        self.clear()
-        self._row = next(self._rows)
-        self._content = None
-        [(self._last,)] = rows("SELECT coalesce(max(id), 0) FROM interchange")
-        load(an_order(str(self._row)))
-
-    def clear(self) -> None:
-        shutil.rmtree(self._outbox, ignore_errors=True)
-
-    def look(self, passed: Sequence[str]) -> None:
-        """What was stored stays as it is, and whatever can be seen in the folder is that, whole."""
-        is_claimed = self._content is not None or has_passed("export.export_steps: COMMIT", passed)
-        stored = self.interchanges()
-        assert len(stored) == is_claimed
-        self._content = self._content or (stored[0].content if stored else None)
-        files = self.files()
-        visible = [(name, files.pop(name)) for name in [*files] if not name.startswith(".")]
-        assert visible in ([], [(row.filename, self._content) for row in stored])
-        assert all(is_leftover(name, stored[0].filename) for name in files)
-
-    def recover(self) -> None:
-        """The lease runs out."""
-        rows("UPDATE interchange SET lease_until = now() - interval '1 second' WHERE state = 'claimed' RETURNING id")
-
-    def check(self) -> None:
-        [sent] = self.interchanges()
-        assert (sent.control_number, sent.state) == (self._row, "sent")
-        assert sent.content == (self._content or sent.content)
-        assert self.files() == {sent.filename: sent.content}
-        found = self.order()
-        assert (found["edi"], found["interchange"]["control_number"]) == ("sent", self._row)
-        assert [entry["action"] for entry in found["changelog"]] == ["loaded", *SENT]
-        assert_that_every_promise_is_kept()
-
-    def order(self) -> dict[str, Any]:
-        return order(str(self._row))
-
-    def interchanges(self) -> Sequence[Any]:
-        return rows("SELECT * FROM interchange WHERE id > :last ORDER BY id", last=self._last)
-
-    def files(self) -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in self._outbox.iterdir()} if self._outbox.is_dir() else {}
-
-
-class ExportThatFails(Export):
-    """A file stands where the folder should be: known not to be delivered, the interchange is released."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._outbox.write_text("in the way")
-
-    def look(self, passed: Sequence[str]) -> None:
-        is_released = has_passed("export._not_sent: COMMIT", passed)
-        is_claimed = has_passed("export.export_steps: COMMIT", passed) and not is_released
-        assert self.order()["edi"] == ("claimed" if is_claimed else "not_sent")
-
-    def recover(self) -> None:
-        super().recover()
-        if self._outbox.is_file():
-            self._outbox.unlink()
-        rows("UPDATE partner SET not_before = now() RETURNING name")
-
-    def check(self) -> None:
-        """Sent once by now, or by the next run: under its first number or, once that was released, another."""
-        self.recover()
-        export_unheard()
-        actions = [entry["action"] for entry in self.order()["changelog"]]
-        assert actions in (["loaded", *SENT], ["loaded", "edi_claimed", "edi_released", *SENT])
-        *released, sent = self.interchanges()
-        assert [row.state for row in released] == ["released"] * actions.count("edi_released")
-        assert (sent.state, self.files()) == ("sent", {sent.filename: sent.content})
-        assert_that_every_promise_is_kept()
 
 
 class Acknowledged(Export):
@@ -208,36 +102,6 @@ class ExportBySftp(Export):
         return any(line.laddr.port == self._port and line.status != psutil.CONN_LISTEN for line in lines)
 
 
-def report(table: Sequence[str], record: Record) -> None:
-    """Records how many crashes there were, and prints where."""
-    record("crashes", len(table))
-    print(f"{len(table)} crashes:", *table, sep="\n")
-
-
-PARTNER = """
-[partners.ACME]
-our_id = "STORE"
-our_qualifier = "14"
-their_id = "4012345000009"
-their_qualifier = "14"
-standard = "edifact-orders-d96a"
-character_set = "UNOC"
-grace_minutes = 0
-"""
-
-
-@pytest.fixture
-def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Gives the one partner of this process, and of those that it starts, a transport."""
-
-    def use(transport: str) -> None:
-        file = tmp_path / "partners.toml"
-        file.write_text(PARTNER + transport)
-        monkeypatch.setenv("COUNTERMAND_PARTNERS", str(file))
-
-    return use
-
-
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """A real SFTP server."""
@@ -245,10 +109,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
         yield running
 
 
-def steps_in(table: Sequence[str]) -> set[str]:
-    return {step for row in table for point in row.split(", then ") for step in point.split(" → ")}
-
-
+@kills_around("export.export_steps: COMMIT", "export._send: COMMIT")
 def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:
@@ -269,6 +130,7 @@ def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_ha
     }
 
 
+@kills_around("export._not_sent: COMMIT")
 @pytest.mark.parametrize("reuse", ["false", "true"], ids=["a new number", "the same number"])
 def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record, reuse: str
@@ -279,6 +141,7 @@ def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: ringing countermand.apply_changes"}
 
 
+@kills_around("receipts._receive: COMMIT", "receipts.read_inboxes: COMMIT")
 def test_a_reader_killed_anywhere_applies_what_the_partner_answers_once(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:

@@ -1,9 +1,7 @@
 """Intake and workers killed at each of their points: nothing half done, nothing lost, nothing done twice."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from itertools import count
-from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -13,30 +11,29 @@ import tasks.changes
 import tasks.effects
 import tasks.reprocessing
 import workers.cli.reprocessing
-from orders.audit import audit
 from orders.parking import park_unknown_orders
 from tasks.database import in_transaction
 from tasks.settings import settings
-from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows, settle
-from tests.race.crash_points import Work, has_passed
-from tests.race.crashes import Scenario, crash_table
+from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows
+from tests.race.cancellations import Cancellation, Record, kill_everywhere
+from tests.race.commit_sites import kills_around
+from tests.race.crash_points import has_passed
+from workers import intake_stream
 from workers.app import app
 from workers.broker import FIELD, GROUP, STREAM
-from workers.embedded import Services
 from workers.intake import step
 from workers.intake_stream import StreamSource
 
 pytestmark = pytest.mark.usefixtures("system")
-
-Record = Callable[[str, object], None]
-
 
 # These run in the processes that are killed.
 
 
 def taking() -> None:
     app.finalize()
-    step(StreamSource(str(settings().broker_url), "intake-1"))
+    # An empty stream is waited for but a moment.
+    with patch.object(intake_stream, "_WAIT_MILLISECONDS", 20):
+        step(StreamSource(str(settings().broker_url), "intake-1"))
 
 
 def applying() -> None:
@@ -65,66 +62,6 @@ def parking() -> None:
 
 
 # These run here.
-
-
-class Cancellation:
-    """One order a row, of a number of its own, that is to be cancelled by one request."""
-
-    def __init__(self) -> None:
-        self._numbers = count(1)
-        self.number = ""
-        self.event: dict[str, Any] = {}
-
-    def prepare(self) -> None:
-        self.number = str(next(self._numbers))
-        self.event = a_request(self.number)
-        self.begin()
-
-    def begin(self) -> None:
-        load(an_order(self.number))
-        deliver(self.event)
-
-    def look(self, passed: Sequence[str]) -> None:
-        pass
-
-    def recover(self) -> None:
-        pass
-
-    def check(self) -> None:
-        """Decided once, with one set of changes and effects."""
-        settle()
-        assert [entry["action"] for entry in order(self.number)["changelog"]] == ["loaded", "cancelled"]
-        decided = request(self.event)
-        assert (decided["state"], decided["outcome"], decided["reasons"]) == ("decided", "applied", ["order_cancelled"])
-        assert self.effects() == {"restock": "done", "notify": "done"}
-        assert self.restocked() == {("RED-1", 3), ("BLUE-2", 1)}
-        assert self.told() == 1
-        assert rows("SELECT count(*) FROM dead_letter") == [(0,)]
-        result = in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))
-        assert [check for check in result["checks"] if check["violations"]] == []
-
-    def effects(self) -> dict[str, str]:
-        return {effect["kind"]: effect["state"] for effect in request(self.event)["effects"]}
-
-    def restocked(self) -> set[tuple[str, int]]:
-        moved = rows(
-            "SELECT sku, quantity FROM stock_movement JOIN orders ON orders.id = order_id WHERE number = :number",
-            number=self.number,
-        )
-        assert len(set(moved)) == len(moved)
-        return {(row.sku, row.quantity) for row in moved}
-
-    def told(self) -> int:
-        told = rows(
-            "SELECT 1 FROM notification JOIN change_request ON change_request.id = change_request_id"
-            " WHERE external_id = :id",
-            id=self.event["id"],
-        )
-        return len(told)
-
-    def tries(self) -> list[int]:
-        found = rows("SELECT attempts FROM change_request WHERE external_id = :id", id=self.event["id"])
-        return [row.attempts for row in found]
 
 
 class Applying(Cancellation):
@@ -156,14 +93,16 @@ class Taking(Cancellation):
         load(an_order(self.number))
         self._broker.delete(STREAM)
         self._broker.xadd(STREAM, {FIELD: encoded(self.event)})
+        self._is_read = self._is_taken = self._is_over = False
 
     def look(self, passed: Sequence[str]) -> None:
-        is_read = has_passed("intake_stream.StreamSource._read: the broker's XREADGROUP, 2", passed)
-        is_over = has_passed(ACKNOWLEDGED, passed)
-        assert len(self.tries()) == has_passed("intake._decide_few: COMMIT", passed)
-        assert self._broker.xlen(STREAM) == (not is_over)
+        self._is_read |= has_passed("intake_stream.StreamSource._read: the broker's XREADGROUP, 2", passed)
+        self._is_taken |= any(has_passed(site, passed) for site in TAKEN)
+        self._is_over |= has_passed(ACKNOWLEDGED, passed)
+        assert len(self.tries()) == self._is_taken
+        assert self._broker.xlen(STREAM) == (not self._is_over)
         if has_passed("intake_stream.StreamSource._ensure_group: the broker's XGROUP CREATE", passed):
-            assert self._broker.xpending(STREAM, GROUP)["pending"] == (is_read and not is_over)
+            assert self._broker.xpending(STREAM, GROUP)["pending"] == (self._is_read and not self._is_over)
 
     def check(self) -> None:
         assert (self._broker.xlen(STREAM), self._broker.xpending(STREAM, GROUP)["pending"]) == (0, 0)
@@ -171,6 +110,8 @@ class Taking(Cancellation):
         super().check()
 
 
+# What someone may have had in hand before is kept, and decided later.
+TAKEN = "intake._decide_few: COMMIT", "intake._keep: COMMIT"
 ACKNOWLEDGED = "intake_stream.StreamSource.acknowledge: the broker's XACK and the broker's XDEL"
 
 
@@ -225,9 +166,14 @@ class Parking(Cancellation):
 
 
 class Reprocessing(Cancellation):
-    """Two requests are parked, and revived in transactions of their own."""
+    """Two requests are parked and a restock is dead; each is revived in a transaction of its own."""
 
     def begin(self) -> None:
+        self._dead = a_request(f"{self.number}c")
+        load(an_order(f"{self.number}c"))
+        deliver(self._dead)
+        decide_all()
+        rows("UPDATE effect SET state = 'dead' WHERE kind = 'restock' AND state = 'pending' RETURNING id")
         self._other = a_request(f"{self.number}b")
         deliver(self.event, self._other)
         park = lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9)  # noqa: E731
@@ -238,51 +184,47 @@ class Reprocessing(Cancellation):
         revived = [has_passed(f"reprocessing.reprocess: COMMIT{nth}", passed) for nth in ("", ", 2")]
         states = [request(event)["state"] for event in (self.event, self._other)]
         assert states == ["received" if one else "parked" for one in revived]
+        is_revived = has_passed("reprocessing.revive_effects: COMMIT", passed)
+        assert request(self._dead)["effects"][0]["state"] == ("pending" if is_revived else "dead")
 
     def check(self) -> None:
         assert [request(event)["state"] for event in (self.event, self._other)] == ["received", "received"]
         super().check()
         assert request(self._other)["reasons"] == ["order_cancelled"]
+        assert {one["state"] for one in request(self._dead)["effects"]} == {"done"}
 
 
-@pytest.fixture
-def broker(system: Services) -> Iterator[redis.Redis]:
-    """The broker, as an integration and an operator see it."""
-    with redis.Redis.from_url(system.broker_url) as client:
-        yield client
+@kills_around("intake._decide_few: COMMIT", "intake._keep: COMMIT")
+def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
+    broker: redis.Redis, record_property: Record
+) -> None:
+    steps = "changes._ring_for: ringing countermand.notify", ACKNOWLEDGED
+    kill_everywhere(taking, Taking(broker), record_property, *steps, crashes=2)
 
 
-def kill_everywhere(work: Work, scenario: Scenario, record: Record, *steps: str) -> None:
-    """Records and prints where it was killed: after each of these steps, too."""
-    table = crash_table(work, scenario)
-    record("crashes", len(table))
-    print(f"{len(table)} crashes:", *table, sep="\n")
-    assert [step for step in steps if not has_passed(step, table)] == []
-
-
-def test_an_intake_killed_anywhere_takes_each_entry_once(broker: redis.Redis, record_property: Record) -> None:
-    steps = "intake._decide_few: COMMIT", "changes._ring_for: ringing countermand.notify", ACKNOWLEDGED
-    kill_everywhere(taking, Taking(broker), record_property, *steps)
-
-
+@kills_around("batches.run_batch: COMMIT")
 def test_a_worker_killed_anywhere_decides_once(record_property: Record) -> None:
     steps = "batches.run_batch: COMMIT, 3", "effects._claim_notify.<locals>.after: telling the log"
     kill_everywhere(applying, Applying(), record_property, *steps)
 
 
+@kills_around("batches.run_batch: COMMIT")
 def test_a_worker_killed_anywhere_restocks_once(record_property: Record) -> None:
-    kill_everywhere(restocking, Restocking(), record_property, "batches.run_batch: COMMIT")
+    kill_everywhere(restocking, Restocking(), record_property)
 
 
+@kills_around("batches.run_batch: COMMIT")
 def test_a_worker_killed_anywhere_writes_one_notification(record_property: Record) -> None:
-    steps = "batches.run_batch: COMMIT", "effects._claim_notify.<locals>.after: telling the log"
+    steps = ("effects._claim_notify.<locals>.after: telling the log",)
     kill_everywhere(notifying, Notifying(), record_property, *steps)
 
 
+@kills_around("changes.park_unknown: COMMIT")
 def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
-    kill_everywhere(parking, Parking(), record_property, "changes.park_unknown: COMMIT")
+    kill_everywhere(parking, Parking(), record_property)
 
 
+@kills_around("reprocessing.reprocess: COMMIT", "reprocessing.revive_effects: COMMIT")
 def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
     steps = "reprocessing.reprocess: COMMIT, 2", "reprocessing.reprocess: ringing countermand.apply_changes, 2"
     kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)

@@ -1,0 +1,87 @@
+"""The places where the product commits, read from its source: each call of `in_transaction` in `tasks/` and `workers/`.
+
+A site is named by the function that it stands in: `export._send: COMMIT`. Of several in one function the second is
+`export._send: COMMIT (2)`.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
+from pathlib import Path
+from typing import ParamSpec
+
+ROOT = Path(__file__).parents[2]
+_ROOMS = ("tasks", "workers")
+
+_P = ParamSpec("_P")
+
+# The tests that kill a work before and after a site, by site.
+KILLED_BY: dict[str, set[str]] = {}
+# The points at which the present test has killed its works.
+killed_at: list[str] = []
+
+
+def sites() -> list[str]:
+    """Returns the names of all sites."""
+    return [site for room in _ROOMS for file in sorted((ROOT / room).rglob("*.py")) for site, _ in sites_in(file)]
+
+
+@cache
+def sites_in(file: Path) -> list[tuple[str, range]]:
+    """Returns the sites of a file, with the lines that each call stands on."""
+    counted: Counter[str] = Counter()
+    found = []
+    for function, call in _calls(ast.parse(file.read_text()), ()):
+        where = f"{file.stem}.{function}"
+        counted[where] += 1
+        ordinal = f" ({counted[where]})" if counted[where] > 1 else ""
+        found.append((f"{where}: COMMIT{ordinal}", range(call.lineno, (call.end_lineno or call.lineno) + 1)))
+    return found
+
+
+def site_at(file: str, line: int) -> str | None:
+    """Returns the name of the site on this line; None if it is no call of `in_transaction`."""
+    return next((site for site, lines in sites_in(Path(file)) if line in lines), None)
+
+
+def _calls(node: ast.AST, within: tuple[str, ...]) -> Iterator[tuple[str, ast.Call]]:
+    """Yields the calls in the sequence of the source, each with the qualified name of its function."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Call(func=ast.Name(id="in_transaction") | ast.Attribute(attr="in_transaction")):
+                yield ".".join(within).removesuffix(".<locals>"), child
+                yield from _calls(child, within)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield from _calls(child, (*within, name, "<locals>"))
+            case ast.Lambda():
+                yield from _calls(child, (*within, "<lambda>", "<locals>"))
+            case ast.ClassDef(name=name):
+                yield from _calls(child, (*within, name))
+            case _:
+                yield from _calls(child, within)
+
+
+def kills_around(*named: str) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
+    """Says of a test that it kills a work before and after each of these sites, and sees that it has."""
+
+    def decorate(test: Callable[_P, None]) -> Callable[_P, None]:
+        for site in named:
+            KILLED_BY.setdefault(site, set()).add(test.__name__)
+
+        @wraps(test)
+        def seen(*args: _P.args, **kwargs: _P.kwargs) -> None:
+            killed_at.clear()
+            test(*args, **kwargs)
+            ends = [point.split(" → ") for point in killed_at]
+            passed_by = [site for site in named if not {(site, 0), (site, 1)} <= _places(ends)]
+            assert not passed_by, f"nothing was killed before and after {passed_by}"
+
+        return seen
+
+    return decorate
+
+
+def _places(ends: list[list[str]]) -> set[tuple[str, int]]:
+    """Returns each step with 0 where it was the last one done, with 1 where it was the next."""
+    return {(step.partition(", ")[0], place) for end in ends for place, step in enumerate(end)}

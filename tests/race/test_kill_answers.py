@@ -1,0 +1,102 @@
+"""The answerer killed at each of its points, between its calls too: the answer stands on the ticket once."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.answers import answer_one
+from tests.helpdesks.asking import answers_to, ask, assert_told_once, let_time_pass, standing, try_again
+from tests.helpdesks.desks_file import DesksFile, desks_file
+from tests.helpdesks.faults import after_storing, hangs_up
+from tests.helpdesks.zendesk import FakeZendesk
+from tests.race.cancellations import Record, kill_everywhere
+from tests.race.commit_sites import kills_around
+from tests.race.crash_points import has_passed
+from workers.app import app
+from workers.embedded import Services
+
+pytestmark = pytest.mark.usefixtures("system")
+
+
+# This runs in the processes that are killed.
+
+
+def answering() -> None:
+    app.finalize()
+    answer_one()
+
+
+# These run here.
+
+LEASED, CONFIRMED, FAILED = (f"answers.answer_one: COMMIT{ordinal}" for ordinal in ("", " (2)", " (3)"))
+
+
+class Answering:
+    """A decision that is to be told on the ticket of a desk that counts comments."""
+
+    def __init__(self, desk: FakeZendesk) -> None:
+        self._desk = desk
+        self._event: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        self._event = ask(self._desk)
+
+    def look(self, passed: Sequence[str]) -> None:
+        found = standing(self._event)
+        is_done = has_passed(CONFIRMED, passed)
+        is_leased = has_passed(LEASED, passed)
+        assert (found.state, found.told) == (
+            ("done", "sent") if is_done else ("pending", "sending" if is_leased else "pending")
+        )
+        assert len(answers_to(self._desk, self._event)) == any(": the desk's PUT → " in point for point in passed)
+
+    def recover(self) -> None:
+        """The lease runs out."""
+        let_time_pass()
+
+    def check(self) -> None:
+        assert_told_once(self._desk, self._event)
+
+
+class AnsweringUnheard(Answering):
+    """The desk has the comment, and its answer is lost: the try has failed, and may have succeeded."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._desk.next("write", after_storing(hangs_up))
+
+    def look(self, passed: Sequence[str]) -> None:
+        assert len(answers_to(self._desk, self._event)) == any(": the desk's PUT → " in point for point in passed)
+        assert (standing(self._event).error is not None) == has_passed(FAILED, passed)
+
+    def check(self) -> None:
+        while try_again():
+            pass
+        super().check()
+
+
+@pytest.fixture
+def file(system: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DesksFile]:
+    with desks_file(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(file: DesksFile) -> FakeZendesk:
+    fake = FakeZendesk()
+    file.write(fake)
+    return fake
+
+
+@kills_around(LEASED, CONFIRMED)
+def test_an_answerer_killed_anywhere_tells_a_decision_once(desk: FakeZendesk, record_property: Record) -> None:
+    kill_everywhere(answering, Answering(desk), record_property)
+
+
+@kills_around(LEASED, FAILED)
+def test_an_answerer_killed_anywhere_after_an_answer_was_lost_tells_a_decision_once(
+    desk: FakeZendesk, record_property: Record
+) -> None:
+    kill_everywhere(answering, AnsweringUnheard(desk), record_property)

@@ -1,0 +1,81 @@
+"""Workers killed while they are wary, or count a failure: each try is counted, and a failure counted once."""
+
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+import tasks.changes
+from tasks import deaths
+from tests.builders import request, rows
+from tests.race.cancellations import Cancellation, Record, kill_everywhere
+from tests.race.commit_sites import kills_around
+from tests.race.crash_points import has_passed
+from workers.app import app
+
+pytestmark = pytest.mark.usefixtures("system")
+
+
+# These run in the processes that are killed.
+
+
+def applying_warily() -> None:
+    app.finalize()
+    with patch.object(deaths, "was_lately", lambda: True):
+        tasks.changes.apply_changes()
+
+
+def failing() -> None:
+    app.finalize()
+    with patch.object(tasks.changes, "decide_requests", _fails):
+        tasks.changes.apply_changes()
+
+
+def _fails(_: Any) -> Any:
+    raise ZeroDivisionError("it always fails")
+
+
+# These run here.
+
+
+class Warily(Cancellation):
+    """Each try is counted before it is made, whether it is survived or not."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._counted = 0
+
+    def look(self, passed: Sequence[str]) -> None:
+        self._counted += has_passed("batches._run_warily: COMMIT", passed)
+        assert self.tries() == [self._counted]
+        is_decided = has_passed("batches.run_batch: COMMIT", passed)
+        assert request(self.event)["state"] == ("decided" if is_decided else "received")
+
+    def check(self) -> None:
+        # The last run tries it only if it is not decided yet.
+        assert self.tries()[0] - self._counted in (0, 1)
+        super().check()
+
+
+class Failing(Cancellation):
+    """The failure is counted once, and the request due again later; then it is decided."""
+
+    def look(self, passed: Sequence[str]) -> None:
+        assert self.tries() == [has_passed("batches._after_a_failure: COMMIT", passed)]
+        assert request(self.event)["state"] == "received"
+
+    def check(self) -> None:
+        assert (self.tries(), request(self.event)["state"]) == ([1], "received")
+        rows("UPDATE change_request SET not_before = now() WHERE state = 'received' RETURNING id")
+        super().check()
+
+
+@kills_around("batches._run_warily: COMMIT", "batches.run_batch: COMMIT")
+def test_a_wary_worker_killed_anywhere_has_counted_each_try_and_decides_in_the_end(record_property: Record) -> None:
+    kill_everywhere(applying_warily, Warily(), record_property)
+
+
+@kills_around("batches._after_a_failure: COMMIT")
+def test_a_worker_killed_anywhere_counts_a_failure_once(record_property: Record) -> None:
+    kill_everywhere(failing, Failing(), record_property)
