@@ -1,10 +1,10 @@
 """Mutations of locks, guards and constraints: each is made in a copy of the tree, and the tests it names must fail.
 
-    python -m tests.race.mutations [WORD …]
-
-runs all of them, or those whose names contain one of the words; it exits with 1 if one survives.
+`python -m tests.race.mutations [WORD …]` runs all, or those whose names contain one of the words. It exits with 1 if
+one survives, and with 2 if none was run.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -25,6 +25,7 @@ _REQUESTS = "tests/race/test_interleavings_requests.py"
 _EFFECTS = "tests/race/test_interleavings_effects.py"
 _NO_LOCKS = "tests/race/test_interleavings_without_locks.py"
 _LOCKS = "tests/integration/test_locks.py"
+_POISON = "tests/integration/test_poison.py"
 _SCHEMA = "tests/integration/test_schema.py"
 _TABLES = "orders/tables.py"
 _FIRST = "orders/migrations/versions/0001_the_tables.py"
@@ -177,6 +178,13 @@ MUTATIONS = (
         "    if row.state != EffectState.PENDING:",
         _EFFECTS,
     ),
+    _of(
+        "guard: a redelivered batch is decided at once",
+        "tasks/intake.py",
+        " and not any(one.is_redelivered for one in deliveries)",
+        "",
+        f"{_POISON}::test_an_intake_dies_once_of_a_request_and_leaves_its_decision_to_the_worker",
+    ),
     Mutation(
         "constraint: a closed order may be in an interchange",
         (
@@ -257,9 +265,23 @@ def _run(root: Path, tests: Sequence[str]) -> tuple[int, str]:
     return done.returncode, failed[1] if failed else " ".join(done.stdout.split()[-50:])
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs the mutations whose names contain one of the words, or all; returns 1 if one survives."""
-    chosen = [one for one in MUTATIONS if not words or any(word in one.name for word in words)]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the mutations whose names contain one of the words, or all; returns 1 if one survives, 2 if none was run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.race.mutations", description=__doc__)
+    parser.add_argument("words", metavar="WORD", nargs="*", help="only those whose names contain one of these (all)")
+    parser.add_argument("--list", action="store_true", help="print their names, and run none")
+    given = parser.parse_args(arguments)
+    chosen = [one for one in MUTATIONS if not given.words or any(word in one.name for word in given.words)]
+    if not chosen:
+        print(f"no mutation is named with {' or '.join(given.words)}; --list prints their names", file=sys.stderr)
+        return 2
+    if given.list:
+        print(*(one.name for one in chosen), sep="\n")
+        return 0
+    return _run_all(chosen)
+
+
+def _run_all(chosen: Sequence[Mutation]) -> int:
     with tempfile.TemporaryDirectory(prefix="countermand-mutations-") as folder:
         root = Path(folder) / "tree"
         shutil.copytree(ROOT, root, ignore=_NOT_COPIED)
@@ -283,4 +305,4 @@ def _is_caught(root: Path, mutation: Mutation) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
