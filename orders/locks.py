@@ -2,13 +2,13 @@
 
 1. `partner`         the exporter's counter row
 2. `interchange`     the one being sent
-3. `orders`          by ascending id
-4. `change_request`  by id
-5. `effect`          by id
-6. `notification`    the one of a locked effect
-7. `stock`           by sku (the upsert in `orders.stock` sorts)
-8. `outlet`          one
-9. `dead_letter`     as they came: of two intakes with the same letters PostgreSQL may end one, which is run again
+3. `dead_letter`     as they came: of two intakes with the same letters PostgreSQL may end one, which is run again
+4. `orders`          by ascending id
+5. `change_request`  by id
+6. `effect`          by id
+7. `notification`    the one of a locked effect
+8. `stock`           by sku (the upsert in `orders.stock` sorts)
+9. `outlet`          one
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 

@@ -16,6 +16,7 @@ import orders
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight
 from orders import effects, locks, parking
+from orders.inbox import Delivery
 from orders.locks import claim_effects
 from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
@@ -24,9 +25,10 @@ from rules.model import Effect
 from tasks.batches import run_batch
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
+from tasks.intake import take
 from tasks.partners import partners
 from tasks.reprocessing import revive_effects
-from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, load, rows
+from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -133,6 +135,11 @@ def take_over() -> None:
     claim()
 
 
+def taken(*requests: dict[str, Any] | bytes) -> None:
+    raw = [request if isinstance(request, bytes) else encoded(request) for request in requests]
+    take([Delivery("test", None, body) for body in raw], lambda _: None)
+
+
 def reprocess() -> None:
     in_transaction(lambda connection: revive(connection, find_parked(connection, Filter())))
 
@@ -162,6 +169,8 @@ _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[st
     "load": (known, lambda: load(an_order(), an_order("1002")), ["orders"]),
     "accept": (due, lambda: deliver(a_request(), a_request("1002")), []),
     "accept what is unreadable": (due, lambda: deliver(a_request(), b"{", b"["), ["dead_letter"]),
+    "take": (due, lambda: taken(a_request()), ["orders", "change_request"]),
+    "take what is unreadable": (due, lambda: taken(a_request(), b"{"), ["dead_letter", "orders", "change_request"]),
     "park unknown": (lambda: deliver(a_request("unknown")), park, ["change_request"]),
     "reprocess": (parked, reprocess, ["change_request"]),
     "revive dead effects": (died, lambda: list(revive_effects()), ["effect"]),
@@ -182,13 +191,13 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
     assert ORDER == [
         "partner",
         "interchange",
+        "dead_letter",
         "orders",
         "change_request",
         "effect",
         "notification",
         "stock",
         "outlet",
-        "dead_letter",
     ]
 
 
@@ -207,7 +216,7 @@ def test_every_operation_locks_in_the_one_order(engine: Engine, operation: str) 
                 assert re.search(rf"ORDER BY {locked_table(statement)}\.id FOR", statement.replace("\n", "")), statement
 
 
-@pytest.mark.parametrize("operation", ["accept", "reprocess"])
+@pytest.mark.parametrize("operation", ["accept", "take", "reprocess"])
 def test_whoever_accepts_locks_the_numbers_before_anything_else_and_in_one_order(
     engine: Engine, operation: str
 ) -> None:

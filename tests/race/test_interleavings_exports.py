@@ -19,6 +19,7 @@ from tests.race.works import (
     claimed,
     claiming,
     confirming,
+    end_the_rest,
     finish,
     loading,
     order,
@@ -39,10 +40,6 @@ def partner(system: object, home: Path) -> Partner:
 
 def end_the_lease() -> None:
     rows("UPDATE interchange SET lease_until = now() WHERE state = 'claimed' RETURNING id")
-
-
-def end_the_rest() -> None:
-    rows("UPDATE partner SET not_before = NULL RETURNING name")
 
 
 def test_of_two_partners_that_want_the_same_order_one_gets_it(partner: Partner, record_property: Record) -> None:

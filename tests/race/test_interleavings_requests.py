@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from orders.parking import MAX_ATTEMPTS
 from tasks.database import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
 from tests.race.gates import Work
@@ -18,7 +17,9 @@ from tests.race.works import (
     claiming,
     failing,
     finish,
+    id_of,
     loading,
+    park,
     parking,
     request,
     reviving,
@@ -30,18 +31,6 @@ pytestmark = pytest.mark.usefixtures("system")
 
 def moving(index: int, name: str, city: str) -> dict[str, object]:
     return a_request(str(index), "change_address", id=f"{name}{index}", addresses={"shipping": an_address(city=city)})
-
-
-def id_of(name: str) -> int:
-    [[found]] = rows("SELECT id FROM change_request WHERE external_id = :name", name=name)
-    return int(found)
-
-
-def park(event: dict[str, object]) -> None:
-    """Accepts a request and lets it fail until it is parked."""
-    deliver(event)
-    for _ in range(MAX_ATTEMPTS):
-        in_transaction(failing(id_of(str(event["id"]))))
 
 
 def let_time_pass() -> None:

@@ -16,13 +16,13 @@ from orders.audit import audit
 from orders.inbox import Delivery, accept
 from orders.loading import load_orders
 from orders.messages import parse_order
-from orders.parking import count_failure, park_unknown_orders
+from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reading import show_order, show_request
 from orders.reprocessing import Filter, find_parked, revive
 from tasks.batches import Job
 from tasks.database import in_transaction
 from tasks.intake import accept_and_decide
-from tests.builders import DECIDING, encoded, settle
+from tests.builders import DECIDING, deliver, encoded, rows, settle
 from tests.race.gates import Work
 from tests.race.interleavings import Race, explore
 
@@ -99,6 +99,24 @@ def parking(connection: Connection) -> int:
 def failing(request_id: int) -> Work:
     """Counting a failed try of a request."""
     return lambda connection: count_failure(connection, request_id, "it failed")
+
+
+def id_of(request_id: str) -> int:
+    """Returns the database's id of a request."""
+    [[found]] = rows("SELECT id FROM change_request WHERE external_id = :id", id=request_id)
+    return int(found)
+
+
+def park(event: dict[str, Any]) -> None:
+    """Accepts a request and lets it fail until it is parked."""
+    deliver(event)
+    for _ in range(MAX_ATTEMPTS):
+        in_transaction(failing(id_of(str(event["id"]))))
+
+
+def end_the_rest() -> None:
+    """Lets partners be sent to again after a failure."""
+    rows("UPDATE partner SET not_before = NULL RETURNING name")
 
 
 def a_partner(home: Path) -> Partner:
