@@ -11,6 +11,7 @@ from edi import receipts
 from edi.partners import Partner
 from edi.receipts import Applied, Kept
 from edi.transports.transport import NotReceived
+from orders.faults import Fault, classify, told
 from orders.tables import AcknowledgementState, InterchangeState
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
@@ -90,9 +91,28 @@ def _receive(partner: Partner, name: str, tell: Callable[[Partner, str, Kept], N
 def read_inboxes() -> None:
     """Reads the inboxes of all partners, each for a time slice, and tells the log whose acknowledgement is late."""
     for partner in partners():
-        try:
-            read_inbox(partner, until=time.monotonic() + SLICE_SECONDS)
-        except NotReceived as error:
-            _log.error("an inbox could not be read", partner=partner.name, error=str(error))
-        for number in in_transaction(partial(receipts.tell_late, partner=partner)):
-            _log.warning("not acknowledged in time", partner=partner.name, control_number=number)
+        _read_apart(partner)
+
+
+def _read_apart(partner: Partner) -> None:
+    try:
+        _read_and_tell_late(partner)
+    except Exception as error:
+        match classify(error):
+            case Fault.OUTAGE:
+                raise
+            case Fault.AGAIN:
+                _log.warning(
+                    "the inbox of a partner is held up, the others are read", partner=partner.name, error=told(error)
+                )
+            case Fault.WORK:
+                _log.exception("reading the inbox of a partner failed, the others are read", partner=partner.name)
+
+
+def _read_and_tell_late(partner: Partner) -> None:
+    try:
+        read_inbox(partner, until=time.monotonic() + SLICE_SECONDS)
+    except NotReceived as error:
+        _log.error("an inbox could not be read", partner=partner.name, error=str(error))
+    for number in in_transaction(partial(receipts.tell_late, partner=partner)):
+        _log.warning("not acknowledged in time", partner=partner.name, control_number=number)

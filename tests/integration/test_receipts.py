@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psycopg
 import pytest
+from psycopg.errors import AdminShutdown, LockNotAvailable
+from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 import edi.transports.directory
@@ -369,3 +372,40 @@ def test_an_inbox_that_is_away_holds_up_no_other_partner(partner: Partner, monke
         read_inboxes()
     assert [log["partner"] for log in logs if log["event"] == "an inbox could not be read"] == ["AWAY"]
     assert interchange(partner)["state"] == "acknowledged"
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("a bug"), LockNotAvailable("held")], ids=["a bug", "a lock"])
+def test_a_fault_with_one_partners_inbox_holds_up_no_other_partner(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    send(partner)
+    put(partner, "a.edi", contrl(1))
+    broken = failing_partner(fault)
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [broken, partner])
+    with capture_logs() as logs:
+        read_inboxes()
+    [said] = [log for log in logs if log.get("partner") == "BROKEN"]
+    is_a_lock = isinstance(fault, LockNotAvailable)
+    assert said["log_level"] == ("warning" if is_a_lock else "error")
+    assert said["event"].endswith("the others are read")
+    assert interchange(partner)["state"] == "acknowledged"
+
+
+def test_an_outage_met_at_one_partners_inbox_is_no_fault_of_that_partner(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [failing_partner(AdminShutdown("gone")), partner])
+    with capture_logs() as logs:
+        read_inboxes()
+    assert [log["event"] for log in logs] == ["could not be done, it is tried again"]
+    assert "partner" not in logs[0]
+
+
+def failing_partner(fault: Exception) -> Partner:
+    """A partner with whose inbox nothing can be done."""
+
+    class Broken(DirectoryTransport):
+        def list_inbox(self) -> list[str]:
+            raise DBAPIError("SELECT", {}, fault) if isinstance(fault, psycopg.Error) else fault
+
+    return Partner("BROKEN", "SHOP01", "14", "WH09", "14", Broken(Path("nowhere"), Path("nowhere")))

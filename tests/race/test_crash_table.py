@@ -141,7 +141,7 @@ def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: ringing countermand.apply_changes"}
 
 
-@kills_around("receipts._receive: COMMIT", "receipts.read_inboxes: COMMIT")
+@kills_around("receipts._receive: COMMIT", "receipts._read_and_tell_late: COMMIT")
 def test_a_reader_killed_anywhere_applies_what_the_partner_answers_once(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:
