@@ -1,8 +1,13 @@
-"""docs/limits.md says of connections what the program does."""
+"""docs/limits.md says of connections, times and outages what the program does."""
 
 import re
 from pathlib import Path
 
+import workers.intake
+from orders.faults import _REMEDIES
+from tasks import answers, batches, database, intake
+from tasks.doorbells import Doorbell
+from workers.app import app
 from workers.supervisor import connections
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "limits.md").read_text("utf-8")
@@ -13,3 +18,28 @@ def test_the_budget_of_connections_is_the_programs() -> None:
     told = {name: int(number) for name, number in re.findall(r"^\| (\w+) \| (\d+) \|$", table, re.MULTILINE)}
     assert told == connections()
     assert f"| **together** | **{sum(connections().values())}** |" in table
+
+
+def test_the_times_of_tasks_and_of_an_intake_are_the_programs() -> None:
+    app.finalize()
+    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY):
+        assert app.tasks[doorbell].time_limit == batches.TIME_LIMIT_SECONDS
+    assert app.tasks[Doorbell.ANSWER].time_limit == answers._TIME_LIMIT_SECONDS
+    told = (
+        f"| a task | itself | {app.conf.task_time_limit} s; decisions, restocks and notifications "
+        f"{batches.TIME_LIMIT_SECONDS} s, answers {answers._TIME_LIMIT_SECONDS} s |"
+    )
+    assert told in _TEXT
+    assert f"| intake | itself, for one batch | {workers.intake._HANGS_AFTER_SECONDS} s |" in _TEXT
+
+
+def test_how_often_a_transaction_is_tried_is_the_programs() -> None:
+    assert (database._TRIES, batches._TRIES, intake._TRIES) == (5, 2, 2)
+    assert "tried again, five times in all; a batch, and an intake that decides at once, only twice" in _TEXT
+
+
+def test_what_an_outage_says_is_what_the_code_says() -> None:
+    said = re.findall(r"`(the (?:database|tables|disk)[^`]*?) ?\(…\): ([^`]+)`", _TEXT)
+    assert len(said) == 4
+    remedies = {(what, remedy.replace("`", "")) for what, remedy in _REMEDIES.values()}
+    assert set(said) - remedies == set()
