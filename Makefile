@@ -1,6 +1,6 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interleavings model mutations chaos flood fuzz bench lint types up specs lock clean
+.PHONY: help setup demo test interleavings figures model mutations chaos flood fuzz bench lint types up specs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,6 +33,10 @@ test: setup lint types ## Run every test, the linters and the type checker
 
 interleavings: setup ## Run every interleaving of the races, also of those that have thousands (minutes)
 	COUNTERMAND_ALL_INTERLEAVINGS=1 $(BIN)/pytest -n 2 -rP -o faulthandler_timeout=0 tests/race -k 'interleavings or against_export' $(ARGS)
+
+figures: setup ## Run the races and the crashes as `make test` does, and write how many into docs/guarantees.md (minutes)
+	COUNTERMAND_WRITE_FIGURES=1 $(BIN)/pytest -n 2 -q tests/race \
+	    -k 'interleavings or against_export or crash_table or test_kill' $(ARGS)
 
 # Another seed each time; a failure prints the shortest history that fails, and SEED=… does the same again.
 model: EXAMPLES ?= 2000

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -19,6 +20,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from orders.migrate import migrate
 from tasks import database
 from tasks.settings import settings
+from tests.race import figures
 from workers.app import app
 from workers.embedded import Services, embedded_services
 
@@ -126,15 +128,46 @@ def engine(system: Services) -> Engine:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many interleavings the races have run, together with each race's own number."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    races = {
-        report.nodeid.rpartition("::")[2]: number
-        for report in reports
-        for name, number in getattr(report, "user_properties", ())
-        if name == "interleavings"
+    """Shows the ledgers, says how many interleavings and crashes were run, and where docs/guarantees.md says otherwise.
+
+    With COUNTERMAND_WRITE_FIGURES it is written there (`make figures`).
+    """
+    for properties in _properties(terminalreporter).values():
+        if "ledger" in properties:
+            terminalreporter.section("a ledger")
+            terminalreporter.write(properties["ledger"])
+    for kind, what in (("interleavings", "races"), ("crashes", "works")):
+        recorded = _recorded(terminalreporter, kind)
+        if not recorded:
+            continue
+        numbers = {test: number for test, (number, _) in recorded.items()}
+        terminalreporter.section(f"{sum(numbers.values()):,} {kind} in {len(numbers)} {what}")
+        for test, number in numbers.items():
+            terminalreporter.line(f"{number:6} {test}")
+        try:
+            made = figures.table(kind, numbers, [test for test, (_, is_all) in recorded.items() if not is_all])
+        except ValueError:
+            # Only some of them were run.
+            continue
+        if "COUNTERMAND_WRITE_FIGURES" in os.environ:
+            figures.write(kind, made)
+        elif made != figures.documented(kind, figures.GUARANTEES.read_text()):
+            terminalreporter.line(f"docs/guarantees.md says otherwise of these {kind}: run `make figures`", red=True)
+
+
+def _recorded(terminalreporter: pytest.TerminalReporter, kind: str) -> dict[str, tuple[int, bool]]:
+    """Returns by test how many of a kind it has run, and whether these were all there are."""
+    return {
+        test: (properties[kind], not properties.get(figures.NOT_ALL))
+        for test, properties in _properties(terminalreporter).items()
+        if kind in properties
     }
-    if races:
-        terminalreporter.section(f"{sum(races.values()):,} interleavings in {len(races)} races")
-        for race, number in races.items():
-            terminalreporter.line(f"{number:6} {race}")
+
+
+def _properties(terminalreporter: pytest.TerminalReporter) -> dict[str, dict[str, Any]]:
+    reports = [one for reports in terminalreporter.stats.values() for one in reports]
+    return {
+        report.nodeid.rpartition("::")[2]: dict(report.user_properties)
+        for report in reports
+        if getattr(report, "user_properties", ())
+    }

@@ -23,6 +23,7 @@ from tasks.batches import Job
 from tasks.database import in_transaction
 from tasks.intake import accept_and_decide
 from tests.builders import DECIDING, deliver, encoded, rows, settle
+from tests.race.figures import NOT_ALL
 from tests.race.gates import Work
 from tests.race.interleavings import Race, explore
 
@@ -185,6 +186,7 @@ def run_every_order(
     limit = None if "COUNTERMAND_ALL_INTERLEAVINGS" in os.environ else at_most
     runs = explore(scenario, check_and_audit, may_fail=may_fail, at_most=limit)
     record("interleavings", len(runs))
+    record(NOT_ALL, len(runs) == limit)
     print(f"{len(runs)} interleavings: {dict(ends)}")
     assert len(runs) > 1
     return set(ends)
