@@ -36,12 +36,13 @@ class Faults:
         self,
         seed: int,
         house: House,
-        servers: Servers | None,
+        servers: Servers,
         sender: StreamSender,
         books: Books,
         waits_for_leases: bool,
+        owns_broker: bool,
     ) -> None:
-        """Without `servers` these are another's, and are left alone."""
+        """Unless it `owns_broker` that is another's, and is left alone."""
         self._chance = Random(f"{seed} faults")  # noqa: S311  # must be the same again
         self._house, self._sender, self._books = house, sender, books
         self._waits_for_leases = waits_for_leases
@@ -56,7 +57,9 @@ class Faults:
             "southern line cut": self._cut_the_line,
             "southern warehouse hung": self._hang_the_warehouse,
             "desks failing": self._let_desks_fail,
-            **(self._of_servers(servers) if servers else {}),
+            # What the intake has in hand then is still the broker's.
+            "database stopped": lambda: self._restart(servers.database, "intake"),
+            **(self._of_the_broker(servers) if owns_broker else {}),
         }
 
     def schedule(self) -> Iterator[Callable[[], None]]:
@@ -98,10 +101,8 @@ class Faults:
 
     # Servers
 
-    def _of_servers(self, servers: Servers) -> dict[str, Callable[[], None]]:
+    def _of_the_broker(self, servers: Servers) -> dict[str, Callable[[], None]]:
         return {
-            # What the intake has in hand then is still the broker's.
-            "database stopped": lambda: self._restart(servers.database, "intake"),
             "broker killed": lambda: self._restart(servers.broker, self._chance.choice(list(programs()))),
             "broker wiped": lambda: self._wipe(servers),
         }

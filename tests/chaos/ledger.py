@@ -2,11 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 _EXAMPLES = 5
+_RESTARTS = ("database stopped", "broker killed", "broker wiped")
 
 
 @dataclass
@@ -27,6 +30,16 @@ class Ledger:
         """True if nothing is wrong."""
         return not (self.lost or self.doubled or self.violations)
 
+    @property
+    def kills(self) -> int:
+        """How many processes of ours were killed."""
+        return sum(times for name, times in self.faults.items() if name.endswith(" killed") and name not in _RESTARTS)
+
+    @property
+    def restarts(self) -> int:
+        """How often a server was away and came back."""
+        return sum(self.faults[name] for name in _RESTARTS)
+
     def as_json(self) -> dict[str, Any]:
         """Returns it for programs."""
         wrong = {name: getattr(self, name) for name in ("lost", "doubled", "violations")}
@@ -35,6 +48,8 @@ class Ledger:
             "seconds": round(self.seconds, 1),
             "sent": dict(self.sent),
             "faults": dict(sorted(self.faults.items())),
+            "kills": self.kills,
+            "restarts": self.restarts,
             "ended": self.ended,
             **{name: len(told) for name, told in wrong.items()},
             "examples": {name: told[:_EXAMPLES] for name, told in wrong.items() if told},
@@ -47,7 +62,16 @@ class Ledger:
         for part in ("sent", "faults", "ended"):
             for name, number in told[part].items():
                 table.add_row(name, f"{number:,}")
+            if part == "faults":
+                table.add_row("together: processes killed", f"{self.kills:,}")
+                table.add_row("together: servers restarted", f"{self.restarts:,}")
             table.add_section()
         for name in ("lost", "doubled", "violations"):
             table.add_row(name, f"{told[name]:,}", style="red" if told[name] else "green")
         return table
+
+    def __str__(self) -> str:
+        told = Console(file=StringIO(), width=80)
+        told.print(self.as_table())
+        assert isinstance(told.file, StringIO)
+        return told.file.getvalue()

@@ -45,7 +45,7 @@ def run(
         store, ledger = Store(seed), Ledger(seed)
         stream = StreamSender(broker_url, Asking("broker", store))
         webhooks = WebhookSender(house.url, Asking("webhook", store))
-        faults = Faults(seed, house, None if amqp_url else servers, stream, books, waits_for_leases)
+        faults = Faults(seed, house, servers, stream, books, waits_for_leases, owns_broker=not amqp_url)
         seen: dict[Key, Any] = {}
         with _in_threads(stream.run, webhooks.run, lambda stop: _store(store, books, stop)):
             for turn, fault in enumerate(faults.schedule()):
