@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeAlias
@@ -119,8 +120,8 @@ class Both:
         """Returns one that nobody can read."""
         return Delivery("test", self.new_id("p"), garbage.raw), garbage.why
 
-    def deliver(self, by: Intake, *sent: Sent) -> None:
-        """Hands deliveries over, in one batch."""
+    def deliver(self, by: Intake, *sent: Sent, is_redelivered: bool = False) -> None:
+        """Hands deliveries over, in one batch; those that someone has had in hand before are kept for a worker."""
         became: Counter[str] = Counter()
         new = set()
         for delivery, event in sent:
@@ -131,9 +132,11 @@ class Both:
                 assert delivery.position is not None
                 self.dead_letters[delivery.position], what = what, "dead"
             became[what] += 1
-        accepted = by([delivery for delivery, _ in sent])
+        accepted = by([replace(delivery, is_redelivered=is_redelivered) for delivery, _ in sent])
         assert accepted == Accepted(became["new"], became["repeated"], became["dead"])
-        if by is take:
+        if by is take and is_redelivered:
+            self.model.met["redelivered"] += len(new)
+        elif by is take:
             self.model.decide_all(new)
 
     def let_pass(self, seconds: int) -> None:

@@ -166,6 +166,7 @@ class Model:
         for request in requests:
             request.state, request.reasons, request.has_error, request.attempts = "received", [], False, 0
             request.since = request.due = self.now
+            self.met["revived"] += 1
 
     # Effects
 
