@@ -1,6 +1,6 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interleavings figures model mutations chaos flood fuzz bench lint types up specs lock clean
+.PHONY: help setup demo test interleavings figures model mutations chaos flood bulk fuzz bench lint types up specs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,10 @@ chaos: setup ## Kill, stop and cut everything under load for MINUTES=5, and comp
 flood: REQUESTS ?= 200000
 flood: setup ## Publish REQUESTS=200000 at once, and see that nothing but the broker grows with them (minutes)
 	$(BIN)/python -m tests.chaos.flood --requests $(REQUESTS) $(ARGS)
+
+bulk: REQUESTS ?= 100000
+bulk: setup ## Reprocess REQUESTS=100000 parked ones beside live traffic, kill that in the middle, go on (minutes)
+	$(BIN)/python -m tests.chaos.bulk --requests $(REQUESTS) $(ARGS)
 
 bench: setup ## Measure against pgbench and a naive worker (minutes)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from tasks.database import CONNECTIONS
 from tests.builders import a_request, an_order
+from tests.chaos.bulk import park, reprocess
 from tests.chaos.embedded import Embedded, embedded_up
 from tests.chaos.flood import Wave, broken_bounds, flood, load_orders
 from tests.chaos.watch import watching
@@ -158,3 +159,10 @@ def test_up_starts_its_services_again_when_they_die(running: Embedded) -> None:
     running.publish(a_request("AGAIN", id="again"))
     await_that(lambda: decided(running, "again"), "a request is decided as before")
     assert running.audit()["ok"]
+
+
+def test_a_bulk_that_is_killed_and_goes_on_beside_live_requests_is_decided_once(running: Embedded) -> None:
+    park(running, 1500)
+    bulk = reprocess(running, 1500)
+    assert bulk.wrong == []
+    assert bulk.live > 0

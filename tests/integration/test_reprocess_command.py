@@ -122,3 +122,16 @@ def test_a_run_that_is_interrupted_says_what_stays_done(
     assert ended.code == 130
     assert ended.out == "to be decided anew: 500 requests\nthe others stay parked; run it again for them\n"
     assert countermand("reprocess", "--json").json == {"reprocessed": 500, "effects_revived": 0}
+
+
+def test_where_no_bar_is_shown_a_line_for_every_so_many_requests_says_how_far_it_is(
+    countermand: Countermand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.cli.reprocessing._TOLD_EVERY", 2)
+    monkeypatch.setattr("tasks.reprocessing._SLICE", 1)
+    park(*(a_request(f"{number}") for number in range(5)))
+    ended = countermand("reprocess", "--dry-run", "--json")
+    assert ended.err.splitlines() == ["looking: 2 of 5 requests", "looking: 4 of 5 requests"]
+    ended = countermand("reprocess")
+    assert ended.err.splitlines() == ["reprocessing: 2 of 5 requests", "reprocessing: 4 of 5 requests"]
+    assert ended.out == "to be decided anew: 5 requests\n"

@@ -24,6 +24,7 @@ from workers.cli.terminal import (
     AsJson,
     counted,
     counting_progress,
+    err,
     out,
     print_json,
     print_json_list,
@@ -35,6 +36,8 @@ from workers.errors import UsageError
 
 # Of a dry run; --json gives them all.
 _SHOWN = 20
+# Where no bar is shown, a line for so many.
+_TOLD_EVERY = 10_000
 
 _Preview: TypeAlias = Mapping[str, Any]
 # What requests were parked for, and what would be decided of them.
@@ -95,11 +98,13 @@ class _Reprocessing:
 
     def _go_on(self) -> None:
         with counting_progress() as bar:
-            task = bar.add_task("reprocessing", total=in_transaction(partial(count_parked, wanted=self._wanted)))
+            total = in_transaction(partial(count_parked, wanted=self._wanted))
+            task = bar.add_task("reprocessing", total=total)
             if self._wanted == Filter():
                 for effects in revive_effects():
                     self._effects += effects
             for requests in reprocess_slices(self._wanted):
+                _tell_a_log("reprocessing", self._requests, self._requests + requests, total)
                 self._requests += requests
                 bar.advance(task, requests)
 
@@ -112,6 +117,12 @@ class _Reprocessing:
             out.print(f"to be tried again: {_dead(self._effects)}", highlight=False)
 
 
+def _tell_a_log(what: str, before: int, done: int, total: int) -> None:
+    """Tells a standard error that is no terminal, and shows no bar, how far it is."""
+    if not err.is_terminal and done // _TOLD_EVERY > before // _TOLD_EVERY:
+        err.print(f"{what}: {done:,} of {counted(total, 'request')}", highlight=False)
+
+
 def _dead(effects: int) -> str:
     return f"{counted(effects, 'dead effect')} (restock, notify)"
 
@@ -122,7 +133,13 @@ def _show(wanted: Filter, *, as_json: bool) -> None:
     ends: _Ends = Counter()
     first: list[_Preview] = []
     with counting_progress(prints_meanwhile=as_json) as bar:
-        found = _counted(previews(wanted), ends, partial(bar.advance, bar.add_task("looking", total=total)))
+        task = bar.add_task("looking", total=total)
+
+        def advance() -> None:
+            bar.advance(task)
+            _tell_a_log("looking", ends.total() - 1, ends.total(), total)
+
+        found = _counted(previews(wanted), ends, advance)
         if as_json:
             print_json_list("would_be_decided", found, lambda: {"summary": _as_json(ends), "dead_effects": effects})
         else:
