@@ -51,13 +51,20 @@ def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
     except Exception as error:
         if classify(error) is Fault.OUTAGE:
             raise
-        _log.info("not decided at once", count=len(deliveries), error=type(error).__name__)
+        _tell_of_a_failure(error, len(deliveries))
         return None
     _tell_of_dead_letters(deliveries, accepted)
     batch.after()
     if len(batch.ids) < accepted.new:
         bell(Doorbell.APPLY_CHANGES)
     return accepted
+
+
+def _tell_of_a_failure(error: Exception, count: int) -> None:
+    # The first line: what follows may quote values. A lock that somebody holds is no fault of ours; a lost guard is.
+    told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    log = _log.info if classify(error) is Fault.AGAIN else _log.error
+    log("not decided at once", count=count, error=told)
 
 
 def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery], bell: Bell) -> tuple[Accepted, Batch]:
