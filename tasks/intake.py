@@ -27,9 +27,12 @@ _TRIES = 2
 
 
 def take(deliveries: Sequence[Delivery], bell: Bell | None = None) -> Accepted:
-    """Keeps deliveries; a few new ones are decided in the same transaction, for more a worker is rung for."""
-    bell = ring if bell is None else bell
-    return (_decide_few(deliveries, bell) if _are_few(deliveries) else None) or _keep_and_ring(deliveries, bell)
+    """Keeps deliveries; a few new ones are decided in the same transaction, for more a worker is rung for.
+
+    By `bell` it rings for what may wait a little: what follows decisions, and what could not be decided yet.
+    """
+    few = _decide_few(deliveries, ring if bell is None else bell) if _are_few(deliveries) else None
+    return few or _keep_and_ring(deliveries)
 
 
 def _are_few(deliveries: Sequence[Delivery]) -> bool:
@@ -37,10 +40,10 @@ def _are_few(deliveries: Sequence[Delivery]) -> bool:
     return len(deliveries) <= _FEW and not _is_much(deliveries) and not any(one.is_redelivered for one in deliveries)
 
 
-def _keep_and_ring(deliveries: Sequence[Delivery], bell: Bell) -> Accepted:
+def _keep_and_ring(deliveries: Sequence[Delivery]) -> Accepted:
     accepted = keep(deliveries)
     if accepted.new:
-        bell(Doorbell.APPLY_CHANGES)
+        ring(Doorbell.APPLY_CHANGES)
     return accepted
 
 
