@@ -91,7 +91,8 @@ class TicketPayload(BaseModel):
 
     `requester` is required, though it may be empty (then a person decides): without it a stranger on a ticket of his
     own could cancel somebody's order. `author` is who wrote what set the webhook off. `id`, where the desk has one,
-    names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked.
+    names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked,
+    and in none whose desk moves it on while nobody asks again.
     `comment` is what the author wrote on the ticket.
     """
 
@@ -198,7 +199,7 @@ def change_event(source: str, payload: TicketPayload, received_at: datetime, *, 
 
 
 def _with_a_zone(time: str) -> str:
-    """Adds UTC to a moment that says no zone, as Gorgias writes it; leaves what is no moment for the schema to tell."""
+    """Adds UTC to a moment that says no zone; leaves what is no moment for the schema to tell."""
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:

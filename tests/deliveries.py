@@ -121,10 +121,8 @@ def a_payload(desk: str, **asked: Any) -> dict[str, Any]:
     match desk:
         case "zendesk":
             return given
-        case "freshdesk":
+        case "freshdesk" | "gorgias":
             return _without(given, "author", "time")
-        case "gorgias":
-            return _without(given, "author")
         case "zammad":
             return _of_zammad(given)
         case "chatwoot":

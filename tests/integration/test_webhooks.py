@@ -12,7 +12,7 @@ import pytest
 
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Doorbell
-from tests.builders import EMAIL, an_order, load, request, rows, settle
+from tests.builders import EMAIL, an_address, an_order, load, order, request, rows, settle
 from tests.deliveries import (
     BOT,
     DESKS,
@@ -89,6 +89,28 @@ def test_a_repeat_after_the_decision_carries_the_decision(http: httpx2.Client, d
     assert (told["state"], told["outcome"], told["reasons"]) == ("decided", "applied", ["order_cancelled"])
     shown = request(key)
     assert (told["advice"], told["decided_at"]) == (shown["advice"], shown["decided_at"])
+
+
+def test_a_later_word_on_a_ticket_neither_asks_again_nor_undoes_what_another_ticket_asked_since(
+    http: httpx2.Client,
+) -> None:
+    load(an_order())
+
+    def comes(ticket: str, line1: str, written_at: str) -> httpx2.Response:
+        wanted = {"shipping": an_address(line1=line1)}
+        form = a_payload("gorgias", ticket=ticket, kind="change_address", addresses=wanted)
+        # As a template has it that tells when the customer wrote last.
+        answer = send(http, sign("gorgias", json.dumps({**form, "time": written_at}).encode()))
+        settle()
+        return answer
+
+    first = comes("1", "Hofstraße 1", "2026-11-23T09:00:00")
+    second = comes("2", "Hofstraße 2", "2026-11-23T09:30:00")
+    thanks = comes("1", "Hofstraße 1", "2026-11-23T10:00:00")
+    assert [answer.status_code for answer in (first, second, thanks)] == [202, 202, 200]
+    assert thanks.json()["id"] == first.json()["id"]
+    assert order()["shipping"]["line1"] == "Hofstraße 2"
+    assert len(rows("SELECT FROM notification")) == 2
 
 
 @EACH

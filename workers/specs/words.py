@@ -35,7 +35,8 @@ FIELDS = {
     "TicketPayload.order": "The order's number; it must fit Number.",
     "TicketPayload.kind": "One of Kind in any case, with or without `countermand_` before it.",
     "TicketPayload.requester": "The e-mail address of the ticket's requester; if it is empty a person decides.",
-    "TicketPayload.time": "When the customer asked, ISO 8601, UTC if it says no zone; else when it arrived.",
+    "TicketPayload.time": "When the customer asked, ISO 8601, UTC if it says no zone; else when it arrived. Gorgias "
+    "cannot tell: there it is passed over.",
     "TicketPayload.id": "A key of this asking, where the desk has one; else it is made of the content.",
     "TicketPayload.author": "Who wrote what set the webhook off: what we wrote ourselves is passed over.",
     "TicketPayload.addresses": "Used for `change_address`, and must then fit Addresses.",
