@@ -38,7 +38,8 @@ class Zammad(Desk):
                 "requester": ticket["customer"]["email"],
                 "author": (ticket.get("updated_by") or {}).get("email"),
                 "comment": article.get("body"),
-                "time": article.get("created_at") or ticket.get("updated_at"),
+                # Not the ticket's `updated_at`: that moves on with every other change.
+                "time": article.get("created_at"),
             }
         except (KeyError, TypeError, AttributeError):
             raise Unusable(

@@ -152,10 +152,11 @@ def _of_zammad(given: Mapping[str, Any]) -> dict[str, Any]:
         "state": "open",
         "customer": {"id": 7, "email": given.get("requester"), "active": True},
         "updated_by": {"id": 7, "email": given.get("author")},
-        "updated_at": given.get("time"),
+        "updated_at": "2026-11-23T09:10:00.000Z",
         **_fields(given),
     }
-    return {"ticket": ticket, "article": {}}
+    article = {"id": 9, "sender": "Customer", "body": "Please cancel", "created_at": given.get("time")}
+    return {"ticket": ticket, "article": article}
 
 
 def _of_chatwoot(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,14 @@ def test_zammads_article_says_when_the_customer_asked(tmp_path: Path) -> None:
     assert read(desk, {**payload, "article": article})["time"] == "2026-11-23T08:59:00.123000+00:00"
     nothing: list[Any] = [None, {}, ""]
     for none in nothing:
-        assert read(desk, {**payload, "article": none})["time"] == "2026-11-23T09:00:00+00:00"
+        assert read(desk, {**payload, "article": none})["time"] == NOW.isoformat()
+
+
+def test_a_zammad_form_that_is_sent_again_with_another_change_of_its_ticket_is_the_same_request(tmp_path: Path) -> None:
+    desk, payload = a_desk(tmp_path, "zammad"), {**a_payload("zammad"), "article": {}}
+    first = read(desk, payload)
+    payload["ticket"] = {**payload["ticket"], "updated_at": "2026-11-23T11:00:00.000Z", "state": "closed"}
+    assert read(desk, payload)["id"] == first["id"]
 
 
 @OWN
