@@ -10,7 +10,14 @@ from desks.channels import NotDelivered
 from desks.config import DeskConfig
 from desks.desk import Desk, Ignored, Setup, Unusable, Webhook, variable
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, TicketPayload, fields_of, payload_of_fields
+from desks.payload import (
+    ADDRESSES_TOLD,
+    KIND_LAST_TOLD,
+    KINDS_TOLD,
+    TicketPayload,
+    fields_of,
+    payload_of_fields,
+)
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
@@ -46,16 +53,19 @@ class Chatwoot(Desk):
         check_window(moment_of_seconds(signed_at, _TIMESTAMP), webhook.received_at, self.tolerance)
 
     def payload(self, value: Any) -> TicketPayload:
-        """Reads `conversation_updated`; only a change of those of its attributes that are ours asks for something."""
+        """Reads `conversation_updated`; only a change of the kind asks for something.
+
+        Chatwoot sends each attribute as it is filled in: an address that is half an old one would else be a request.
+        """
         try:
             changes = [dict(change) for change in value.get("changed_attributes") or []]
             changed = [change["custom_attributes"] for change in changes if "custom_attributes" in change]
             if value["event"] != "conversation_updated" or not changed:
                 raise Ignored("no change of a conversation's attributes")
             attributes = dict(value["custom_attributes"])
-            ours = fields_of(attributes, self.config.fields)
-            if all(fields_of(dict(change["previous_value"] or {}), self.config.fields) == ours for change in changed):
-                raise Ignored("a change of attributes that are none of ours")
+            kind = self._kind(attributes)
+            if all(self._kind(dict(change["previous_value"] or {})) == kind for change in changed):
+                raise Ignored("a change of other attributes than the kind")
             known = {
                 "ticket": value["id"],
                 "requester": value["meta"]["sender"].get("email"),
@@ -69,6 +79,9 @@ class Chatwoot(Desk):
             ) from None
         return payload_of_fields(attributes, self.config.fields, **known)
 
+    def _kind(self, attributes: Mapping[str, Any]) -> Any:
+        return fields_of(attributes, self.config.fields)["kind"]
+
     def setup(self) -> Setup:
         return Setup(
             headers={},
@@ -78,6 +91,7 @@ class Chatwoot(Desk):
                 "countermand_note (a validated order is not cancelled without one), and a list countermand_kind with "
                 f"the values {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
+                f"Tell your agents: {KIND_LAST_TOLD}",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
                 "Profile settings of the agent in whose name answers are written → Access token: put it into "

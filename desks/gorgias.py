@@ -9,7 +9,15 @@ from desks.api import Api
 from desks.config import DeskConfig
 from desks.desk import SecretHeaderDesk, Setup, made_up_secret, variable
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, TicketPayload, payload_template, read_payload
+from desks.payload import (
+    ADDRESSES_TOLD,
+    KIND_LAST_TOLD,
+    KINDS_TOLD,
+    NOTE_TOLD,
+    TicketPayload,
+    payload_template,
+    read_payload,
+)
 from desks.texts import as_html
 
 
@@ -63,6 +71,7 @@ class Gorgias(SecretHeaderDesk):
                 "your e-mail integration.",
                 "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
                 "the URL, and the payload as request body.",
+                f"Tell your agents: {KIND_LAST_TOLD} The very same change is asked for again by another note.",
             ),
         )
 

@@ -28,6 +28,10 @@ ADDRESSES_TOLD = (
     f"shipping_{', shipping_'.join(ADDRESS_FIELDS)}, and the same with billing_. An address must have name, line1, "
     "city and country, that as two letters; leave out what you do not need."
 )
+KIND_LAST_TOLD = (
+    "fill in order, note and address first and choose the kind last, for that sends the request; for another request "
+    "on the same ticket take the kind away, change the rest, and choose it again."
+)
 
 
 class Unusable(Exception):
@@ -153,9 +157,12 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_payload(value: Any) -> TicketPayload:
-    """Takes the payload out of a parsed body. Raises Unusable, and Ignored if its order and kind are left blank."""
-    if isinstance(value, dict) and all(name in value and _is_blank(value[name]) for name in ("order", "kind")):
-        raise Ignored("a ticket without an order change")
+    """Takes the payload out of a parsed body. Raises Unusable, and Ignored if its kind is left blank.
+
+    Some desks send each field of a form as it is filled in: until the kind is chosen the form asks for nothing.
+    """
+    if isinstance(value, dict) and "kind" in value and _is_blank(value["kind"]):
+        raise Ignored("no change is asked for: its kind is left blank")
     try:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
@@ -174,7 +181,7 @@ def _is_blank(value: Any) -> bool:
 def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload:
     """Makes a payload of a desk's own fields, named `countermand_…` or as `fields` says, and of what else is `known`.
 
-    Raises Unusable, and Ignored if the fields for order and kind are left empty: then nothing is asked of us.
+    Raises Unusable, and Ignored if the field for the kind is left blank.
     """
     ours = fields_of(values, fields)
     addresses = {role: {field: ours[f"{role}_{field}"] for field in ADDRESS_FIELDS} for role in ROLES}

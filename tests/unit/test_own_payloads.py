@@ -29,12 +29,11 @@ def test_a_zammad_form_that_is_sent_again_with_another_change_of_its_ticket_is_t
 
 
 @OWN
-def test_a_ticket_without_an_order_change_is_ignored(tmp_path: Path, name: str) -> None:
+def test_a_ticket_is_ignored_until_its_kind_is_chosen_and_must_then_name_an_order(tmp_path: Path, name: str) -> None:
     desk = a_desk(tmp_path, name)
-    payload = a_payload(name, order="", kind="")
-    assert ignored(desk, payload).endswith("without an order change")
-    for half in ({"order": ""}, {"kind": ""}):
-        assert unusable(desk, a_payload(name, **half))
+    for order in ("", "1001"):
+        assert ignored(desk, a_payload(name, order=order, kind="")).startswith("no change is asked for")
+    assert unusable(desk, a_payload(name, order="")) == "order: must not be empty"
 
 
 @OWN
@@ -89,6 +88,30 @@ def test_a_change_of_attributes_that_are_none_of_ours_asks_nothing_again(tmp_pat
         {"custom_attributes": {"previous_value": ours, "current_value": payload["custom_attributes"]}}
     ]
     ignored(a_desk(tmp_path, "chatwoot"), payload)
+
+
+def test_of_a_chatwoot_form_that_is_filled_in_field_by_field_only_the_kind_sends_the_request(tmp_path: Path) -> None:
+    desk, address = a_desk(tmp_path, "chatwoot"), {f"shipping_{name}": value for name, value in SHIPPING.items()}
+    chosen, moved = {"kind": "change_address"}, {"shipping_line1": "Hofstraße 6"}
+    form: dict[str, Any] = {}
+    sent = []
+    steps: list[dict[str, Any]] = [
+        {"order": "1001"},
+        *({name: address[name]} for name in address),
+        chosen,
+        moved,
+        {"kind": None},
+        chosen,
+    ]
+    for filled_in in steps:
+        before, form = form, {**form, **{f"countermand_{name}": value for name, value in filled_in.items()}}
+        changed = [{"custom_attributes": {"previous_value": before, "current_value": form}}]
+        payload = {**a_payload("chatwoot"), "custom_attributes": form, "changed_attributes": changed}
+        if filled_in == chosen:
+            sent.append(read(desk, payload)["data"]["addresses"]["shipping"])
+        else:
+            assert "kind" in ignored(desk, payload)
+    assert sent == [SHIPPING, {**SHIPPING, "line1": "Hofstraße 6"}]
 
 
 _NO_CHATWOOT: list[Any] = [
