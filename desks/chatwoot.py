@@ -23,6 +23,8 @@ from desks.signatures import check_any, check_window, hmac_hex, moment_of_second
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
 # Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.
 _PAGES = 5
+# Where a visitor says himself who he is, and may write his conversation's attributes too.
+_CLAIMING = ("Channel::WebWidget", "Channel::Api")
 
 
 class ChatwootConfig(DeskConfig):
@@ -31,6 +33,8 @@ class ChatwootConfig(DeskConfig):
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "account")
 
     account: int | None = None
+    # True believes any visitor of a website who he says he is.
+    trust_unverified_visitors: bool = False
 
 
 class Chatwoot(Desk):
@@ -68,7 +72,7 @@ class Chatwoot(Desk):
                 raise Ignored("a change of other attributes than the kind")
             known = {
                 "ticket": value["id"],
-                "requester": value["meta"]["sender"].get("email"),
+                "requester": self._requester(value),
                 "language": (value.get("additional_attributes") or {}).get("conversation_language"),
                 "time": _moment(value.get("updated_at")),
             }
@@ -78,6 +82,16 @@ class Chatwoot(Desk):
                 "`changed_attributes`"
             ) from None
         return payload_of_fields(attributes, self.config.fields, **known)
+
+    def _requester(self, event: Mapping[str, Any]) -> Any:
+        """Returns the sender's address; "" where only he himself says that it is his."""
+        channel, sender = event.get("channel"), event["meta"]["sender"]
+        email, identifier = sender.get("email"), sender.get("identifier")
+        if self.config.trust_unverified_visitors or (isinstance(channel, str) and channel not in _CLAIMING):
+            return email
+        # What is verified is the identifier; where that is an address, it is no other one's.
+        is_his = "@" not in str(identifier) or str(identifier).casefold() == str(email).casefold()
+        return email if event["meta"].get("hmac_verified") is True and is_his else ""
 
     def _kind(self, attributes: Mapping[str, Any]) -> Any:
         return fields_of(attributes, self.config.fields)["kind"]
@@ -92,6 +106,10 @@ class Chatwoot(Desk):
                 f"the values {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
                 f"Tell your agents: {KIND_LAST_TOLD}",
+                "Settings → Inboxes → each website and API inbox → Configuration: let your shop prove who its visitors "
+                "are (identity validation, `identifier_hash`), with the e-mail address as identifier, and enforce it. "
+                "Any visitor can name any address and write these attributes himself: what one asks whom nobody has "
+                "verified goes to a colleague.",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
                 "Profile settings of the agent in whose name answers are written → Access token: put it into "

@@ -165,6 +165,7 @@ def _of_chatwoot(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event": "conversation_updated",
         "id": int(given["ticket"]) if given["ticket"].isdecimal() else given["ticket"],
+        "channel": "Channel::WebWidget",
         "status": "open",
         "labels": [],
         "custom_attributes": fields,

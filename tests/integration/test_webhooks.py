@@ -171,6 +171,20 @@ def test_the_body_is_what_counts_whatever_its_headers_say_of_it(http: httpx2.Cli
         assert (headers, answer.status_code) == (headers, 202)
 
 
+def test_what_a_chatwoot_visitor_asks_whom_nobody_has_verified_goes_to_a_colleague_and_tells_him_nothing(
+    http: httpx2.Client,
+) -> None:
+    load(an_order())
+    payload = a_payload("chatwoot", requester=EMAIL)
+    payload["meta"]["hmac_verified"] = False
+    key = send(http, sign("chatwoot", json.dumps(payload).encode())).json()
+    settle()
+    shown = request(key)
+    assert (shown["outcome"], shown["reasons"]) == ("escalated", ["requester_is_not_the_customer"])
+    assert shown["notification"]["visibility"] == "internal"
+    assert order()["status"] == "validated"
+
+
 def test_what_asks_for_nothing_is_answered_200_and_not_kept(http: httpx2.Client) -> None:
     for delivery in (
         a_delivery("zammad", order="", kind=""),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from desks.desk import Desk
 from tests.builders import EMAIL
 from tests.deliveries import BOT, a_desk, a_payload
 from tests.unit.test_payload import MARK, NOW, SHIPPING, ignored, read, unusable
@@ -138,7 +139,8 @@ def test_what_is_no_event_of_chatwoots_is_told_by_what_is_expected(tmp_path: Pat
         {"meta": None},
         {"meta": {}},
         {"meta": {"sender": None}},
-        {"meta": {"sender": {"email": 5.5}}},
+        {"meta": {"sender": {"email": 5.5}, "hmac_verified": True}},
+        {"meta": ["sender"]},
         {"custom_attributes": None},
         {"custom_attributes": "ab"},
         {"custom_attributes": [[[], 1]]},
@@ -148,6 +150,52 @@ def test_what_is_no_event_of_chatwoots_is_told_by_what_is_expected(tmp_path: Pat
 )
 def test_a_chatwoot_event_with_a_part_of_another_shape_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     unusable(a_desk(tmp_path, "chatwoot"), {**a_payload("chatwoot"), **change})
+
+
+def requester(desk: Desk, sender: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """Returns whom a desk takes for the customer of a Chatwoot event that is changed in these parts."""
+    payload = a_payload("chatwoot") | changes
+    payload["meta"] = {**payload["meta"], "sender": {"email": EMAIL, **(sender or {})}, **changes.get("meta", {})}
+    return read(desk, {name: value for name, value in payload.items() if value is not ...})["data"]["requester"]
+
+
+# Where visitors say themselves who they are; of what names no channel nobody knows better.
+CLAIMING = pytest.mark.parametrize("channel", ["Channel::WebWidget", "Channel::Api", None, 7, ...])
+
+
+@CLAIMING
+def test_a_chatwoot_visitor_whom_nobody_has_verified_is_nobody(tmp_path: Path, channel: Any) -> None:
+    desk = a_desk(tmp_path, "chatwoot")
+    for verified in (False, None, "true", 1, [True]):
+        assert requester(desk, channel=channel, meta={"hmac_verified": verified}) == ""
+    payload = a_payload("chatwoot") | {"channel": "Channel::Api", "meta": {"sender": {"email": EMAIL}}}
+    assert read(desk, payload)["data"]["requester"] == ""
+    assert requester(desk, channel=channel, meta={"hmac_verified": True}) == EMAIL
+
+
+@CLAIMING
+def test_a_chatwoot_visitor_who_was_verified_as_one_address_does_not_speak_for_another(
+    tmp_path: Path, channel: Any
+) -> None:
+    desk = a_desk(tmp_path, "chatwoot")
+    assert requester(desk, {"identifier": "mallory@elsewhere.example"}, channel=channel) == ""
+    for identifier in (EMAIL.upper(), "customer-7", None):
+        assert requester(desk, {"identifier": identifier}, channel=channel) == EMAIL
+
+
+@pytest.mark.parametrize("channel", ["Channel::Email", "Channel::Whatsapp", "Channel::FacebookPage"])
+def test_a_chatwoot_contact_of_a_channel_that_says_who_writes_is_the_customer(tmp_path: Path, channel: str) -> None:
+    for verified in (True, False, None):
+        assert requester(a_desk(tmp_path, "chatwoot"), channel=channel, meta={"hmac_verified": verified}) == EMAIL
+
+
+@CLAIMING
+def test_who_trusts_unverified_visitors_at_chatwoot_gets_the_address_that_they_name(
+    tmp_path: Path, channel: Any
+) -> None:
+    desk = a_desk(tmp_path, "chatwoot", trust_unverified_visitors=True)
+    for verified in (True, False, None):
+        assert requester(desk, channel=channel, meta={"hmac_verified": verified}) == EMAIL
 
 
 def test_a_chatwoot_language_is_that_of_the_conversation(tmp_path: Path) -> None:
