@@ -21,6 +21,7 @@ from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_j
 from desks.signatures import Unauthorized, check_any
 
 __all__ = [
+    "OWN_ACCOUNT_TOLD",
     "Desk",
     "Ignored",
     "Setup",
@@ -207,6 +208,10 @@ def made_up_secret(config: DeskConfig) -> str:
         "Make up a secret, with `openssl rand -hex 32`, and put it into "
         f"{variable(config.webhook_secret, 'webhook_secret')}."
     )
+
+
+# Of the account in whose name answers are written, for the steps that an admin follows.
+OWN_ACCOUNT_TOLD = "an account of its own, which no person works with: what it does is taken for ours and asks nothing"
 
 
 class SecretHeaderDesk(Desk):

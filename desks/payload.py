@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from configuration import told
-from desks.notices import MARK_BEGINS
+from desks.echoes import is_ours
 from rules.model import Kind
 
 ROLES = ("shipping", "billing")
@@ -191,7 +191,7 @@ def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **kn
 
 def change_event(source: str, payload: TicketPayload, received_at: datetime, *, own: Sequence[str] = ()) -> bytes:
     """Returns the payload as a change request of the contract. Raises Ignored for what we wrote ourselves."""
-    if _is_ours(payload, own):
+    if is_ours(payload.author, payload.comment, customer=payload.requester, own=own):
         raise Ignored("an answer of our own that came back")
     data = payload.data()
     event = {
@@ -221,15 +221,6 @@ def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
     """
     content = json.dumps([data, payload.time], sort_keys=True).encode()
     return f"{payload.ticket}-{data['kind']}-{payload.order}-{hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def _is_ours(payload: TicketPayload, own: Sequence[str]) -> bool:
-    author = payload.author.casefold()
-    if author and author in {address.casefold() for address in own}:
-        return True
-    # A customer who answers us quotes our text, mark and all; that is a request like any other. So is one of an author
-    # whom the desk does not name: it may be the customer.
-    return author not in ("", payload.requester.casefold()) and MARK_BEGINS in payload.note + payload.comment
 
 
 def payload_template(expressions: Mapping[str, str], field: Callable[[str], str], fields: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from desks.api import Api
 from desks.channels import Refused
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Webhook, variable
+from desks.desk import OWN_ACCOUNT_TOLD, Desk, Setup, Webhook, variable
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
 from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
@@ -72,7 +72,7 @@ class Zendesk(Desk):
                 f"{variable(self.config.webhook_secret, 'webhook_secret')}.",
                 "Admin Center → Apps and integrations → APIs → API tokens → Add: put the token into "
                 f"{variable(self.config.token, 'token')}; `user` is the e-mail address of the agent in whose name "
-                "answers are written.",
+                f"answers are written: {OWN_ACCOUNT_TOLD}.",
                 "Admin Center → Objects and rules → Business rules → Triggers → Create: when these fields change and "
                 "the current user is not that agent (what we write would set it off again), notify the webhook with "
                 "the payload.",

@@ -155,7 +155,13 @@ def _of_zammad(given: Mapping[str, Any]) -> dict[str, Any]:
         "updated_at": "2026-11-23T09:10:00.000Z",
         **_fields(given),
     }
-    article = {"id": 9, "sender": "Customer", "body": "Please cancel", "created_at": given.get("time")}
+    article = {
+        "id": 9,
+        "sender": "Customer",
+        "body": "Please cancel",
+        "created_by": {"id": 7, "email": given.get("author")},
+        "created_at": given.get("time"),
+    }
     return {"ticket": ticket, "article": article}
 
 

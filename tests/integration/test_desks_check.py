@@ -337,6 +337,25 @@ def test_an_api_that_answers_in_another_shape_is_a_problem(
     assert f"is not what {desk.kind}'s API describes" in ended.out
 
 
+def test_a_key_of_another_account_at_zammad_than_the_user_is_a_problem(
+    helpdesks: DesksFile, countermand: Countermand
+) -> None:
+    desk = FakeZammad()
+    helpdesks.write(desk, user="other@acme.example")
+    ended = countermand("desks", "check")
+    assert ended.code == 1
+    assert "GET /users/me: the key to the API is of another account than `user`" in ended.out
+    helpdesks.write(desk, user=desk.user)
+    assert countermand("desks", "check").code == 0
+
+
+@pytest.mark.parametrize("name", ["zendesk", "freshdesk", "zammad"])
+def test_the_account_that_writes_answers_is_told_to_be_nobodys(file: Path, check: Check, name: str) -> None:
+    write(file, {name: DESKS[name]})
+    steps = check("--json").json["desks"][0]["steps"]
+    assert sum("which no person works with" in step for step in steps) == 1
+
+
 @pytest.mark.parametrize("email", ['"other@acme.example"', "null"])
 def test_a_key_of_another_account_than_the_user_is_a_problem(
     helpdesks: DesksFile, countermand: Countermand, email: str

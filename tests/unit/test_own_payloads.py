@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from desks.desk import Desk
+from desks.texts import as_html
 from tests.builders import EMAIL
 from tests.deliveries import BOT, a_desk, a_payload
 from tests.unit.test_payload import MARK, NOW, SHIPPING, ignored, read, unusable
@@ -60,7 +61,8 @@ _NO_ZAMMAD: list[Any] = [
     {"ticket": {"id": 5, "customer": None}},
     {"ticket": {"id": 5, "customer": {}}},
     {"ticket": {"id": 5, "customer": "jane@example.com"}},
-    {"ticket": {"id": 5, "customer": {"email": EMAIL}, "updated_by": "jane"}},
+    {"ticket": {"id": 5, "customer": {"email": EMAIL}, "updated_by": "jane"}, "article": {"id": 9}},
+    {"ticket": {"id": 5, "customer": {"email": EMAIL}}, "article": {"id": 9, "created_by": "jane"}},
     {"ticket": {"id": 5, "customer": {"email": EMAIL}}, "article": [1]},
     {"error": "expected ',' or '}' after object value at line 1"},
 ]
@@ -223,13 +225,71 @@ def test_a_chatwoot_moment_is_in_seconds_with_fractions(tmp_path: Path) -> None:
         assert "between the years" in unusable(desk, {**payload, "updated_at": another_age})
 
 
+COLLEAGUE = "colleague@acme.example"
+
+
+def of_zammad(body: str, author: str = COLLEAGUE) -> dict[str, Any]:
+    """Returns what Zammad sends when somebody writes an article and changes our fields with it."""
+    payload = a_payload("zammad", author=author)
+    payload["article"] |= {"body": body, "content_type": "text/html", "sender": "Agent"}
+    return payload
+
+
+OURS = as_html(f"The order is cancelled.\n\n{MARK}")
+
+
 def test_an_answer_of_ours_that_zammad_sends_back_as_an_article_is_ignored(tmp_path: Path) -> None:
-    desk, payload = a_desk(tmp_path, "zammad"), a_payload("zammad", author=BOT)
-    payload["article"] = {
-        "id": 9,
-        "body": f"<p>The order is cancelled.</p>\n<p>{MARK}</p>",
-        "content_type": "text/html",
-        "sender": "Agent",
-        "created_at": "2026-11-23T09:05:00.000Z",
-    }
-    ignored(desk, payload)
+    for desk in (a_desk(tmp_path, "zammad"), a_desk(tmp_path, "zammad", user=BOT.upper())):
+        for body in (OURS, f"The order is cancelled.\n\n{MARK}"):
+            assert ignored(desk, of_zammad(body, BOT)) == "an answer of our own that came back"
+
+
+# As Zammad quotes, as mail programs do, and a mark that ends nothing.
+QUOTES = [
+    f"<div>I have corrected the street.</div><blockquote type='cite'>{OURS}</blockquote>",
+    f"<blockquote>one</blockquote><p>I have corrected the street.</p><BLOCKQUOTE>{OURS}</BLOCKQUOTE>",
+    f"I have corrected the street.\n\n> The order is cancelled.\n>\n> {MARK}",
+    f"<p>I have corrected the street.</p><p>&gt; The order is cancelled.<br>&gt; {MARK}</p>",
+    f"{OURS}<p>I have corrected the street.</p>",
+    f"<p>I have corrected the street, see {MARK}</p>",
+    f"<p>{MARK} I have corrected the street.</p>",
+]
+
+
+@pytest.mark.parametrize("body", QUOTES)
+def test_what_a_colleague_writes_who_quotes_an_answer_of_ours_is_a_request(tmp_path: Path, body: str) -> None:
+    assert read(a_desk(tmp_path, "zammad"), of_zammad(body))
+
+
+def test_where_our_account_at_zammad_is_known_only_what_it_writes_is_ours(tmp_path: Path) -> None:
+    desk = a_desk(tmp_path, "zammad", user=BOT)
+    assert read(desk, of_zammad(OURS))
+    assert ignored(desk, of_zammad("Thank you", BOT))
+
+
+def test_what_a_colleague_changed_at_zammad_is_a_request_though_we_have_answered_on_the_ticket_since(
+    tmp_path: Path,
+) -> None:
+    desk = a_desk(tmp_path, "zammad", user=BOT)
+    articles: list[dict[str, Any]] = [{}, of_zammad("I have corrected the street.")["article"]]
+    for article in articles:
+        payload = {**a_payload("zammad", author=BOT), "article": article}
+        assert payload["ticket"]["updated_by"]["email"] == BOT
+        assert read(desk, payload)
+
+
+def test_a_zammad_that_does_not_say_who_wrote_an_article_says_who_changed_the_ticket(tmp_path: Path) -> None:
+    payload = of_zammad("Thank you", BOT)
+    del payload["article"]["created_by"]
+    ignored(a_desk(tmp_path, "zammad", user=BOT), payload)
+
+
+def test_an_article_of_nothing_but_brackets_is_read_in_no_time(tmp_path: Path) -> None:
+    for body in (
+        "<" * 200_000,
+        "</p" * 60_000,
+        "<br" + " " * 200_000,
+        "</p" + " /" * 100_000,
+        "[countermand:" * 15_000,
+    ):
+        assert read(a_desk(tmp_path, "zammad"), of_zammad(body))

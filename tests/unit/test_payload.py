@@ -277,9 +277,21 @@ def test_what_our_own_agent_wrote_is_ignored(tmp_path: Path) -> None:
     assert asked(desk, author="colleague@acme.example")
 
 
-@of_desks("zendesk", "zammad")
-def test_our_mark_in_a_text_of_somebody_else_than_the_customer_is_ignored(desk: Desk) -> None:
-    ignored(desk, a_payload(desk.name, author="agent@acme.example", note=f"It is cancelled.\n\n{MARK}"))
+@of_desks("freshdesk", "gorgias")
+@pytest.mark.parametrize("text", [MARK, f"It is cancelled.\n\n{MARK}\n"])
+def test_where_our_account_is_not_known_what_ends_in_our_mark_is_ours_unless_the_customer_wrote_it(
+    desk: Desk, text: str
+) -> None:
+    payload = {**a_payload(desk.name), "comment": text}
+    assert ignored(desk, {**payload, "author": "agent@acme.example"}) == "an answer of our own that came back"
+    for author in (EMAIL.upper(), "", None):
+        assert read(desk, {**payload, "author": author})
+
+
+@of_desks("zendesk")
+def test_where_our_account_is_known_what_a_colleague_wrote_is_a_request_whatever_it_quotes(desk: Desk) -> None:
+    payload = a_payload(desk.name, author="agent@acme.example", note=MARK)
+    assert read(desk, {**payload, "comment": f"It is cancelled.\n\n{MARK}"})["data"]["note"] == MARK
 
 
 @of_desks("zendesk", "zammad")
