@@ -8,17 +8,11 @@ from urllib.parse import quote
 from desks.api import Api
 from desks.channels import NotDelivered
 from desks.config import DeskConfig
-from desks.desk import Desk, Ignored, Setup, Unusable, Webhook, variable
+from desks.desk import Desk, Ignored, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
-from desks.payload import (
-    ADDRESSES_TOLD,
-    KIND_LAST_TOLD,
-    KINDS_TOLD,
-    TicketPayload,
-    fields_of,
-    payload_of_fields,
-)
+from desks.payload import TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
+from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, variable
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
 # Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.

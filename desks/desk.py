@@ -21,7 +21,6 @@ from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_j
 from desks.signatures import Unauthorized, check_any
 
 __all__ = [
-    "OWN_ACCOUNT_TOLD",
     "Desk",
     "Ignored",
     "Setup",
@@ -29,8 +28,6 @@ __all__ = [
     "Unauthorized",
     "Unusable",
     "Webhook",
-    "made_up_secret",
-    "variable",
 ]
 
 _log = structlog.get_logger()
@@ -195,23 +192,6 @@ def account_of_key(desk: Desk) -> str | None:
         if account and desk.own_addresses and account.casefold() != desk.own_addresses[0].casefold():
             raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
     return account
-
-
-def variable(name: str | None, key: str) -> str:
-    """Names the environment variable that a secret goes into, in a step for the desk's admin."""
-    return f"the variable {name}" if name else f"an environment variable, which `{key}` in the desks file names"
-
-
-def made_up_secret(config: DeskConfig) -> str:
-    """The step for a desk that has no secret of its own to show."""
-    return (
-        "Make up a secret, with `openssl rand -hex 32`, and put it into "
-        f"{variable(config.webhook_secret, 'webhook_secret')}."
-    )
-
-
-# Of the account in whose name answers are written, for the steps that an admin follows.
-OWN_ACCOUNT_TOLD = "an account of its own, which no person works with: what it does is taken for ours and asks nothing"
 
 
 class SecretHeaderDesk(Desk):

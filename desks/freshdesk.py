@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from desks.api import Api, a_list
 from desks.config import DeskConfig
-from desks.desk import OWN_ACCOUNT_TOLD, SecretHeaderDesk, Setup, made_up_secret, variable
+from desks.desk import SecretHeaderDesk, Setup
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
+from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 _PAGE = 100

@@ -7,17 +7,10 @@ from urllib.parse import quote
 
 from desks.api import Api
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup, made_up_secret, variable
+from desks.desk import SecretHeaderDesk, Setup
 from desks.notices import Notice, Visibility
-from desks.payload import (
-    ADDRESSES_TOLD,
-    KIND_LAST_TOLD,
-    KINDS_TOLD,
-    NOTE_TOLD,
-    TicketPayload,
-    payload_template,
-    read_payload,
-)
+from desks.payload import TicketPayload, payload_template, read_payload
+from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 

@@ -13,25 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from configuration import told
 from desks.echoes import is_ours
-from rules.model import Kind
 
 ROLES = ("shipping", "billing")
 ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
 # What a customer or an agent fills in at the desk, by our names; `fields` in the desks file says the desk's own.
 FIELDS = ("order", "kind", "note", *(f"{role}_{field}" for role in ROLES for field in ADDRESS_FIELDS))
-
-# For the steps that an admin follows.
-KINDS_TOLD = ", ".join(Kind)
-NOTE_TOLD = "a text of several lines for the note (a validated order is not cancelled without one)"
-ADDRESSES_TOLD = (
-    "If addresses are to be changed, in the same place one text for each part of an address: "
-    f"shipping_{', shipping_'.join(ADDRESS_FIELDS)}, and the same with billing_. An address must have name, line1, "
-    "city and country, that as two letters; leave out what you do not need."
-)
-KIND_LAST_TOLD = (
-    "fill in order, note and address first and choose the kind last, for that sends the request; for another request "
-    "on the same ticket take the kind away, change the rest, and choose it again."
-)
 
 
 class Unusable(Exception):

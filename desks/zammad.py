@@ -7,10 +7,11 @@ from urllib.parse import quote
 from desks.api import Api, a_list
 from desks.channels import Astray
 from desks.config import DeskConfig
-from desks.desk import OWN_ACCOUNT_TOLD, Desk, Setup, Unusable, Webhook, made_up_secret, variable
+from desks.desk import Desk, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, TicketPayload, payload_of_fields
+from desks.payload import TicketPayload, payload_of_fields
 from desks.signatures import check_any, hmac_hex
+from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 _SIGNATURE = "X-Hub-Signature"

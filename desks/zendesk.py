@@ -7,11 +7,11 @@ from urllib.parse import quote
 from desks.api import Api
 from desks.channels import Refused
 from desks.config import DeskConfig
-from desks.desk import OWN_ACCOUNT_TOLD, Desk, Setup, Webhook, variable
+from desks.desk import Desk, Setup, Webhook
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
+from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, variable
 from desks.texts import as_html
 
 _SIGNATURE = "X-Zendesk-Webhook-Signature"

@@ -450,6 +450,17 @@ def test_an_admin_reads_which_kinds_of_requests_there_are(file: Path, check: Che
     assert [kind for kind in Kind if kind not in printed] == []
 
 
+@pytest.mark.parametrize("name", [name for name in DESKS if name != "shop"])
+def test_a_change_of_address_is_told_as_a_kind_only_together_with_the_fields_that_it_needs(
+    file: Path, check: Check, name: str
+) -> None:
+    write(file, {name: DESKS[name]})
+    steps = check("--json").json["desks"][0]["steps"]
+    [told] = [step for step in steps if Kind.CHANGE_ADDRESS in step]
+    assert "shipping_line1" in told
+    assert Kind.CANCEL not in told
+
+
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
