@@ -5,6 +5,7 @@ Every field is text and may be empty, for that is what a template makes of a fie
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -200,13 +201,18 @@ def _with_a_zone(time: str) -> str:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
+_ORDER_TO_SHOW = re.compile(r"[\w#./-]{1,64}", re.ASCII)
+
+
 def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
     """Returns the id of a delivery that brings none: ticket, kind, order, and a hash of all that it says.
 
-    The hash covers `time` too: who asks again later for what he asked before, asks anew.
+    The hash covers `time` too: who asks again later for what he asked before, asks anew. An order that is none stands
+    in the hash alone, for ids are logged and somebody may have typed an e-mail address.
     """
     content = json.dumps([data, payload.time], sort_keys=True).encode()
-    return f"{payload.ticket}-{data['kind']}-{payload.order}-{hashlib.sha256(content).hexdigest()[:16]}"
+    order = [payload.order] if _ORDER_TO_SHOW.fullmatch(payload.order) else []
+    return "-".join([payload.ticket, data["kind"], *order, hashlib.sha256(content).hexdigest()[:16]])
 
 
 def payload_template(expressions: Mapping[str, str], field: Callable[[str], str], fields: Mapping[str, str]) -> str:

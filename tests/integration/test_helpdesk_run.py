@@ -168,6 +168,9 @@ def test_nothing_secret_and_nothing_personal_is_in_the_logs_of_a_full_run(house:
         house.deliver(order="2", kind="change_address", addresses={"shipping": new}, **asked).json(),
         house.deliver(order="4", requester="mallory@elsewhere.example", note="Because of Aunt Petronella").json(),
     ]
+    # In the wrong field of the form.
+    mistyped = house.deliver(order=customer["email"], **asked)
+    assert (mistyped.status_code, customer["email"] in mistyped.text) == (202, False)
     wrong = [
         house.post({"X-Zendesk-Webhook-Signature": "c2VjcmV0"}, {**asked, "order": "3"}),
         house.deliver(order="3", kind="change_address", addresses={"shipping": {**new, "street": "x"}}, **asked),

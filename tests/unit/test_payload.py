@@ -247,6 +247,16 @@ def test_other_content_has_another_key(desk: Desk) -> None:
     assert len({asked(desk, **content)["id"] for content in contents}) == len(contents)
 
 
+@of_desks(*KEYED_BY_CONTENT)
+def test_a_key_shows_the_order_only_where_it_looks_like_one(desk: Desk) -> None:
+    for order in ("536365", "#1001", "A/2026-11.7_b", "1" * 64):
+        assert re.fullmatch(rf"88121-cancel-{re.escape(order)}-[0-9a-f]{{16}}", asked(desk, order=order)["id"])
+    others = ("zebedee@quillfeather.example", "Zebedeé", "+49(221)55", "1001,1002", "a:b")
+    keys = [asked(desk, order=order)["id"] for order in others]
+    assert all(re.fullmatch(r"88121-cancel-[0-9a-f]{16}", key) for key in keys)
+    assert len(set(keys)) == len(others)
+
+
 @of_desks(*TEMPLATED)
 def test_a_key_that_the_desk_brings_is_taken_as_it_is(desk: Desk) -> None:
     assert asked(desk, id="88121/1 %41 é")["id"] == "88121/1 %41 é"
