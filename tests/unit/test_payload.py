@@ -10,6 +10,7 @@ import pytest
 
 from desks.desk import Desk, Ignored, Unusable, Webhook
 from desks.payload import read_json
+from desks.texts import language_for
 from orders.messages import UnreadableMessage, parse_change
 from tests.builders import EMAIL
 from tests.deliveries import BOT, DESKS, TABLES, a_desk, a_payload
@@ -122,6 +123,15 @@ def test_any_other_kind_is_refused_without_quoting_it(desk: Desk, kind: str) -> 
     told = unusable(desk, a_payload(desk.name, kind=kind))
     assert "kind" in told
     assert kind not in told
+
+
+@of_desks("zendesk", "freshdesk", "gorgias", "chatwoot", "shop")
+@pytest.mark.parametrize("language", ["tlh", "no such language", "?", "en-" + "x" * 1000])
+def test_a_language_that_nobody_knows_is_no_reason_to_refuse_a_request(desk: Desk, language: str) -> None:
+    payload = a_payload(desk.name, language=language)
+    payload["additional_attributes"] = {"conversation_language": language}
+    assert read(desk, payload)["data"]["language"] == language
+    assert language_for(language) == "en"
 
 
 @of_desks(*TEMPLATED)

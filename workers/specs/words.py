@@ -25,7 +25,7 @@ FIELDS = {
     "ChangeData.note": "Why. A validated order is not cancelled without one.",
     "ChangeData.requester": "The e-mail address of whoever asks. If it is not the customer's, a person decides; left "
     "out, it is not compared.",
-    "ChangeData.language": "What the customer reads, as a BCP 47 tag. One without texts is no reason to refuse.",
+    "ChangeData.language": "What the customer reads, as a BCP 47 tag. What is none or has no texts gets English.",
     "ChangeData.addresses": "What the addresses shall be; needed by `change_address`, and used for nothing else.",
     "ChangeData.lines": "What shall be left out, of a `partial_cancel`; for the person who decides it.",
     "Addresses.shipping": "null and the empty object are the same as leaving it out.",
