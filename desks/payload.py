@@ -153,7 +153,7 @@ def read_payload(value: Any) -> TicketPayload:
     try:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
-        raise Unusable(told(invalid)) from None
+        raise Unusable(told(invalid, keys_in="a JSON object")) from None
 
 
 def fields_of(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:

@@ -177,6 +177,14 @@ def test_an_address_field_that_nobody_knows_is_refused(desk: Desk) -> None:
     assert unusable(desk, payload) == "addresses.home is not a key that we know"
 
 
+@of_desks(*TEMPLATED)
+def test_what_has_no_keys_is_told_to_be_no_object(desk: Desk) -> None:
+    bodies: list[Any] = [[], None, "cancel it", 7, True]
+    for body in bodies:
+        assert unusable(desk, body) == "what was sent: expected a JSON object"
+    assert unusable(desk, {**a_payload(desk.name), "addresses": []}) == "addresses: expected a JSON object"
+
+
 def test_lines_of_a_partial_cancellation_are_passed_on(tmp_path: Path) -> None:
     lines = [{"sku": "RED-1", "quantity": 2}, {"sku": 5, "quantity": 1}]
     event = asked(a_desk(tmp_path, "zendesk"), kind="partial_cancel", lines=lines)
