@@ -148,6 +148,11 @@ def test_it_is_said_on_start_that_without_partners_orders_are_sent_for_good_into
     ) in said
 
 
+def test_the_address_to_paste_has_the_port_that_it_listens_on(house: House) -> None:
+    done = countermand("desks", "check", "--offline", "--json", env=house.env)
+    assert [desk["webhook_url"] for desk in json.loads(done.stdout)["desks"]] == [f"{house.url}/webhooks/zendesk"]
+
+
 def test_nothing_secret_and_nothing_personal_is_in_the_logs_of_a_full_run(house: House) -> None:
     secret = {
         "name": "Zebedee Quillfeather",
