@@ -666,7 +666,7 @@ def test_lists_keep_each_long_id_in_one_piece_and_tell_what_is_long_on_a_line_be
     [letter] = countermand("dead-letters", "list", "--json").json
     listed = countermand("dead-letters", "list").out.splitlines()
     moment = letter["at"][:19].replace("T", " ")
-    assert listed[1:] == [f"{letter['id']}   {moment}  not_json  new    1", f"    {letter['error']}"]
+    assert listed[1:] == [f"{letter['id']}   {moment}  test  not_json  new    1", f"    {letter['error']}"]
 
 
 def fail(kind: str, state: str, attempts: int) -> None:
