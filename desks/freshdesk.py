@@ -10,7 +10,15 @@ from desks.config import DeskConfig
 from desks.desk import SecretHeaderDesk, Setup
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
-from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
+from desks.steps import (
+    ADDRESSES_TOLD,
+    KINDS_TOLD,
+    NOTE_TOLD,
+    OWN_ACCOUNT_TOLD,
+    SAME_AGAIN_TOLD,
+    made_up_secret,
+    variable,
+)
 from desks.texts import as_html
 
 _PAGE = 100
@@ -44,6 +52,7 @@ class Freshdesk(SecretHeaderDesk):
                 "Admin → Workflows → Automations → Ticket updates: a rule for changes of these fields that are not "
                 "made by that agent. Action: Trigger webhook, POST, the URL and the header, JSON, content Advanced: "
                 "the payload.",
+                f"Tell your agents: {SAME_AGAIN_TOLD}",
             ),
         )
 

@@ -10,7 +10,7 @@ from desks.config import DeskConfig
 from desks.desk import SecretHeaderDesk, Setup
 from desks.notices import Notice, Visibility
 from desks.payload import TicketPayload, payload_template, read_payload
-from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, made_up_secret, variable
+from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, SAME_AGAIN_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 
@@ -64,7 +64,7 @@ class Gorgias(SecretHeaderDesk):
                 "your e-mail integration.",
                 "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
                 "the URL, and the payload as request body.",
-                f"Tell your agents: {KIND_LAST_TOLD} The very same change is asked for again by another note.",
+                f"Tell your agents: {KIND_LAST_TOLD} {SAME_AGAIN_TOLD}",
             ),
         )
 

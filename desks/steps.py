@@ -16,6 +16,8 @@ KIND_LAST_TOLD = (
     "fill in order, note and address first and choose the kind last, for that sends the request; for another request "
     "on the same ticket take the kind away, change the rest, and choose it again."
 )
+# Of a desk that cannot tell when the customer asked.
+SAME_AGAIN_TOLD = "To ask for the very same change again on a ticket, write another note."
 # Of the account in whose name answers are written.
 OWN_ACCOUNT_TOLD = "an account of its own, which no person works with: what it does is taken for ours and asks nothing"
 

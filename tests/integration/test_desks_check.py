@@ -356,6 +356,19 @@ def test_the_account_that_writes_answers_is_told_to_be_nobodys(file: Path, check
     assert sum("which no person works with" in step for step in steps) == 1
 
 
+@pytest.mark.parametrize("name", ["freshdesk", "gorgias"])
+def test_where_the_moment_of_the_asking_is_not_known_it_is_told_how_to_ask_for_the_same_again(
+    file: Path, check: Check, name: str
+) -> None:
+    write(file, {name: DESKS[name]})
+    assert "write another note" in check("--json").json["desks"][0]["steps"][-1]
+
+
+def test_it_is_told_how_chatwoot_verifies_its_visitors(file: Path, check: Check) -> None:
+    write(file, {"chatwoot": DESKS["chatwoot"]})
+    assert "identity validation" in " ".join(check("--json").json["desks"][0]["steps"])
+
+
 @pytest.mark.parametrize("email", ['"other@acme.example"', "null"])
 def test_a_key_of_another_account_than_the_user_is_a_problem(
     helpdesks: DesksFile, countermand: Countermand, email: str
