@@ -47,12 +47,15 @@ def read_file(path: Path, kind: type[_T], what: str) -> _T:
         raise ConfigurationError(f"{what} {path}: {told(invalid)}") from None
 
 
-def told(invalid: ValidationError, *where: str) -> str:
-    """Says in one line which keys are wrong; quotes no value, for one may be a secret in the wrong place."""
-    return "; ".join(_told(error, where) for error in invalid.errors(include_input=False))
+def told(invalid: ValidationError, *where: str, keys_in: str = "a table") -> str:
+    """Says in one line which keys are wrong; quotes no value, for one may be a secret in the wrong place.
+
+    `keys_in` names what has keys in such a file.
+    """
+    return "; ".join(_told(error, where, keys_in) for error in invalid.errors(include_input=False))
 
 
-def _told(error: ErrorDetails, where: tuple[str, ...]) -> str:
+def _told(error: ErrorDetails, where: tuple[str, ...], keys_in: str) -> str:
     # A key that nobody knows was named by whoever sent it: perhaps by something personal, perhaps at length.
     # `[key]` is pydantic's word for: the key itself is wrong.
     parts = [str(part) for part in error["loc"] if part != "[key]"]
@@ -60,6 +63,8 @@ def _told(error: ErrorDetails, where: tuple[str, ...]) -> str:
     place = ".".join([*where, *keys]) or "what was sent"
     if error["type"] == "extra_forbidden":
         return f"{place} is not a key that we know"
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{place}: expected {keys_in}"
     return f"{place}: {'must be in quotes' if error['type'] == 'string_type' else wording(error)}"
 
 

@@ -8,14 +8,17 @@ from urllib.parse import quote
 from desks.api import Api
 from desks.channels import NotDelivered
 from desks.config import DeskConfig
-from desks.desk import Desk, Ignored, Setup, Unusable, Webhook, variable
+from desks.desk import Desk, Ignored, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, TicketPayload, fields_of, payload_of_fields
+from desks.payload import TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
+from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, variable
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
 # Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.
 _PAGES = 5
+# Where a visitor says himself who he is, and may write his conversation's attributes too.
+_CLAIMING = ("Channel::WebWidget", "Channel::Api")
 
 
 class ChatwootConfig(DeskConfig):
@@ -24,6 +27,8 @@ class ChatwootConfig(DeskConfig):
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "account")
 
     account: int | None = None
+    # True believes any visitor of a website who he says he is.
+    trust_unverified_visitors: bool = False
 
 
 class Chatwoot(Desk):
@@ -46,19 +51,22 @@ class Chatwoot(Desk):
         check_window(moment_of_seconds(signed_at, _TIMESTAMP), webhook.received_at, self.tolerance)
 
     def payload(self, value: Any) -> TicketPayload:
-        """Reads `conversation_updated`; only a change of those of its attributes that are ours asks for something."""
+        """Reads `conversation_updated`; only a change of the kind asks for something.
+
+        Chatwoot sends each attribute as it is filled in: an address that is half an old one would else be a request.
+        """
         try:
             changes = [dict(change) for change in value.get("changed_attributes") or []]
             changed = [change["custom_attributes"] for change in changes if "custom_attributes" in change]
             if value["event"] != "conversation_updated" or not changed:
                 raise Ignored("no change of a conversation's attributes")
             attributes = dict(value["custom_attributes"])
-            ours = fields_of(attributes, self.config.fields)
-            if all(fields_of(dict(change["previous_value"] or {}), self.config.fields) == ours for change in changed):
-                raise Ignored("a change of attributes that are none of ours")
+            kind = self._kind(attributes)
+            if all(self._kind(dict(change["previous_value"] or {})) == kind for change in changed):
+                raise Ignored("a change of other attributes than the kind")
             known = {
                 "ticket": value["id"],
-                "requester": value["meta"]["sender"].get("email"),
+                "requester": self._requester(value),
                 "language": (value.get("additional_attributes") or {}).get("conversation_language"),
                 "time": _moment(value.get("updated_at")),
             }
@@ -69,6 +77,19 @@ class Chatwoot(Desk):
             ) from None
         return payload_of_fields(attributes, self.config.fields, **known)
 
+    def _requester(self, event: Mapping[str, Any]) -> Any:
+        """Returns the sender's address; "" where only he himself says that it is his."""
+        channel, sender = event.get("channel"), event["meta"]["sender"]
+        email, identifier = sender.get("email"), sender.get("identifier")
+        if self.config.trust_unverified_visitors or (isinstance(channel, str) and channel not in _CLAIMING):
+            return email
+        # What is verified is the identifier; where that is an address, it is no other one's.
+        is_his = "@" not in str(identifier) or str(identifier).casefold() == str(email).casefold()
+        return email if event["meta"].get("hmac_verified") is True and is_his else ""
+
+    def _kind(self, attributes: Mapping[str, Any]) -> Any:
+        return fields_of(attributes, self.config.fields)["kind"]
+
     def setup(self) -> Setup:
         return Setup(
             headers={},
@@ -78,6 +99,11 @@ class Chatwoot(Desk):
                 "countermand_note (a validated order is not cancelled without one), and a list countermand_kind with "
                 f"the values {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
+                f"Tell your agents: {KIND_LAST_TOLD}",
+                "Settings → Inboxes → each website and API inbox → Configuration: let your shop prove who its visitors "
+                "are (identity validation, `identifier_hash`), with the e-mail address as identifier, and enforce it. "
+                "Any visitor can name any address and write these attributes himself: what one asks whom nobody has "
+                "verified goes to a colleague.",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
                 "Profile settings of the agent in whose name answers are written → Access token: put it into "

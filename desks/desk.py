@@ -28,8 +28,6 @@ __all__ = [
     "Unauthorized",
     "Unusable",
     "Webhook",
-    "made_up_secret",
-    "variable",
 ]
 
 _log = structlog.get_logger()
@@ -194,19 +192,6 @@ def account_of_key(desk: Desk) -> str | None:
         if account and desk.own_addresses and account.casefold() != desk.own_addresses[0].casefold():
             raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
     return account
-
-
-def variable(name: str | None, key: str) -> str:
-    """Names the environment variable that a secret goes into, in a step for the desk's admin."""
-    return f"the variable {name}" if name else f"an environment variable, which `{key}` in the desks file names"
-
-
-def made_up_secret(config: DeskConfig) -> str:
-    """The step for a desk that has no secret of its own to show."""
-    return (
-        "Make up a secret, with `openssl rand -hex 32`, and put it into "
-        f"{variable(config.webhook_secret, 'webhook_secret')}."
-    )
 
 
 class SecretHeaderDesk(Desk):

@@ -7,10 +7,18 @@ from urllib.parse import quote
 
 from desks.api import Api, a_list
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup, made_up_secret, variable
+from desks.desk import SecretHeaderDesk, Setup
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
+from desks.steps import (
+    ADDRESSES_TOLD,
+    KINDS_TOLD,
+    NOTE_TOLD,
+    OWN_ACCOUNT_TOLD,
+    SAME_AGAIN_TOLD,
+    made_up_secret,
+    variable,
+)
 from desks.texts import as_html
 
 _PAGE = 100
@@ -40,10 +48,11 @@ class Freshdesk(SecretHeaderDesk):
                 "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and print "
                 "this again.",
                 "Profile settings of the agent in whose name answers are written → View API key: put it into "
-                f"{variable(self.config.token, 'token')}.",
+                f"{variable(self.config.token, 'token')}. Let it be {OWN_ACCOUNT_TOLD}.",
                 "Admin → Workflows → Automations → Ticket updates: a rule for changes of these fields that are not "
                 "made by that agent. Action: Trigger webhook, POST, the URL and the header, JSON, content Advanced: "
                 "the payload.",
+                f"Tell your agents: {SAME_AGAIN_TOLD}",
             ),
         )
 

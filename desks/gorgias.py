@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 from desks.api import Api
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup, made_up_secret, variable
+from desks.desk import SecretHeaderDesk, Setup
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, payload_template
+from desks.payload import TicketPayload, payload_template, read_payload
+from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, SAME_AGAIN_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 
@@ -31,13 +32,19 @@ class Gorgias(SecretHeaderDesk):
     config_type: ClassVar[type[DeskConfig]] = GorgiasConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
 
+    def payload(self, value: Any) -> TicketPayload:
+        """Reads our template without a `time`: all that Gorgias could tell is when the customer wrote last.
+
+        Every later word of his would make the form that stands there a new request, newer than another ticket's.
+        """
+        return read_payload({**value, "time": ""} if isinstance(value, dict) else value)
+
     def setup(self) -> Setup:
         template = payload_template(
             {
                 "ticket": '"{{ticket.id}}"',
                 "requester": '"{{ticket.customer.email}}"',
                 "language": '"{{ticket.language}}"',
-                "time": '"{{ticket.last_received_message_datetime}}"',
             },
             # Gorgias keeps the body as JSON and fills in its texts: quotes and line breaks survive.
             lambda name: f'"{{{{ticket.custom_fields[{name}].value}}}}"',
@@ -57,6 +64,7 @@ class Gorgias(SecretHeaderDesk):
                 "your e-mail integration.",
                 "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
                 "the URL, and the payload as request body.",
+                f"Tell your agents: {KIND_LAST_TOLD} {SAME_AGAIN_TOLD}",
             ),
         )
 

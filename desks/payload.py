@@ -5,6 +5,7 @@ Every field is text and may be empty, for that is what a template makes of a fie
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -12,22 +13,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from configuration import told
-from desks.notices import MARK_BEGINS
-from rules.model import Kind
+from desks.echoes import is_ours
 
 ROLES = ("shipping", "billing")
 ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
 # What a customer or an agent fills in at the desk, by our names; `fields` in the desks file says the desk's own.
 FIELDS = ("order", "kind", "note", *(f"{role}_{field}" for role in ROLES for field in ADDRESS_FIELDS))
-
-# For the steps that an admin follows.
-KINDS_TOLD = ", ".join(Kind)
-NOTE_TOLD = "a text of several lines for the note (a validated order is not cancelled without one)"
-ADDRESSES_TOLD = (
-    "If addresses are to be changed, in the same place one text for each part of an address: "
-    f"shipping_{', shipping_'.join(ADDRESS_FIELDS)}, and the same with billing_. An address must have name, line1, "
-    "city and country, that as two letters; leave out what you do not need."
-)
 
 
 class Unusable(Exception):
@@ -91,7 +82,8 @@ class TicketPayload(BaseModel):
 
     `requester` is required, though it may be empty (then a person decides): without it a stranger on a ticket of his
     own could cancel somebody's order. `author` is who wrote what set the webhook off. `id`, where the desk has one,
-    names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked.
+    names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked,
+    and in none whose desk moves it on while nobody asks again.
     `comment` is what the author wrote on the ticket.
     """
 
@@ -152,13 +144,16 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_payload(value: Any) -> TicketPayload:
-    """Takes the payload out of a parsed body. Raises Unusable, and Ignored if its order and kind are left blank."""
-    if isinstance(value, dict) and all(name in value and _is_blank(value[name]) for name in ("order", "kind")):
-        raise Ignored("a ticket without an order change")
+    """Takes the payload out of a parsed body. Raises Unusable, and Ignored if its kind is left blank.
+
+    Some desks send each field of a form as it is filled in: until the kind is chosen the form asks for nothing.
+    """
+    if isinstance(value, dict) and "kind" in value and _is_blank(value["kind"]):
+        raise Ignored("no change is asked for: its kind is left blank")
     try:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
-        raise Unusable(told(invalid)) from None
+        raise Unusable(told(invalid, keys_in="a JSON object")) from None
 
 
 def fields_of(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
@@ -173,7 +168,7 @@ def _is_blank(value: Any) -> bool:
 def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload:
     """Makes a payload of a desk's own fields, named `countermand_…` or as `fields` says, and of what else is `known`.
 
-    Raises Unusable, and Ignored if the fields for order and kind are left empty: then nothing is asked of us.
+    Raises Unusable, and Ignored if the field for the kind is left blank.
     """
     ours = fields_of(values, fields)
     addresses = {role: {field: ours[f"{role}_{field}"] for field in ADDRESS_FIELDS} for role in ROLES}
@@ -183,7 +178,7 @@ def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **kn
 
 def change_event(source: str, payload: TicketPayload, received_at: datetime, *, own: Sequence[str] = ()) -> bytes:
     """Returns the payload as a change request of the contract. Raises Ignored for what we wrote ourselves."""
-    if _is_ours(payload, own):
+    if is_ours(payload.author, payload.comment, customer=payload.requester, own=own):
         raise Ignored("an answer of our own that came back")
     data = payload.data()
     event = {
@@ -198,7 +193,7 @@ def change_event(source: str, payload: TicketPayload, received_at: datetime, *, 
 
 
 def _with_a_zone(time: str) -> str:
-    """Adds UTC to a moment that says no zone, as Gorgias writes it; leaves what is no moment for the schema to tell."""
+    """Adds UTC to a moment that says no zone; leaves what is no moment for the schema to tell."""
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
@@ -206,22 +201,18 @@ def _with_a_zone(time: str) -> str:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
+_ORDER_TO_SHOW = re.compile(r"[\w#./-]{1,64}", re.ASCII)
+
+
 def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
     """Returns the id of a delivery that brings none: ticket, kind, order, and a hash of all that it says.
 
-    The hash covers `time` too: who asks again later for what he asked before, asks anew.
+    The hash covers `time` too: who asks again later for what he asked before, asks anew. An order that is none stands
+    in the hash alone, for ids are logged and somebody may have typed an e-mail address.
     """
     content = json.dumps([data, payload.time], sort_keys=True).encode()
-    return f"{payload.ticket}-{data['kind']}-{payload.order}-{hashlib.sha256(content).hexdigest()[:16]}"
-
-
-def _is_ours(payload: TicketPayload, own: Sequence[str]) -> bool:
-    author = payload.author.casefold()
-    if author and author in {address.casefold() for address in own}:
-        return True
-    # A customer who answers us quotes our text, mark and all; that is a request like any other. So is one of an author
-    # whom the desk does not name: it may be the customer.
-    return author not in ("", payload.requester.casefold()) and MARK_BEGINS in payload.note + payload.comment
+    order = [payload.order] if _ORDER_TO_SHOW.fullmatch(payload.order) else []
+    return "-".join([payload.ticket, data["kind"], *order, hashlib.sha256(content).hexdigest()[:16]])
 
 
 def payload_template(expressions: Mapping[str, str], field: Callable[[str], str], fields: Mapping[str, str]) -> str:

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 from configuration import ConfigurationError, secret
 from desks.api import Api
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Unusable, Webhook, variable
+from desks.desk import Desk, Setup, Unusable, Webhook
 from desks.notices import Notice
-from desks.payload import KINDS_TOLD, read_json
+from desks.payload import read_json
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_seconds, standard_secret
+from desks.steps import variable
+from rules.model import Kind
 
 _ID, _TIMESTAMP, _SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
@@ -88,7 +90,7 @@ class Standard(Desk):
                 'Make up a secret, with `echo "whsec_$(openssl rand -base64 32)"`, and put it into '
                 f"{variable(self.config.webhook_secret, 'webhook_secret')}, here and at the sender.",
                 "Let the sender post to the URL, signed by any library of https://www.standardwebhooks.com; `kind` is "
-                f"one of: {KINDS_TOLD}. openapi.json has the whole schema.",
+                f"one of: {', '.join(Kind)}. openapi.json has the whole schema.",
                 "To get the answers posted to `url`, signed in the same way, make up another secret and put it into "
                 f"{variable(self.config.token, 'token')}. Only requests with a `ticket` are answered there.",
             ),

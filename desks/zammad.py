@@ -6,19 +6,29 @@ from urllib.parse import quote
 
 from desks.api import Api, a_list
 from desks.channels import Astray
-from desks.desk import Desk, Setup, Unusable, Webhook, made_up_secret, variable
+from desks.config import DeskConfig
+from desks.desk import Desk, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, TicketPayload, payload_of_fields
+from desks.payload import TicketPayload, payload_of_fields
 from desks.signatures import check_any, hmac_hex
+from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 _SIGNATURE = "X-Hub-Signature"
+
+
+class ZammadConfig(DeskConfig):
+    """What the file says of a Zammad: also in whose name we write."""
+
+    # The agent's e-mail address, by which what we wrote is known; `token` is an access token of that account.
+    user: str | None = None
 
 
 class Zammad(Desk):
     """One Zammad."""
 
     kind = "zammad"
+    config_type: ClassVar[type[DeskConfig]] = ZammadConfig
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "`sha1=` and hexadecimal HMAC-SHA1 with the desk's secret over the body. It says no time."
     }
@@ -36,9 +46,10 @@ class Zammad(Desk):
             known = {
                 "ticket": ticket["id"],
                 "requester": ticket["customer"]["email"],
-                "author": (ticket.get("updated_by") or {}).get("email"),
+                "author": _author(ticket, article),
                 "comment": article.get("body"),
-                "time": article.get("created_at") or ticket.get("updated_at"),
+                # Not the ticket's `updated_at`: that moves on with every other change.
+                "time": article.get("created_at"),
             }
         except (KeyError, TypeError, AttributeError):
             raise Unusable(
@@ -58,7 +69,8 @@ class Zammad(Desk):
                 "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token; leave the "
                 "custom payload switched off.",
                 "Profile of the agent in whose name answers are written → Token access → Create, with the permission "
-                f"ticket.agent: put it into {variable(self.config.token, 'token')}.",
+                f"ticket.agent: put it into {variable(self.config.token, 'token')}, and the agent's e-mail address "
+                f"into `user`. Let it be {OWN_ACCOUNT_TOLD}.",
                 "Admin → Manage → Triggers: one on changes of these attributes that sends this webhook, with the "
                 "condition that the ticket was not updated by that agent.",
             ),
@@ -93,3 +105,12 @@ class Zammad(Desk):
 
     def tag(self, api: Api, notice: Notice) -> None:
         api.call("POST", "/tags/add", {"object": "Ticket", "o_id": notice.ticket, "item": notice.tag})
+
+
+def _author(ticket: Mapping[str, Any], article: Mapping[str, Any]) -> Any:
+    """Returns who wrote the article; nobody without one, for what we write is one.
+
+    The ticket may have been updated by somebody else, by us perhaps, before Zammad sent this.
+    """
+    writer = article.get("created_by") or ticket.get("updated_by") or {}
+    return writer.get("email") if article else None

@@ -7,11 +7,11 @@ from urllib.parse import quote
 from desks.api import Api
 from desks.channels import Refused
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Webhook, variable
+from desks.desk import Desk, Setup, Webhook
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
-from desks.payload import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
+from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, variable
 from desks.texts import as_html
 
 _SIGNATURE = "X-Zendesk-Webhook-Signature"
@@ -72,7 +72,7 @@ class Zendesk(Desk):
                 f"{variable(self.config.webhook_secret, 'webhook_secret')}.",
                 "Admin Center → Apps and integrations → APIs → API tokens → Add: put the token into "
                 f"{variable(self.config.token, 'token')}; `user` is the e-mail address of the agent in whose name "
-                "answers are written.",
+                f"answers are written: {OWN_ACCOUNT_TOLD}.",
                 "Admin Center → Objects and rules → Business rules → Triggers → Create: when these fields change and "
                 "the current user is not that agent (what we write would set it off again), notify the webhook with "
                 "the payload.",

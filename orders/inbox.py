@@ -29,7 +29,7 @@ _INSERT = text(
 class Delivery:
     """One message as a broker handed it over; `position` is the broker's own id of it, where it has one.
 
-    `given_up` says why the broker itself has put it aside, `is_redelivered` that someone has had it in hand before.
+    `given_up` says why it is put aside unread, `is_redelivered` that someone has had it in hand before.
     """
 
     origin: str

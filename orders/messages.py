@@ -170,8 +170,8 @@ class ChangeData(_Model):
     ticket: Key | None = None
     note: FreeText | None = None
     requester: FreeText | None = None
-    # What the customer reads, as a BCP 47 tag; one that nobody knows is no reason to refuse a request.
-    language: Annotated[FreeText, StringConstraints(max_length=64)] | None = None
+    # What the customer reads, as a BCP 47 tag; what is none, however long, is no reason to refuse a request.
+    language: FreeText | None = None
     addresses: Addresses | None = None
     lines: list[RequestedLine] | None = None
 

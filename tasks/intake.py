@@ -27,9 +27,12 @@ _TRIES = 2
 
 
 def take(deliveries: Sequence[Delivery], bell: Bell | None = None) -> Accepted:
-    """Keeps deliveries; a few new ones are decided in the same transaction, for more a worker is rung for."""
-    bell = ring if bell is None else bell
-    return (_decide_few(deliveries, bell) if _are_few(deliveries) else None) or _keep_and_ring(deliveries, bell)
+    """Keeps deliveries; a few new ones are decided in the same transaction, for more a worker is rung for.
+
+    By `bell` it rings for what may wait a little: what follows decisions, and what could not be decided yet.
+    """
+    few = _decide_few(deliveries, ring if bell is None else bell) if _are_few(deliveries) else None
+    return few or _keep_and_ring(deliveries)
 
 
 def _are_few(deliveries: Sequence[Delivery]) -> bool:
@@ -37,10 +40,10 @@ def _are_few(deliveries: Sequence[Delivery]) -> bool:
     return len(deliveries) <= _FEW and not _is_much(deliveries) and not any(one.is_redelivered for one in deliveries)
 
 
-def _keep_and_ring(deliveries: Sequence[Delivery], bell: Bell) -> Accepted:
+def _keep_and_ring(deliveries: Sequence[Delivery]) -> Accepted:
     accepted = keep(deliveries)
     if accepted.new:
-        bell(Doorbell.APPLY_CHANGES)
+        ring(Doorbell.APPLY_CHANGES)
     return accepted
 
 
@@ -51,13 +54,20 @@ def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
     except Exception as error:
         if classify(error) is Fault.OUTAGE:
             raise
-        _log.info("not decided at once", count=len(deliveries), error=type(error).__name__)
+        _tell_of_a_failure(error, len(deliveries))
         return None
     _tell_of_dead_letters(deliveries, accepted)
     batch.after()
     if len(batch.ids) < accepted.new:
         bell(Doorbell.APPLY_CHANGES)
     return accepted
+
+
+def _tell_of_a_failure(error: Exception, count: int) -> None:
+    # The first line: what follows may quote values. A lock that somebody holds is no fault of ours; a lost guard is.
+    told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    log = _log.info if classify(error) is Fault.AGAIN else _log.error
+    log("not decided at once", count=count, error=told)
 
 
 def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery], bell: Bell) -> tuple[Accepted, Batch]:

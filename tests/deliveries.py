@@ -121,10 +121,8 @@ def a_payload(desk: str, **asked: Any) -> dict[str, Any]:
     match desk:
         case "zendesk":
             return given
-        case "freshdesk":
+        case "freshdesk" | "gorgias":
             return _without(given, "author", "time")
-        case "gorgias":
-            return _without(given, "author")
         case "zammad":
             return _of_zammad(given)
         case "chatwoot":
@@ -154,10 +152,17 @@ def _of_zammad(given: Mapping[str, Any]) -> dict[str, Any]:
         "state": "open",
         "customer": {"id": 7, "email": given.get("requester"), "active": True},
         "updated_by": {"id": 7, "email": given.get("author")},
-        "updated_at": given.get("time"),
+        "updated_at": "2026-11-23T09:10:00.000Z",
         **_fields(given),
     }
-    return {"ticket": ticket, "article": {}}
+    article = {
+        "id": 9,
+        "sender": "Customer",
+        "body": "Please cancel",
+        "created_by": {"id": 7, "email": given.get("author")},
+        "created_at": given.get("time"),
+    }
+    return {"ticket": ticket, "article": article}
 
 
 def _of_chatwoot(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +171,7 @@ def _of_chatwoot(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event": "conversation_updated",
         "id": int(given["ticket"]) if given["ticket"].isdecimal() else given["ticket"],
+        "channel": "Channel::WebWidget",
         "status": "open",
         "labels": [],
         "custom_attributes": fields,

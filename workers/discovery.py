@@ -15,6 +15,9 @@ from workers.errors import Unreachable, UsageError
 _FILE = "services.json"
 # The settings that name a file which all processes of a home must share.
 _FILES = ("partners", "desks")
+# Those that other commands take over unless their own environment says otherwise: whoever exports or audits here must
+# be as patient as the workers are, and whoever prints URLs must know where HTTP listens.
+_SHARED = ("patience_seconds", "http_host", "http_port")
 
 
 def find_services() -> Services:
@@ -50,8 +53,8 @@ def announced(services: Services, home: Path) -> Iterator[None]:
     file = home / _FILE
     # It holds the broker's password.
     with open(file, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-        # Whoever exports or audits here must be as patient as the workers are, and know the same partners and desks.
-        named = {"patience_seconds": settings().patience_seconds, **{name: _file_of(name) for name in _FILES}}
+        shared = {name: getattr(settings(), name) for name in _SHARED}
+        named = {**shared, **{name: _file_of(name) for name in _FILES}}
         json.dump({**asdict(services), "pid": os.getpid(), **named}, out)
     try:
         yield
@@ -67,7 +70,7 @@ def _running_in(home: Path) -> Services:
     try:
         found = json.loads((home / _FILE).read_text())
         services = Services(found["database_url"], found["broker_url"])
-        patience, files = found["patience_seconds"], {name: found[name] for name in _FILES}
+        shared, files = ({name: found[name] for name in names} for names in (_SHARED, _FILES))
         os.kill(found["pid"], 0)
     except FileNotFoundError:
         raise Unreachable(f"no countermand runs in {home.resolve()}: {hint}") from None
@@ -77,7 +80,8 @@ def _running_in(home: Path) -> Services:
         raise Unreachable(f"{home / _FILE} is damaged ({error}): {hint}") from None
     except PermissionError:
         raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
-    os.environ.setdefault("COUNTERMAND_PATIENCE_SECONDS", str(patience))
+    for name, value in shared.items():
+        os.environ.setdefault(f"COUNTERMAND_{name.upper()}", str(value))
     for name, file in files.items():
         _share(name, file, home)
     return services

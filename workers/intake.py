@@ -26,7 +26,7 @@ from workers.logs import configure_logs
 _log = structlog.get_logger()
 
 # A batch takes a second or two; an intake that hangs at one is killed. The batch is delivered again to the next, which
-# finds its requests in the inbox and leaves their decisions to the worker.
+# only keeps it, and leaves the decisions to the worker.
 _HANGS_AFTER_SECONDS = 120
 # A ring costs a worker more than a few requests do. Beside a steady stream one is not held back for longer.
 _RING_WITHIN_SECONDS = 0.05

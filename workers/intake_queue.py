@@ -27,6 +27,9 @@ _PAUSE_SECONDS = 0.01
 _BATCH_ASIDE = 50
 _LOOK_ASIDE_EVERY_SECONDS = 10.0
 
+# RabbitMQ 4 moves away what it has delivered so often; an older one would go on for ever with what ends its receiver.
+_GIVEN_UP_AFTER = 20
+
 # By the header that RabbitMQ writes when it moves a message to the dead-letter exchange.
 _GIVEN_UP_BECAUSE = {
     "delivery_limit": "it was delivered too often without being taken",
@@ -82,7 +85,7 @@ class QueueSource:
         messages = self._arrived.copy()
         self._arrived.clear()
         self._handed_out += messages
-        return [_delivery(QUEUE, message) for message in messages]
+        return [_delivery(QUEUE, message, _why_not_again(message)) for message in messages]
 
     def acknowledge(self) -> None:
         """Acknowledges all that was handed out, in one frame a channel."""
@@ -135,11 +138,26 @@ def _delivery(queue: str, message: Any, given_up: str | None = None) -> Delivery
     body = message.body
     raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     # RabbitMQ has no lasting id of a message; the bytes themselves tell a redelivery.
-    is_redelivered = bool(message.delivery_info.get("redelivered"))
-    return Delivery(f"queue:{queue}", hashlib.sha256(raw).hexdigest(), raw, given_up, is_redelivered)
+    return Delivery(f"queue:{queue}", hashlib.sha256(raw).hexdigest(), raw, given_up, _is_redelivered(message))
+
+
+def _is_redelivered(message: Any) -> bool:
+    return bool(message.delivery_info.get("redelivered"))
+
+
+def _why_not_again(message: Any) -> str | None:
+    """Says why a message is not to be read once more; None for one that may be."""
+    times = _headers(message).get("x-delivery-count")
+    # At the first delivery the header could be the publisher's; then the queue writes its own over it.
+    if _is_redelivered(message) and isinstance(times, int) and times >= _GIVEN_UP_AFTER:
+        return f"it was delivered {times} times without being taken"
+    return None
+
+
+def _headers(message: Any) -> dict[str, Any]:
+    return message.properties.get("application_headers") or {}
 
 
 def _why_given_up(message: Any) -> str:
-    headers = message.properties.get("application_headers") or {}
-    because = _GIVEN_UP_BECAUSE.get(str(headers.get("x-first-death-reason")), "it does not say why")
+    because = _GIVEN_UP_BECAUSE.get(str(_headers(message).get("x-first-death-reason")), "it does not say why")
     return f"RabbitMQ gave it up: {because}"

@@ -18,6 +18,8 @@ _WAIT_MILLISECONDS = 1000
 # Entries that a consumer has left unacknowledged for this long belong to one that died.
 _ABANDONED_AFTER_MILLISECONDS = 30_000
 _LOOK_FOR_ABANDONED_EVERY_SECONDS = 10.0
+# Deliveries without an acknowledgement, until an entry comes alone, and until it is put aside unread.
+_SUSPECT_AFTER, _GIVEN_UP_AFTER = 2, 10
 
 
 class StreamSource:
@@ -37,11 +39,13 @@ class StreamSource:
     def receive(self, *, wait: bool = True) -> list[Delivery]:
         """Returns up to 500 entries, fewer while they are large.
 
-        Own unacknowledged ones come first, then those of dead consumers, then new ones.
+        Unacknowledged ones come first, its own and those of dead consumers, then new ones.
         """
+        given_up: dict[bytes, str] = {}
         try:
             self._ensure_group()
-            had = self._own() or self._abandoned()
+            self._take_over_abandoned()
+            had, given_up = self._own()
             entries = had or self._new(wait)
         except redis.ResponseError as error:
             if "NOGROUP" not in str(error):
@@ -50,7 +54,11 @@ class StreamSource:
             self.start_over()
             return []
         self._received += [entry for entry, _ in entries]
-        deliveries = [_delivery(entry, fields, is_redelivered=bool(had)) for entry, fields in entries if fields]
+        deliveries = [
+            _delivery(entry, fields, given_up=given_up.get(entry), is_redelivered=bool(had))
+            for entry, fields in entries
+            if fields
+        ]
         much = sum(len(delivery.raw) for delivery in deliveries) > _MUCH_BYTES
         self._count = max(_FEWEST, self._count // 2) if much else min(_BATCH, self._count * 2)
         return deliveries
@@ -86,31 +94,40 @@ class StreamSource:
                 raise
         self._has_group = True
 
-    def _own(self) -> Sequence[Any]:
-        if not self._may_have_own:
-            return []
-        entries = self._read("0")
-        self._may_have_own = bool(entries)
-        return entries
+    def _own(self) -> tuple[Sequence[Any], dict[bytes, str]]:
+        """Returns what it had in hand before, and what of that is given up, with the reason.
 
-    def _abandoned(self) -> Sequence[Any]:
+        What has been delivered often may be what ends whoever receives it: such entries come one by one, so that the
+        deaths are counted to the one that causes them.
+        """
+        if not self._may_have_own:
+            return [], {}
+        pending: Any = self._client.xpending_range(STREAM, GROUP, "-", "+", self._count, self._consumer)
+        times = {entry["message_id"]: int(entry["times_delivered"]) for entry in pending}
+        is_suspect = max(times.values(), default=0) >= _SUSPECT_AFTER
+        entries = self._read("0", count=1 if is_suspect else self._count)
+        self._may_have_own = bool(entries)
+        why = "it was delivered {} times without being taken"
+        return entries, {entry: why.format(n) for entry, n in times.items() if n >= _GIVEN_UP_AFTER}
+
+    def _take_over_abandoned(self) -> None:
+        """Makes entries of dead consumers its own; their deliveries are not counted by that."""
         if time.monotonic() - self._looked_for_abandoned < _LOOK_FOR_ABANDONED_EVERY_SECONDS:
-            return []
+            return
         self._looked_for_abandoned = time.monotonic()
         claimed: Any = self._client.xautoclaim(
-            STREAM, GROUP, self._consumer, _ABANDONED_AFTER_MILLISECONDS, start_id="0-0", count=self._count
+            STREAM, GROUP, self._consumer, _ABANDONED_AFTER_MILLISECONDS, "0-0", self._count, justid=True
         )
-        entries: Sequence[Any] = claimed[1]
-        if entries:
+        if claimed:
+            self._may_have_own = True
             # There may be more of them than one batch.
             self._looked_for_abandoned = 0.0
-        return entries
 
     def _new(self, wait: bool) -> Sequence[Any]:
-        return self._read(">", block=_WAIT_MILLISECONDS if wait else None)
+        return self._read(">", count=self._count, block=_WAIT_MILLISECONDS if wait else None)
 
-    def _read(self, after: str, block: int | None = None) -> Sequence[Any]:
-        read: Any = self._client.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=self._count, block=block)
+    def _read(self, after: str, *, count: int, block: int | None = None) -> Sequence[Any]:
+        read: Any = self._client.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=count, block=block)
         if not read:
             return []
         # RESP3 answers with a map, RESP2 with pairs; each entry comes as (id, fields).
@@ -119,9 +136,9 @@ class StreamSource:
         return entries[0] if entries and isinstance(entries[0], list) else entries
 
 
-def _delivery(entry: bytes, fields: dict[bytes, bytes], *, is_redelivered: bool) -> Delivery:
+def _delivery(entry: bytes, fields: dict[bytes, bytes], *, given_up: str | None, is_redelivered: bool) -> Delivery:
     raw = fields.get(FIELD.encode())
     if raw is None:
         # Not an entry of ours: all of it is kept, as text that no parser takes for a request.
         raw = b"".join(name + b"=" + value + b"\n" for name, value in fields.items())
-    return Delivery(f"stream:{STREAM}", entry.decode(), raw, is_redelivered=is_redelivered)
+    return Delivery(f"stream:{STREAM}", entry.decode(), raw, given_up, is_redelivered)

@@ -1,5 +1,6 @@
 """Answers on the tickets of fake desks: once each, whatever goes wrong on the way, and nothing on the wrong ticket."""
 
+import gzip
 import logging
 import re
 import sys
@@ -276,6 +277,17 @@ def test_a_good_answer_that_is_no_json_is_not_believed(desk: FakeDesk) -> None:
         assert (standing(event).state, standing(event).told) == ("pending", "sending")
         try_again()
         assert_told_once(desk, event)
+
+
+@every_desk_with_tickets
+def test_an_answer_that_is_compressed_though_nobody_asked_for_that_is_not_unpacked(desk: FakeDesk) -> None:
+    event = ask(desk)
+    desk.next("write", after_storing(says(200, gzip.compress(b"{}"), Content_Encoding="gzip")))
+    answer_one()
+    assert (standing(event).state, standing(event).told) == ("pending", "sending")
+    assert standing(event).error.endswith("the answer is not JSON")
+    try_again()
+    assert_told_once(desk, event)
 
 
 @pytest.mark.parametrize("answer", [b"{}", b'{"payload": 7}', b'["hotel"]', b"7", b'"welcome"', b"null"])

@@ -253,10 +253,12 @@ def files(no_services: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("partners", "desks"):
         (home / f"{name}.toml").touch()
         monkeypatch.setenv(f"COUNTERMAND_{name.upper()}", str(home / f"{name}.toml"))
-    # The commands put it into the environment.
-    monkeypatch.setenv("COUNTERMAND_PATIENCE_SECONDS", "900")
+    shared = {"PATIENCE_SECONDS": "901", "HTTP_HOST": "127.0.0.2", "HTTP_PORT": "8123"}
+    for name, value in shared.items():
+        monkeypatch.setenv(f"COUNTERMAND_{name}", value)
+    settings.cache_clear()
     with announced(services, home):
-        for name in ("PARTNERS", "DESKS"):
+        for name in ("PARTNERS", "DESKS", *shared):
             monkeypatch.delenv(f"COUNTERMAND_{name}")
         settings.cache_clear()
         yield home
@@ -278,6 +280,21 @@ def test_checks_in_another_terminal_look_at_the_files_of_the_running_countermand
         countermand("desks", "check").out
         == "\nmail         not configured: what has no ticket is told to the log\n0 desks are ready\n"
     )
+
+
+def test_a_command_in_another_terminal_is_as_patient_as_the_running_countermand_and_knows_where_it_listens(
+    countermand: Countermand, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files / "desks.toml").write_text('[desks.zammad]\nsource = "zammad:acme"\nwebhook_secret = "ZAMMAD_SECRET"\n')
+    monkeypatch.setenv("ZAMMAD_SECRET", "secret")
+    assert countermand("desks", "check", "--json").json["desks"][0]["webhook_url"] == (
+        "http://127.0.0.2:8123/webhooks/zammad"
+    )
+    assert settings().patience_seconds == 901
+    monkeypatch.setenv("COUNTERMAND_HTTP_PORT", "9000")
+    settings.cache_clear()
+    countermand("desks", "check")
+    assert settings().http_port == 9000
 
 
 @pytest.mark.parametrize("name", ["PARTNERS", "DESKS"])
@@ -649,7 +666,7 @@ def test_lists_keep_each_long_id_in_one_piece_and_tell_what_is_long_on_a_line_be
     [letter] = countermand("dead-letters", "list", "--json").json
     listed = countermand("dead-letters", "list").out.splitlines()
     moment = letter["at"][:19].replace("T", " ")
-    assert listed[1:] == [f"{letter['id']}   {moment}  not_json  new    1", f"    {letter['error']}"]
+    assert listed[1:] == [f"{letter['id']}   {moment}  test  not_json  new    1", f"    {letter['error']}"]
 
 
 def fail(kind: str, state: str, attempts: int) -> None:

@@ -103,7 +103,7 @@ def test_a_webhook_is_answered_as_described_whatever_becomes_of_it(http: TestCli
     assert posted(http, ASKED).json()["state"] == "received"
     settle()
     assert posted(http, ASKED).json()["outcome"] == "applied"
-    assert posted(http, {**ASKED, "note": "[countermand:acme/1]", "author": "bot@acme.example"}).status_code == 200
+    assert posted(http, {**ASKED, "comment": "[countermand:acme/1]", "author": "bot@acme.example"}).status_code == 200
     assert posted(http, {**ASKED, "note": "Ordered thrice"}).status_code == 409
     assert posted(http, {**ASKED, "kind": "refund"}).status_code == 422
 

@@ -337,6 +337,38 @@ def test_an_api_that_answers_in_another_shape_is_a_problem(
     assert f"is not what {desk.kind}'s API describes" in ended.out
 
 
+def test_a_key_of_another_account_at_zammad_than_the_user_is_a_problem(
+    helpdesks: DesksFile, countermand: Countermand
+) -> None:
+    desk = FakeZammad()
+    helpdesks.write(desk, user="other@acme.example")
+    ended = countermand("desks", "check")
+    assert ended.code == 1
+    assert "GET /users/me: the key to the API is of another account than `user`" in ended.out
+    helpdesks.write(desk, user=desk.user)
+    assert countermand("desks", "check").code == 0
+
+
+@pytest.mark.parametrize("name", ["zendesk", "freshdesk", "zammad"])
+def test_the_account_that_writes_answers_is_told_to_be_nobodys(file: Path, check: Check, name: str) -> None:
+    write(file, {name: DESKS[name]})
+    steps = check("--json").json["desks"][0]["steps"]
+    assert sum("which no person works with" in step for step in steps) == 1
+
+
+@pytest.mark.parametrize("name", ["freshdesk", "gorgias"])
+def test_where_the_moment_of_the_asking_is_not_known_it_is_told_how_to_ask_for_the_same_again(
+    file: Path, check: Check, name: str
+) -> None:
+    write(file, {name: DESKS[name]})
+    assert "write another note" in check("--json").json["desks"][0]["steps"][-1]
+
+
+def test_it_is_told_how_chatwoot_verifies_its_visitors(file: Path, check: Check) -> None:
+    write(file, {"chatwoot": DESKS["chatwoot"]})
+    assert "identity validation" in " ".join(check("--json").json["desks"][0]["steps"])
+
+
 @pytest.mark.parametrize("email", ['"other@acme.example"', "null"])
 def test_a_key_of_another_account_than_the_user_is_a_problem(
     helpdesks: DesksFile, countermand: Countermand, email: str
@@ -429,6 +461,17 @@ def test_an_admin_reads_which_kinds_of_requests_there_are(file: Path, check: Che
     write(file, {name: DESKS[name]})
     printed = " ".join(section(check(), name).split())
     assert [kind for kind in Kind if kind not in printed] == []
+
+
+@pytest.mark.parametrize("name", [name for name in DESKS if name != "shop"])
+def test_a_change_of_address_is_told_as_a_kind_only_together_with_the_fields_that_it_needs(
+    file: Path, check: Check, name: str
+) -> None:
+    write(file, {name: DESKS[name]})
+    steps = check("--json").json["desks"][0]["steps"]
+    [told] = [step for step in steps if Kind.CHANGE_ADDRESS in step]
+    assert "shipping_line1" in told
+    assert Kind.CANCEL not in told
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,11 @@ def test_it_is_said_on_start_that_without_partners_orders_are_sent_for_good_into
     ) in said
 
 
+def test_the_address_to_paste_has_the_port_that_it_listens_on(house: House) -> None:
+    done = countermand("desks", "check", "--offline", "--json", env=house.env)
+    assert [desk["webhook_url"] for desk in json.loads(done.stdout)["desks"]] == [f"{house.url}/webhooks/zendesk"]
+
+
 def test_nothing_secret_and_nothing_personal_is_in_the_logs_of_a_full_run(house: House) -> None:
     secret = {
         "name": "Zebedee Quillfeather",
@@ -168,6 +173,9 @@ def test_nothing_secret_and_nothing_personal_is_in_the_logs_of_a_full_run(house:
         house.deliver(order="2", kind="change_address", addresses={"shipping": new}, **asked).json(),
         house.deliver(order="4", requester="mallory@elsewhere.example", note="Because of Aunt Petronella").json(),
     ]
+    # In the wrong field of the form.
+    mistyped = house.deliver(order=customer["email"], **asked)
+    assert (mistyped.status_code, customer["email"] in mistyped.text) == (202, False)
     wrong = [
         house.post({"X-Zendesk-Webhook-Signature": "c2VjcmV0"}, {**asked, "order": "3"}),
         house.deliver(order="3", kind="change_address", addresses={"shipping": {**new, "street": "x"}}, **asked),

@@ -300,6 +300,29 @@ def fail_to_take(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
 
 
 @in_both_protocols
+def test_of_what_is_delivered_again_and_again_only_what_nobody_survives_is_put_aside(
+    broker_url: str, client: redis.Redis
+) -> None:
+    good, poison = [a_request(id=str(place)) for place in range(6)], a_request(id="poison")
+    publish(broker_url, *good[:3], poison, *good[3:])
+    deaths, seen = 0, []
+    while client.xlen(STREAM):
+        source = StreamSource(broker_url, "dies")
+        while deliveries := source.receive():
+            seen.append(len(deliveries))
+            if any(one.raw == encoded(poison) and one.given_up is None for one in deliveries):
+                deaths += 1
+                break
+            take(deliveries)
+            source.acknowledge()
+    # Twice all together, then one by one: the others die of it no more.
+    assert (deaths, seen) == (10, [7, 7, 1, 1, 1, *[1] * 8, 1, 1, 1, 1])
+    assert taken() == [str(place) for place in range(6)]
+    assert dead() == [("invalid_message", encoded(poison))]
+    assert pending(client) == 0
+
+
+@in_both_protocols
 def test_what_was_published_before_the_first_intake_came_up_is_taken(broker_url: str, client: redis.Redis) -> None:
     publish(broker_url, *requests("1", "2", "3"))
     assert step(StreamSource(broker_url)) == 3

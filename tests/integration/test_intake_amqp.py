@@ -352,6 +352,28 @@ def test_what_rabbitmq_delivered_too_often_becomes_a_dead_letter_that_can_be_req
     assert taken() == [event["id"]]
 
 
+def test_what_was_delivered_too_often_is_put_aside_unread(source: QueueSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_queue, "_GIVEN_UP_AFTER", 2)
+    event = a_request()
+    publish(event)
+    for _ in range(2):
+        [delivery] = source.receive()
+        assert delivery.given_up is None
+        source.start_over()
+    drain(source, 1)
+    assert (taken(), left_over(source)) == ([], 0)
+    assert dead() == [("invalid_message", encoded(event))]
+
+
+def test_a_header_of_the_publisher_puts_nothing_aside(source: QueueSource) -> None:
+    with connection_to(URL) as connection:
+        declare_queues(connection)
+        body = encoded(a_request(id="1"))
+        connection.Producer().publish(body, routing_key=broker.QUEUE, headers={"x-delivery-count": 99})
+    drain(source, 1)
+    assert taken() == ["1"]
+
+
 def test_what_was_given_up_is_acknowledged_only_after_the_commit(
     source: QueueSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,10 +14,13 @@ import pytest
 from celery.apps.worker import Worker
 from sqlalchemy import Connection
 
+import orders.inbox
 import tasks.changes
 import tasks.effects
 import workers.intake
+import workers.intake_stream
 from orders.changes import OpenOrder, decide_requests
+from orders.messages import ChangeMessage, parse_change
 from orders.stock import restock
 from tasks.batches import run_batch
 from tasks.doorbells import Doorbell, ring
@@ -79,6 +82,22 @@ def poisoned_worker() -> None:
 def killed_intake() -> None:
     """Runs an intake that dies of the poison when it decides it."""
     _run_intake(killed_by_poison)
+
+
+def intake_killed_by_reading() -> None:
+    """Takes all that there is, and dies of the poison when it reads it."""
+
+    def killed(raw: bytes) -> ChangeMessage:
+        if _POISON.encode() in raw:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return parse_change(raw)
+
+    orders.inbox.parse_change = killed  # type: ignore[attr-defined]
+    workers.intake_stream._GIVEN_UP_AFTER = 4
+    app.finalize()
+    source = StreamSource(settings().broker_url or "", "intake-1")
+    while workers.intake.step(source):
+        pass
 
 
 def hanging_intake() -> None:
@@ -182,6 +201,23 @@ def test_an_intake_dies_once_of_a_request_and_leaves_its_decision_to_the_worker(
         pass
     assert broker_at(system.broker_url).backlog() == 0
     assert [request(event)["state"] for event in (poison, other)] == ["received", "received"]
+
+
+def test_a_message_that_kills_every_intake_that_reads_it_is_put_aside_unread_and_the_others_are_taken(
+    system: Services,
+) -> None:
+    load(an_order(), an_order(_POISON))
+    poison, others = a_request(_POISON), [a_request(kind="change_items") for _ in range(3)]
+    sum(broker_at(system.broker_url).publish([encoded(one) for one in (others[0], poison, *others[1:])]))
+    code = f"from {__name__} import intake_killed_by_reading as run; run()"
+    deaths = 0
+    while subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=60, check=False).returncode:
+        deaths += 1
+    assert deaths == 4
+    assert broker_at(system.broker_url).backlog() == 0
+    assert [request(event)["state"] for event in others] == ["received"] * 3
+    [letter] = rows("SELECT reason, raw, error FROM dead_letter")
+    assert tuple(letter) == ("invalid_message", encoded(poison), "it was delivered 4 times without being taken")
 
 
 def test_what_hangs_is_killed_before_postgresql_gives_its_order_to_the_next_process() -> None:

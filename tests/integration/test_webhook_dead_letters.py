@@ -11,7 +11,7 @@ from redis import Redis
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.webhooks import Received, receive
 from tests.builders import an_order, deliver, load, request, rows, settle
-from tests.deliveries import BOT, DESKS, Delivery, a_delivery, a_payload, configured, sign
+from tests.deliveries import BOT, DESKS, Delivery, a_delivery, a_payload, configured, desks_file, environment, sign
 from workers.broker import STREAM
 from workers.cli.dead_letters import requeue
 from workers.embedded import Services
@@ -105,6 +105,19 @@ def test_a_letter_of_a_desk_that_is_gone_names_the_desk(
     told = f"dead letter {row.id} came by the webhook of desk old-zammad, which is not configured"
     with configured(monkeypatch, tmp_path), pytest.raises(UsageError, match=told):
         requeue(row.id)
+
+
+def test_a_letter_is_requeued_without_any_secret_and_whatever_is_wrong_with_other_desks(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shop.receives(a_delivery("zammad"), fields={"order": "bestellung"})
+    [row] = rows("SELECT id FROM dead_letter")
+    with configured(monkeypatch, tmp_path):
+        for name in environment():
+            monkeypatch.delenv(name)
+        (tmp_path / "desks.toml").write_text(desks_file({"zendesk": {"source": "shop"}}))
+        assert requeue(row.id, as_json=True) == 0
+    assert letters() == [("webhook:zammad", "invalid_message", "requeued")]
 
 
 def test_a_conflict_is_published_as_the_request_that_it_is(shop: Shop) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Doorbell
-from tests.builders import EMAIL, an_order, load, request, rows, settle
+from tests.builders import EMAIL, an_address, an_order, load, order, request, rows, settle
 from tests.deliveries import (
     BOT,
     DESKS,
@@ -91,6 +91,28 @@ def test_a_repeat_after_the_decision_carries_the_decision(http: httpx2.Client, d
     assert (told["advice"], told["decided_at"]) == (shown["advice"], shown["decided_at"])
 
 
+def test_a_later_word_on_a_ticket_neither_asks_again_nor_undoes_what_another_ticket_asked_since(
+    http: httpx2.Client,
+) -> None:
+    load(an_order())
+
+    def comes(ticket: str, line1: str, written_at: str) -> httpx2.Response:
+        wanted = {"shipping": an_address(line1=line1)}
+        form = a_payload("gorgias", ticket=ticket, kind="change_address", addresses=wanted)
+        # As a template has it that tells when the customer wrote last.
+        answer = send(http, sign("gorgias", json.dumps({**form, "time": written_at}).encode()))
+        settle()
+        return answer
+
+    first = comes("1", "Hofstraße 1", "2026-11-23T09:00:00")
+    second = comes("2", "Hofstraße 2", "2026-11-23T09:30:00")
+    thanks = comes("1", "Hofstraße 1", "2026-11-23T10:00:00")
+    assert [answer.status_code for answer in (first, second, thanks)] == [202, 202, 200]
+    assert thanks.json()["id"] == first.json()["id"]
+    assert order()["shipping"]["line1"] == "Hofstraße 2"
+    assert len(rows("SELECT FROM notification")) == 2
+
+
 @EACH
 def test_of_twenty_identical_deliveries_at_once_one_is_new(http: httpx2.Client, desk: str) -> None:
     delivery, together = a_delivery(desk), Barrier(20, timeout=30)
@@ -147,6 +169,20 @@ def test_the_body_is_what_counts_whatever_its_headers_say_of_it(http: httpx2.Cli
         raw = {name.encode(): value.encode("latin-1") for name, value in delivery.headers.items()}
         answer = http.post(delivery.path, content=delivery.body, headers=raw)
         assert (headers, answer.status_code) == (headers, 202)
+
+
+def test_what_a_chatwoot_visitor_asks_whom_nobody_has_verified_goes_to_a_colleague_and_tells_him_nothing(
+    http: httpx2.Client,
+) -> None:
+    load(an_order())
+    payload = a_payload("chatwoot", requester=EMAIL)
+    payload["meta"]["hmac_verified"] = False
+    key = send(http, sign("chatwoot", json.dumps(payload).encode())).json()
+    settle()
+    shown = request(key)
+    assert (shown["outcome"], shown["reasons"]) == ("escalated", ["requester_is_not_the_customer"])
+    assert shown["notification"]["visibility"] == "internal"
+    assert order()["status"] == "validated"
 
 
 def test_what_asks_for_nothing_is_answered_200_and_not_kept(http: httpx2.Client) -> None:

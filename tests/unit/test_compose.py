@@ -7,11 +7,12 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema  # type: ignore[import-untyped]  # it publishes no types
 import pytest
 import yaml  # type: ignore[import-untyped]  # it publishes no types
+from pydantic import SecretStr
 
 from tasks.settings import Settings
 from workers.embedded.valkey import MEMORY
@@ -139,6 +140,15 @@ def test_every_variable_of_ours_is_one_that_is_read() -> None:
     ours |= set(re.findall(r"COUNTERMAND_[A-Z_]+", (ROOT / "Dockerfile").read_text()))
     assert ours - _variables_that_are_read() == set()
     assert {"COUNTERMAND_DATABASE_URL", "COUNTERMAND_BROKER_URL", "COUNTERMAND_HTTP_HOST", "COUNTERMAND_HOME"} <= ours
+
+
+def test_a_secret_comes_from_the_file_of_secrets_and_is_not_overridden() -> None:
+    kinds = {name: get_args(field.annotation) for name, field in Settings.model_fields.items()}
+    secrets = {f"COUNTERMAND_{name.upper()}" for name, kind in kinds.items() if SecretStr in kind}
+    assert "COUNTERMAND_API_TOKEN" in secrets
+    for name in programs():
+        assert SERVICES[name]["env_file"] == [{"path": "config/secrets.env", "required": False}]
+        assert secrets.isdisjoint(SERVICES[name]["environment"])
 
 
 def test_every_interpolated_variable_has_a_default() -> None:

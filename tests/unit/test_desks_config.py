@@ -221,6 +221,15 @@ MISTAKES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("mail = 7", "mail"), ("desks = []", "desks"), (LISTENING + "fields = 1", "desks.zammad.fields")],
+)
+def test_what_is_no_table_is_told_to_be_none(file: Path, text: str, place: str) -> None:
+    file.write_text(text, "utf-8")
+    assert told(file) == f"the desks file {file}: {place}: expected a table"
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_told_in_one_line_with_file_table_and_key(file: Path, mistake: str) -> None:
     place, text = MISTAKES[mistake]

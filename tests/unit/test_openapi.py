@@ -58,6 +58,15 @@ def test_every_route_is_in_the_file_and_every_path_of_the_file_is_a_route() -> N
     assert described == routes() == {WEBHOOK, READ, HEALTH, READY}
 
 
+def test_every_status_of_a_webhook_is_in_the_documents_and_no_other() -> None:
+    document = (ROOT / "docs" / "desks.md").read_text(encoding="utf-8")
+    table = document.partition("| answer | means |")[2].partition("\n\n")[0]
+    answers = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+    told = {status for answer in answers for status in re.findall(r"\b\d{3}\b", answer)}
+    # What the server answers before the application, and Starlette for any route, is no route's to describe.
+    assert told == {*operation("POST", "/webhooks/acme")["responses"], "400", "405"}
+
+
 # Desks
 
 

@@ -16,7 +16,7 @@ from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.reading import as_utc
 from orders.tables import DeadLetterState
 from tasks.database import in_transaction
-from tasks.helpdesks import helpdesks
+from tasks.helpdesks import desk_to_read_by
 from tasks.webhooks import ORIGIN
 from workers.broker import broker_at
 from workers.cli.terminal import AsJson, Limit, brief, err, out, plain, print_json, print_list, read_file
@@ -72,13 +72,14 @@ def list_(
         print_json(found)
         return 0
     print_list(
-        ("id", "at (UTC)", "reason", "state", "bytes"),
-        (
-            ((one["id"], brief(one["at"]), one["reason"], _state(one), f"{one['bytes']:,}"), one["error"])
-            for one in found
-        ),
+        ("id", "at (UTC)", "from", "reason", "state", "bytes"),
+        ((_cells(one), one["error"]) for one in found),
     )
     return 0
+
+
+def _cells(one: dict[str, Any]) -> tuple[object, ...]:
+    return one["id"], brief(one["at"]), one["origin"], one["reason"], _state(one), f"{one['bytes']:,}"
 
 
 @cli.command()
@@ -194,7 +195,7 @@ def _as_published(row: AnyRow) -> bytes:
     if not row.origin.startswith(ORIGIN) or row.reason == Unreadable.CONFLICTING_DUPLICATE:
         return raw
     name = row.origin.removeprefix(ORIGIN)
-    desk = helpdesks().desks.get(name)
+    desk = desk_to_read_by(name)
     if desk is None:
         raise UsageError(f"dead letter {row.id} came by the webhook of desk {name}, which is not configured")
     try:

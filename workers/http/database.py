@@ -28,15 +28,17 @@ async def in_database(work: Callable[[], _T]) -> _T:
         with anyio.fail_after(_SECONDS):
             result = await run_sync(work, abandon_on_cancel=True, limiter=_threads)
     except TimeoutError as error:
-        raise _unavailable(error, f"it took longer than {_SECONDS:g} seconds") from error
+        raise _unavailable("too slow", error, f"it took longer than {_SECONDS:g} seconds") from error
     except Exception as error:
         if classify(error) is Fault.WORK:
             raise
-        raise _unavailable(error, told(error)) from error
+        raise _unavailable("away", error, told(error)) from error
     _outage.end()
     return result
 
 
-def _unavailable(error: Exception, why: str) -> HTTPException:
+def _unavailable(how: str, error: Exception, why: str) -> HTTPException:
     _outage.note(error, why)
-    return HTTPException(503, "the database is away; nothing was taken, try again", headers=RETRY_AFTER)
+    # Whether the commit was done is not known, be it that we gave up or that the connection did.
+    again = "what was sent may have been taken; send it again, a repeat does no harm"
+    return HTTPException(503, f"the database is {how}: {again}", headers=RETRY_AFTER)

@@ -54,7 +54,8 @@ Headers and properties are not looked at.
 
 Countermand declares the queue with the arguments of `x-queue-arguments`. What RabbitMQ itself gives up (since version 4
 after 20 deliveries; before, only if a policy sets a `delivery-limit`) it moves to the queue
-`{DEAD_LETTER_QUEUE.name}`, and from there the intake takes it to the dead letters.
+`{DEAD_LETTER_QUEUE.name}`, and from there the intake takes it to the dead letters. What an older RabbitMQ
+has delivered 20 times the intake puts aside itself.
 """
 
 

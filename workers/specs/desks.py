@@ -39,7 +39,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "title": "ZammadPayload",
         "description": "Zammad's default payload. Of the ticket also its attributes `countermand_order`, "
         "`countermand_kind`, `countermand_note`, `countermand_shipping_name` and so on are looked at, or those that "
-        "the desks file names; a ticket without them is ignored.",
+        "the desks file names; a ticket whose kind is blank is ignored.",
         "type": "object",
         "required": ["ticket"],
         "properties": {
@@ -52,9 +52,10 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     },
     "ChatwootPayload": {
         "title": "ChatwootPayload",
-        "description": "Chatwoot's `conversation_updated`; other events are ignored, and so is a conversation whose "
-        "`custom_attributes` have not changed. Of these `countermand_order`, `countermand_kind`, `countermand_note`, "
-        "`countermand_shipping_name` and so on are looked at, or those that the desks file names.",
+        "description": "Chatwoot's `conversation_updated`; other events are ignored. Of its `custom_attributes` "
+        "`countermand_order`, `countermand_kind`, `countermand_note`, `countermand_shipping_name` and so on are looked "
+        "at, or those that the desks file names; only a change of the kind asks for something. The address of a "
+        "visitor whom nobody has verified (`meta.hmac_verified`) is passed over.",
         "type": "object",
         "required": ["event"],
         "properties": {"event": {"type": "string"}, "custom_attributes": {"type": "object"}},

@@ -79,7 +79,8 @@ ZAMMAD = {
 CHATWOOT = {
     "event": "conversation_updated",
     "id": 88121,
-    "meta": {"sender": {"email": "jane@example.com"}},
+    "channel": "Channel::WebWidget",
+    "meta": {"sender": {"email": "jane@example.com"}, "hmac_verified": True},
     "additional_attributes": {"conversation_language": "de"},
     "custom_attributes": {
         "countermand_order": "536365",

@@ -196,8 +196,9 @@ def _error(description: str, *, in_text: bool = False) -> dict[str, Any]:
 
 def _faults() -> dict[str, Any]:
     away = _error(
-        "The database is away, or too many requests are being answered: Retry-After says how long to wait. In plain "
-        "text and without it: there are too many connections.",
+        "The database is away or too slow, and what was sent may have been taken; or too many requests are being "
+        "answered. Retry-After says when to send it again: a repeat does no harm. In plain text and without it: there "
+        "are too many connections.",
         in_text=True,
     )
     return {

@@ -25,7 +25,7 @@ FIELDS = {
     "ChangeData.note": "Why. A validated order is not cancelled without one.",
     "ChangeData.requester": "The e-mail address of whoever asks. If it is not the customer's, a person decides; left "
     "out, it is not compared.",
-    "ChangeData.language": "What the customer reads, as a BCP 47 tag. One without texts is no reason to refuse.",
+    "ChangeData.language": "What the customer reads, as a BCP 47 tag. What is none or has no texts gets English.",
     "ChangeData.addresses": "What the addresses shall be; needed by `change_address`, and used for nothing else.",
     "ChangeData.lines": "What shall be left out, of a `partial_cancel`; for the person who decides it.",
     "Addresses.shipping": "null and the empty object are the same as leaving it out.",
@@ -35,7 +35,8 @@ FIELDS = {
     "TicketPayload.order": "The order's number; it must fit Number.",
     "TicketPayload.kind": "One of Kind in any case, with or without `countermand_` before it.",
     "TicketPayload.requester": "The e-mail address of the ticket's requester; if it is empty a person decides.",
-    "TicketPayload.time": "When the customer asked, ISO 8601, UTC if it says no zone; else when it arrived.",
+    "TicketPayload.time": "When the customer asked, ISO 8601, UTC if it says no zone; else when it arrived. Gorgias "
+    "cannot tell: there it is passed over.",
     "TicketPayload.id": "A key of this asking, where the desk has one; else it is made of the content.",
     "TicketPayload.author": "Who wrote what set the webhook off: what we wrote ourselves is passed over.",
     "TicketPayload.addresses": "Used for `change_address`, and must then fit Addresses.",

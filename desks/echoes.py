@@ -1,0 +1,30 @@
+"""What we wrote ourselves and a desk sends back to us: told from what others write, who may quote us."""
+
+import re
+from collections.abc import Sequence
+
+from desks.notices import MARK_BEGINS
+
+_MARK = re.compile(re.escape(MARK_BEGINS) + r"\S*\]")
+_END_OF_A_LINE = re.compile(r"</(?:p|div|li)\s*>|<br[\s/]*>", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def is_ours(author: str, comment: str, *, customer: str, own: Sequence[str]) -> bool:
+    """Tells whether we wrote a comment: by its author where `own` are the addresses of our account, else by its text.
+
+    In doubt it is somebody else's, for that may be a request.
+    """
+    who = author.casefold()
+    if own:
+        return who in {address.casefold() for address in own}
+    # Whom the desk does not name may be the customer.
+    return who not in ("", customer.casefold()) and _is_signed_by_us(comment)
+
+
+def _is_signed_by_us(comment: str) -> bool:
+    """Tells whether our mark ends a comment that quotes nothing: whoever answers us quotes us, mark and all."""
+    text = _TAG.sub("", _END_OF_A_LINE.sub("\n", comment))
+    lines = [line for each in text.splitlines() if (line := each.strip())]
+    quotes = "<blockquote" in comment.lower() or any(line.startswith((">", "&gt;")) for line in lines)
+    return bool(lines) and not quotes and _MARK.fullmatch(lines[-1]) is not None
