@@ -94,7 +94,8 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.EXPORTER: """
             SELECT,
             INSERT (name, first_control_number, last_control_number),
-            UPDATE (first_control_number, last_control_number, failures, not_before, scheduled_until, error)
+            UPDATE (first_control_number, last_control_number, failures, not_before, scheduled_until, error,
+                    failing_since, inbox_read_at, inbox_lease_until, inbox_failures, inbox_not_before, inbox_error)
             """,
         Role.READER: "SELECT",
     },

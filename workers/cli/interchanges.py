@@ -157,7 +157,8 @@ def release(
     if as_json:
         print_json({"partner": partner, "control_number": number, "state": "released", "orders": freed})
     else:
-        out.print(plain(f"interchange {number} of {partner} is released; its {freed} orders are free again"))
+        freed_orders = f"{counted(freed, 'order')} {'is' if freed == 1 else 'are'}"
+        out.print(plain(f"interchange {number} of {partner} is released; {freed_orders} free again"))
     return 0
 
 

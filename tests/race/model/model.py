@@ -218,6 +218,16 @@ class Model:
         self._move(made, "claimed", "edi_claimed")
         return made, 1
 
+    def failures_to_look_into(self, partner: Partner) -> int:
+        """The failures in a row after which an export first tries whether the partner can be reached."""
+        is_free = partner.rests_until <= self.now and self.in_flight(partner) is None
+        return partner.failures if is_free else 0
+
+    def looked_into(self, partner: Partner, failures: int) -> None:
+        """They are forgotten where nothing is due that could fail again."""
+        if failures and partner.failures == failures and self.in_flight(partner) is None:
+            partner.failures = partner.rests_until = 0
+
     def _due(self, partner: Partner) -> list[Order]:
         return [
             order
