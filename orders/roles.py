@@ -111,7 +111,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "partner_file": {
-        Role.EXPORTER: "SELECT (id), INSERT (partner, name, content, sha256, error)",
+        Role.EXPORTER: "SELECT (id, partner, name, sha256, at), INSERT (partner, name, content, sha256, error)",
         Role.READER: "SELECT",
     },
     "acknowledgement": {Role.EXPORTER: "SELECT, INSERT", Role.READER: "SELECT"},

@@ -172,6 +172,11 @@ class Acknowledged(Export):
         is_read = has_passed("receipts._receive: COMMIT", passed)
         assert [row.state for row in self.interchanges()] == ["acknowledged" if is_read else "claimed"]
 
+    def recover(self) -> None:
+        """The turn of a reader that died ends."""
+        super().recover()
+        rows("UPDATE partner SET inbox_lease_until = now() RETURNING name")
+
     def check(self) -> None:
         [row] = self.interchanges()
         assert (row.state, self.files()) == ("acknowledged", {row.filename: self._content})

@@ -268,7 +268,7 @@ class Histories(RuleBasedStateMachine):
         else:
             way.inbox[f"{self.both.new_id('answer')}.edi"] = contrl(number, says, reference=reference)
             read_inbox(self.both.partners[name])
-            self.model.said(self.model.partners[name], number, ANSWERS[says], reference)
+            self.model.said(self.model.partners[name], number, ANSWERS[says], reference, code=says)
 
     @something_was_claimed
     @rule(name=NAMES, back=BACK, asked=st.booleans())

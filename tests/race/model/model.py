@@ -289,10 +289,15 @@ class Model:
         self._failed(interchange, attempt, delivered_nothing=how != "unclear")
         return "claimed"
 
-    def said(self, partner: Partner, number: int, verdict: str, reference: str) -> None:
+    def said(self, partner: Partner, number: int, verdict: str, reference: str, *, code: str) -> None:
         """The partner answers; whatever it says of an interchange, it has it."""
         interchange = self.bearer(partner, number)
-        if interchange is None or interchange.state == "released" or (verdict, reference) in interchange.said:
+        if interchange is None or interchange.state == "released":
+            return
+        is_same_file = (code, reference) in interchange.read
+        interchange.read.add((code, reference))
+        # What was said before it was sent again, only the same file says once more of the copy before.
+        if is_same_file if interchange.state == "sent" else (verdict, reference) in interchange.said:
             return
         interchange.said.add((verdict, reference))
         if interchange.state == "claimed":
