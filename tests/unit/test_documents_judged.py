@@ -8,6 +8,7 @@ X12: in one of them here, the partners taking turns, in the other as the command
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_a_small_set_of_hard_orders_is_right_for_every_partner(partner: Partner)
     orders = list(read_orders(MADE_UP))
     fitting, messages = rendered(orders, partner)
     assert len(fitting) > len(orders) / 2
+    judge(fitting, messages, partner)
+
+
+@pytest.mark.parametrize("partner", PARTNERS.values(), ids=PARTNERS)
+def test_as_much_of_a_description_as_a_line_may_have_is_right(partner: Partner) -> None:
+    order = next(read_orders(MADE_UP))
+    lines = tuple(replace(line, description="LANTERN " * 1000) for line in order.lines)
+    fitting, messages = rendered([replace(order, lines=lines)], partner)
     judge(fitting, messages, partner)
 
 
