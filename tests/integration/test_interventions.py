@@ -239,7 +239,8 @@ def test_orders_of_a_released_interchange_go_out_at_once_with_the_next_number(pa
     load(an_order())
     claim(partner)
     let_the_lease_run_out()
-    run("release", "NORTH", "1", "--i-asked-the-partner")
+    said = run("release", "NORTH", "1", "--i-asked-the-partner").stdout
+    assert said == "interchange 1 of NORTH is released; 1 order is free again\n"
     assert export(partner) == ["sent"]
     assert [(one["control_number"], one["state"]) for one in as_json("list")] == [(2, "sent"), (1, "released")]
     assert_that_every_promise_is_kept()
