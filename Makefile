@@ -1,6 +1,7 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interleavings figures model mutations chaos flood bulk fuzz bench lint types up specs lock clean
+.PHONY: help setup demo test interleavings figures model mutations chaos flood bulk fuzz judge bench lint types up specs lock
+.PHONY: clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -71,6 +72,11 @@ fuzz: SEED ?= $(shell date +%s)
 fuzz: setup ## Throw damaged webhooks at the application, TRIES=100000 of them
 	COUNTERMAND_FUZZ_TRIES=$(TRIES) COUNTERMAND_FUZZ_SEED=$(SEED) \
 	    $(BIN)/pytest -n 2 -o faulthandler_timeout=0 tests/integration/test_webhook_fuzz.py $(ARGS)
+
+judge: EXAMPLES ?= 2000
+judge: setup ## Make EXAMPLES=2000 interchanges for each kind of partner, and let others judge them (minutes)
+	COUNTERMAND_EXAMPLES=$(EXAMPLES) \
+	    $(BIN)/pytest -n 2 -o faulthandler_timeout=0 tests/unit/test_documents_judged.py -k hypothesis $(ARGS)
 
 lint: setup ## Check style and the direction of imports
 	$(BIN)/ruff check .

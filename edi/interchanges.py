@@ -83,15 +83,17 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta, only
         return Claim(None, waits_for=f"interchange {on_its_way.control_number} is on its way{why}{again}")
     if only_resume:
         return Claim(None)
+    since = now - patience
+    wanted = locks.Exportable(partner.warehouses, partner.others, now - partner.grace, since)
     if counter.not_before is not None and counter.not_before > now:
+        if not locks.is_anything_exportable(connection, wanted):
+            return Claim(None)
         failed = "1 failed delivery" if counter.failures == 1 else f"{counter.failures} failed deliveries"
         again = f"it is tried again after {_to_the_second(counter.not_before)}"
         return Claim(None, waits_for=f"it rests after {failed}: {counter.error}; {again}")
     number = counter.last_control_number + 1
     if number > largest_control_number(partner.standard):
         return Claim(None, waits_for=f"its control numbers are used up: {number} is beyond what {partner.standard} has")
-    since = now - patience
-    wanted = locks.Exportable(partner.warehouses, partner.others, now - partner.grace, since)
     ids = locks.claim_exportable(connection, wanted, limit=partner.orders_per_interchange)
     free = locks.without_undecided(connection, ids, since)
     documents = _documents(connection, _within(partner.lines_per_interchange, connection, free))

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from edi import interchanges, outcomes
+from edi import interchanges, outcomes, rests
 from edi.interchanges import InFlight
 from edi.partners import Partner
 from orders import changelog, locks
@@ -44,7 +44,7 @@ def release(connection: Connection, partner: Partner, control_number: int, *, as
     outcomes.settle_as_released(
         connection, taken, "released by an operator", reuse_number=reuse, actor=OPERATOR, note=note
     )
-    outcomes.end_rest(connection, partner.name)
+    rests.end(connection, partner.name)
     return taken.orders
 
 

@@ -1,17 +1,13 @@
 """The outcome of an interchange: sent, released, or still open. It counts only from the holder of the newest fence."""
 
-from datetime import timedelta
-
 from sqlalchemy import Connection, func, select, update
 
+from edi import rests
 from edi.interchanges import InFlight, LostFence, expect_all
 from orders import changelog, locks
 from orders.tables import InterchangeState, interchange, orders
 from orders.tables import partner as partner_table
 from rules.model import Edi
-
-# The longest pause after deliveries that failed; it doubles from two seconds.
-LONGEST_PAUSE = timedelta(minutes=5)
 
 
 def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None) -> None:
@@ -20,7 +16,7 @@ def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None)
     `actor` is whose doing it was, if not the exporter's.
     """
     _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT, actor=actor)
-    end_rest(connection, sent.partner)
+    rests.end(connection, sent.partner)
 
 
 def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_number: bool = False) -> None:
@@ -30,14 +26,7 @@ def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_
     partner rests, twice as long after each failure in a row.
     """
     settle_as_released(connection, undelivered, error, reuse_number=reuse_number)
-    failures = partner_table.c.failures + 1
-    # The exponent is bounded too: a partner may be away for weeks.
-    pause = func.least(func.power(2, func.least(failures, 10)) * timedelta(seconds=1), LONGEST_PAUSE)
-    connection.execute(
-        update(partner_table)
-        .where(partner_table.c.name == undelivered.partner)
-        .values(failures=failures, not_before=func.clock_timestamp() + pause, error=error)
-    )
+    rests.begin(connection, undelivered.partner, error)
 
 
 def settle_as_released(
@@ -58,12 +47,6 @@ def settle_as_released(
         connection.execute(freed.values(number_is_free=True))
         counted = update(partner_table).where(partner_table.c.name == undelivered.partner)
         connection.execute(counted.values(last_control_number=undelivered.control_number - 1))
-
-
-def end_rest(connection: Connection, partner_name: str) -> None:
-    """Lets a partner that rested after failures be sent to again."""
-    rested = update(partner_table).where(partner_table.c.name == partner_name)
-    connection.execute(rested.values(failures=0, not_before=None, error=None))
 
 
 def note_error(connection: Connection, unsettled: InFlight, error: str, *, delivered_nothing: bool = False) -> None:

@@ -2,8 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from edi import outcomes
@@ -13,6 +14,9 @@ from edi.partners import Partner
 from orders import locks
 from orders.locks import AnyRow
 from orders.tables import AcknowledgementState, InterchangeState, Verdict, acknowledgement, interchange, partner_file
+
+# What cannot be read may still be being written, under its final name; after this long nobody does.
+STILL_WRITTEN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +30,48 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file of the inbox, kept: what it said, what it holds besides, or why it could not be read."""
+    """A file of the inbox, kept: what it said, what it holds besides, or why it could not be read.
+
+    `again`: it was kept before under the same name, and nothing of it is applied. Until it `is_whole`, it may still be
+    being written.
+    """
 
     applied: tuple[Applied, ...] = ()
     others: tuple[str, ...] = ()
     error: str | None = None
+    again: bool = False
+    is_whole: bool = True
 
 
-def keep(connection: Connection, partner: Partner, name: str, content: bytes) -> Kept | None:
-    """Keeps a file from a partner's inbox and applies what it says; None if it was kept before.
+def keep(connection: Connection, partner: Partner, name: str, content: bytes) -> Kept:
+    """Keeps a file from a partner's inbox and applies what it says, once.
 
     What cannot be read is kept too, with the reason.
     """
     reading, error = _read(partner, content)
+    sha256 = hashlib.sha256(content).hexdigest()
     kept = upsert(partner_file).values(
         partner=partner.name,
         name=name,
         content=content,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         error=f"holds what we do not read: {', '.join(reading.others)}" if reading.others else error,
     )
     file_id = connection.execute(kept.on_conflict_do_nothing().returning(partner_file.c.id)).scalar_one_or_none()
     if file_id is None:
-        return None
+        is_whole = error is None or _is_written(connection, partner, name, sha256)
+        return Kept(others=reading.others, error=error, again=True, is_whole=is_whole)
     locks.lock_partner(connection, partner.name)
     numbered = enumerate(reading.acknowledgements, start=1)
-    applied = tuple(_apply(connection, partner, file_id, place, one) for place, one in numbered)
-    return Kept(applied, reading.others, error)
+    applied = tuple(_apply(connection, partner, (file_id, sha256), place, one) for place, one in numbered)
+    return Kept(applied, reading.others, error, is_whole=error is None)
+
+
+def _is_written(connection: Connection, partner: Partner, name: str, sha256: str) -> bool:
+    """True if the file has been as it is for so long that nobody writes it any more."""
+    file = partner_file.c
+    since = file.at <= func.clock_timestamp() - STILL_WRITTEN
+    return _is_there(connection, file.partner == partner.name, file.name == name, file.sha256 == sha256, since)
 
 
 def _read(partner: Partner, content: bytes) -> tuple[Reading, str | None]:
@@ -62,7 +81,9 @@ def _read(partner: Partner, content: bytes) -> tuple[Reading, str | None]:
         return Reading((), ()), str(error)
 
 
-def _apply(connection: Connection, partner: Partner, file_id: int, place: int, one: Acknowledgement) -> Applied:
+def _apply(
+    connection: Connection, partner: Partner, file: tuple[int, str], place: int, one: Acknowledgement
+) -> Applied:
     row = locks.lock_interchange_by_number(connection, partner.name, one.control_number)
     settled = None
     is_anothers = one.test and not partner.test
@@ -70,14 +91,14 @@ def _apply(connection: Connection, partner: Partner, file_id: int, place: int, o
         # Of one that was released a partner can say nothing, or it was released wrongly: somebody has to look. A test
         # speaks of the interchange of that number which was marked as one.
         state, row = AcknowledgementState.UNMATCHED, None
-    elif _was_said(connection, row, one):
+    elif _was_said(connection, row, one, file):
         # Not applied again: it may be older than what an operator has done since.
         state = AcknowledgementState.REPEATED
     else:
         state, settled = AcknowledgementState.MATCHED, _settle(connection, row, one)
     connection.execute(
         insert(acknowledgement).values(
-            partner_file_id=file_id,
+            partner_file_id=file[0],
             place=place,
             kind=one.kind,
             reference=one.reference,
@@ -127,16 +148,23 @@ def _was_rejected(connection: Connection, row: AnyRow) -> bool:
     return _is_there(connection, said.interchange_id == row.id, said.verdict == Verdict.REJECTED)
 
 
-def _was_said(connection: Connection, row: AnyRow, one: Acknowledgement) -> bool:
+def _was_said(connection: Connection, row: AnyRow, one: Acknowledgement, file: tuple[int, str]) -> bool:
+    said, kept = acknowledgement.c, partner_file.c
+    if row.state == InterchangeState.SENT:
+        # What was said before it was sent again is about an earlier copy; about this one all but the same file is news.
+        file_id, sha256 = file
+        same_file = said.partner_file_id == kept.id, kept.id != file_id, kept.sha256 == sha256
+        return _is_there(connection, said.interchange_id == row.id, *same_file)
     # With the verdict: a CONTRL that rejects may follow one that says `received` in the same interchange of theirs, and
     # some partners give all their answers one reference.
-    said = acknowledgement.c
     same = said.kind == one.kind, said.reference == one.reference, said.verdict == one.verdict
     return _is_there(connection, said.interchange_id == row.id, *same)
 
 
 def _is_there(connection: Connection, *conditions: object) -> bool:
-    return bool(connection.execute(select(exists().where(*conditions))).scalar_one())  # type: ignore[arg-type]
+    # Not `*`: of what partners sent, an exporter may not read all.
+    found = select(literal(1)).where(*conditions)  # type: ignore[arg-type]
+    return bool(connection.execute(select(found.exists())).scalar_one())
 
 
 def tell_late(connection: Connection, partner: Partner) -> list[int]:

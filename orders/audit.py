@@ -263,15 +263,29 @@ WARNINGS = (
     FROM interchange WHERE delivered_late_at IS NOT NULL ORDER BY id DESC
     """,
     """
-    SELECT format('%s orders are held back, as no document can be made of them: `countermand orders list` says why',
-        count(*))
+    SELECT format('%s held back, as no document can be made of %s: `countermand orders list` says why',
+        CASE count(*) WHEN 1 THEN '1 order is' ELSE count(*) || ' orders are' END,
+        CASE count(*) WHEN 1 THEN 'it' ELSE 'them' END)
     FROM orders WHERE export_error IS NOT NULL AND status = 'validated' AND edi_state = 'not_sent' HAVING count(*) > 0
     """,
     """
-    SELECT format('%s orders are for warehouse %s, which no partner serves', count(*), warehouse)
+    SELECT format('%s for warehouse %s, which no partner serves',
+        CASE count(*) WHEN 1 THEN '1 order is' ELSE count(*) || ' orders are' END, warehouse)
     FROM orders
     WHERE status = 'validated' AND edi_state = 'not_sent' AND warehouse <> ALL (CAST(:served AS text[]))
     GROUP BY warehouse ORDER BY warehouse
+    """,
+    """
+    SELECT format('nothing reaches %s since %s: %s', name, to_char(failing_since, 'YYYY-MM-DD HH24:MI'), error)
+    FROM partner
+    WHERE failures >= 3
+      AND (CAST(:configured AS text[]) IS NULL OR name = ANY (CAST(:configured AS text[]))) ORDER BY name
+    """,
+    """
+    SELECT format('the inbox of %s could not be read %s times in a row: %s', name, inbox_failures, inbox_error)
+    FROM partner
+    WHERE inbox_failures >= 3
+      AND (CAST(:configured AS text[]) IS NULL OR name = ANY (CAST(:configured AS text[]))) ORDER BY name
     """,
 )
 

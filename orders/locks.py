@@ -14,7 +14,8 @@ Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot 
 
 Beside these rows stands one advisory lock a number: accepting a request locks the *number* of its order (the order
 itself may not be there yet), in the order of the keys, before anything else; the exporter only ever tries that lock.
-One more is for the claims of answers, taken before anything else too: they go one after the other.
+One more is for the claims of answers, taken before anything else too: they go one after the other. The one for the
+turns of inboxes is only ever tried.
 """
 
 from collections.abc import Collection, Sequence
@@ -68,6 +69,7 @@ _LOCK_NUMBERS = sql(
 )
 # One key, and not two: no number of an order can meet it.
 _LOCK_CLAIMS_OF_ANSWERS = sql("SELECT pg_advisory_xact_lock(:space)")
+_TRY_TURNS = sql("SELECT pg_try_advisory_xact_lock(:space + 1)")
 _TRY_NUMBERS = sql(
     """
     SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS free
@@ -150,6 +152,12 @@ def lock_partner(connection: Connection, name: str) -> AnyRow | None:
     """Locks a partner's counter row and returns it; None if there is no such partner yet."""
     row = select(partner).where(partner.c.name == name).with_for_update(key_share=True)
     return connection.execute(row).one_or_none()
+
+
+def try_turns(connection: Connection) -> bool:
+    """Locks the turns of inboxes; False if somebody else is taking one."""
+    # Prevents: two that each see nobody reading, and both begin.
+    return bool(connection.execute(_TRY_TURNS, {"space": _SPACE}).scalar_one())
 
 
 # The content is megabytes, and only a sender needs it.

@@ -94,7 +94,8 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.EXPORTER: """
             SELECT,
             INSERT (name, first_control_number, last_control_number),
-            UPDATE (first_control_number, last_control_number, failures, not_before, scheduled_until, error)
+            UPDATE (first_control_number, last_control_number, failures, not_before, scheduled_until, error,
+                    failing_since, inbox_read_at, inbox_lease_until, inbox_failures, inbox_not_before, inbox_error)
             """,
         Role.READER: "SELECT",
     },
@@ -110,7 +111,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "partner_file": {
-        Role.EXPORTER: "SELECT (id), INSERT (partner, name, content, sha256, error)",
+        Role.EXPORTER: "SELECT (id, partner, name, sha256, at), INSERT (partner, name, content, sha256, error)",
         Role.READER: "SELECT",
     },
     "acknowledgement": {Role.EXPORTER: "SELECT, INSERT", Role.READER: "SELECT"},

@@ -130,6 +130,15 @@ partner = Table(
     # Up to when its schedule has been kept; NULL before its first cut-off.
     _moment("scheduled_until"),
     Column("error", Text),
+    # Since the first of the failures in a row.
+    _moment("failing_since"),
+    # When its inbox was last begun to be read, and until when nobody else reads any.
+    _moment("inbox_read_at"),
+    _moment("inbox_lease_until"),
+    # After readings that failed its inbox rests.
+    Column("inbox_failures", Integer, nullable=False, server_default="0"),
+    _moment("inbox_not_before"),
+    Column("inbox_error", Text),
 )
 
 interchange = Table(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from edi import cutoffs, interchanges, interventions, outcomes
+from edi import cutoffs, interchanges, interventions, outcomes, rests
 from edi.interchanges import Claim, InFlight, LostFence
 from edi.interventions import NotPossible
 from edi.partners import Partner
@@ -39,6 +39,7 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
 
     With `only_resume` nothing new is claimed: it brings to an end what someone else has left.
     """
+    failures = 0 if only_resume else _check_after_failures(partner)
     while True:
         claim = in_transaction(
             lambda connection: interchanges.claim(
@@ -51,7 +52,29 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
             )
         yield _send(partner, claim) if claim.interchange else Exported(claim, error=claim.waits_for)
         if not claim.found_something:
+            if failures and claim.waits_for is None:
+                # Nothing is due by which it could show that it can be reached again.
+                in_transaction(lambda connection: rests.end(connection, partner.name, failures=failures))
             return
+
+
+def _check_after_failures(partner: Partner) -> int:
+    """Tries the way to a partner that failed; returns its failures if that works again, 0 if there are none.
+
+    A claim that cannot be delivered costs a number and stays in the database for good: none is made to find that out.
+    """
+    failures = in_transaction(lambda connection: rests.take_check(connection, partner.name))
+    if not failures:
+        return 0
+    try:
+        partner.transport.check_outbox()
+    except TransportError as error:
+        told = str(error)
+        _log.error("nothing reaches the partner, nothing is claimed", partner=partner.name, error=told)
+        in_transaction(lambda connection: rests.begin(connection, partner.name, told, failures=failures))
+        return 0
+    in_transaction(lambda connection: rests.pass_check(connection, partner.name, failures))
+    return failures
 
 
 def _send(partner: Partner, claim: Claim) -> Exported:

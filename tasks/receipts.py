@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 
 import structlog
 
-from edi import receipts
+from edi import receipts, turns
 from edi.partners import Partner
 from edi.receipts import Applied, Kept
 from edi.transports.transport import NotReceived
+from edi.turns import Turn
 from orders.faults import Fault, classify, told
 from orders.tables import AcknowledgementState, InterchangeState
 from tasks.database import in_transaction
@@ -19,8 +19,9 @@ from tasks.partners import partners
 
 _log = structlog.get_logger()
 
-# A partner whose line hangs must not keep the others' answers waiting.
+# A partner whose line hangs must not keep the others' answers waiting, and all together not the exports.
 SLICE_SECONDS = 10.0
+ROUND_SECONDS = 60.0
 
 
 def _to_the_log(partner: Partner, name: str, kept: Kept | NotReceived) -> None:
@@ -28,10 +29,14 @@ def _to_the_log(partner: Partner, name: str, kept: Kept | NotReceived) -> None:
     if isinstance(kept, NotReceived):
         log.error("a file of the inbox could not be received", error=str(kept))
         return
+    if kept.again:
+        if kept.is_whole:
+            log.info("the file was kept before, the same under the same name; moved away", error=kept.error)
+        return
     if kept.error:
         log.warning("what the partner sent cannot be read, kept", error=kept.error)
     if kept.others:
-        log.info("what the partner sent is kept and not read", holds=kept.others)
+        log.warning("what the partner sent is kept and not read", holds=kept.others)
     for one in kept.applied:
         _tell_one(log.bind(number=one.acknowledgement.control_number, kind=one.acknowledgement.kind), one)
 
@@ -54,7 +59,7 @@ def read_inbox(
     """Keeps and applies what waits in a partner's inbox; tells and returns it by file name. Raises NotReceived.
 
     A file that cannot be had stays where it is, and holds up no other. What has its turn after the monotonic time
-    `until` is left for the next reading.
+    `until` is left for the next reading; what could not be had by then is raised, for the line hangs.
     """
     read: list[tuple[str, Kept]] = []
     for name in partner.transport.list_inbox():
@@ -64,55 +69,69 @@ def read_inbox(
             kept = _receive(partner, name, tell)
         except NotReceived as error:
             tell(partner, name, error)
+            if time.monotonic() > until:
+                raise
             kept = Kept(error=str(error))
-        if kept is not None:
-            read.append((name, kept))
+        read.append((name, kept))
     return read
 
 
-def _receive(partner: Partner, name: str, tell: Callable[[Partner, str, Kept], None]) -> Kept | None:
+def _receive(partner: Partner, name: str, tell: Callable[[Partner, str, Kept], None]) -> Kept:
     content = partner.transport.read(name)
     kept = in_transaction(lambda connection: receipts.keep(connection, partner, name, content))
-    # Before the file is moved: that may fail, and the next reading finds it kept and has nothing to tell.
-    if kept is not None:
-        tell(partner, name, kept)
-        if any(one.settled for one in kept.applied):
-            # Delivery may be what was proved: then requests wait for it.
-            ring(Doorbell.APPLY_CHANGES)
-    # Only now: a crash before this reads the file once more, and finds it kept. Not if it was replaced since, nor at
-    # the first sight of one that cannot be read: it may still be being written. The next reading tells.
-    is_whole = kept is None or kept.error is None
-    if is_whole and partner.transport.read(name) == content:
+    # Before the file is moved: that may fail, and the next reading finds it kept and has nothing new to tell.
+    tell(partner, name, kept)
+    if any(one.settled for one in kept.applied):
+        # Delivery may be what was proved: then requests wait for it.
+        ring(Doorbell.APPLY_CHANGES)
+    # Only now: a crash before this reads the file once more, and finds it kept. Not if it was replaced since.
+    if kept.is_whole and partner.transport.read(name) == content:
         partner.transport.archive(name)
     return kept
 
 
 @rung_by(Doorbell.READ_INBOXES)
 def read_inboxes() -> None:
-    """Reads the inboxes of all partners, each for a time slice, and tells the log whose acknowledgement is late."""
+    """Tells the log whose acknowledgement is late, then reads the inboxes, each for a time slice, unless someone does.
+
+    One that fails rests. For what is left when the time is over, beat rings again.
+    """
     for partner in partners():
-        _read_apart(partner)
+        _apart(partner, _tell_late)
+    having = {partner.name: partner for partner in partners() if partner.transport.has_inbox}
+    if not having:
+        return
+    until = time.monotonic() + ROUND_SECONDS
+    since = in_transaction(lambda connection: turns.begin_round(connection, having.values()))
+    while time.monotonic() < until and (turn := in_transaction(lambda c: turns.take(c, having, since))):
+        _take_turn(having[turn.partner], turn)
 
 
-def _read_apart(partner: Partner) -> None:
+def _take_turn(partner: Partner, turn: Turn) -> None:
+    error = _apart(partner, lambda of: read_inbox(of, until=time.monotonic() + SLICE_SECONDS))
+    in_transaction(lambda connection: turns.end(connection, turn, error))
+
+
+def _tell_late(partner: Partner) -> None:
+    for number in in_transaction(lambda connection: receipts.tell_late(connection, partner)):
+        _log.warning("not acknowledged in time", partner=partner.name, control_number=number)
+
+
+def _apart(partner: Partner, work: Callable[[Partner], object]) -> str | None:
+    """Does one partner's work; what goes wrong is told, holds up no other, and is returned if it is the partner's."""
     try:
-        _read_and_tell_late(partner)
+        work(partner)
+    except NotReceived as error:
+        _log.error("an inbox could not be read", partner=partner.name, error=str(error))
+        return str(error)
     except Exception as error:
         match classify(error):
             case Fault.OUTAGE:
                 raise
             case Fault.AGAIN:
-                _log.warning(
-                    "the inbox of a partner is held up, the others are read", partner=partner.name, error=told(error)
-                )
+                _log.warning("what a partner answers is held up", partner=partner.name, error=told(error))
+                return None
             case Fault.WORK:
-                _log.exception("reading the inbox of a partner failed, the others are read", partner=partner.name)
-
-
-def _read_and_tell_late(partner: Partner) -> None:
-    try:
-        read_inbox(partner, until=time.monotonic() + SLICE_SECONDS)
-    except NotReceived as error:
-        _log.error("an inbox could not be read", partner=partner.name, error=str(error))
-    for number in in_transaction(partial(receipts.tell_late, partner=partner)):
-        _log.warning("not acknowledged in time", partner=partner.name, control_number=number)
+                _log.exception("what a partner answers could not be dealt with", partner=partner.name)
+        return f"{type(error).__name__}: the log says more"
+    return None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edi.documents.order import Line, OrderDocument
 from edi.partners import CharacterSet, Partner, Standard, default_partner
-from orders.messages import parse_order
+from orders.messages import OrderMessage, parse_order
 from rules.model import Address
 
 MADE_UP = Path(__file__).parent / "data" / "orders.ndjson"
@@ -131,16 +131,21 @@ def order_documents(partner: Partner) -> st.SearchStrategy[OrderDocument]:
     )
 
 
-def read_orders(path: Path) -> Iterator[OrderDocument]:
-    """The orders of an NDJSON file, as the exporter would hand them to a standard."""
+def read_orders(path: Path, warehouse: str | None = None) -> Iterator[OrderDocument]:
+    """The orders of an NDJSON file, or those of one warehouse, as the exporter would hand them to a standard."""
     content = path.read_bytes()
     for row in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines():
-        yield document(row)
+        order = parse_order(row)
+        if warehouse in (None, order.warehouse):
+            yield _document(order)
 
 
 def document(raw: bytes) -> OrderDocument:
     """One order as the store hands it over, as a document."""
-    order = parse_order(raw)
+    return _document(parse_order(raw))
+
+
+def _document(order: OrderMessage) -> OrderDocument:
     lines = [
         Line(number, line.sku, line.description, line.quantity, Decimal(line.unit_price))
         for number, line in enumerate(order.lines, 1)

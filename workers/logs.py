@@ -40,7 +40,8 @@ def configure_logs(*, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Celery logs two lines a doorbell at INFO; a doorbell is no event. The HTTP client logs whole URLs.
+    # Celery logs two lines a doorbell at INFO; a doorbell is no event. The HTTP client logs whole URLs, and
+    # paramiko each connection and login.
     for noisy in (
         "celery.worker.strategy",
         "celery.app.trace",
@@ -49,5 +50,6 @@ def configure_logs(*, level: int = logging.INFO) -> None:
         "uvicorn.error",
         "httpx2",
         "httpcore2",
+        "paramiko",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -29,7 +29,8 @@ _WIDTH = 35  # of one name, street or description component, and of an identific
 _QUALIFIER = 4
 _NAMES = 5
 _STREETS = 4
-_DESCRIPTIONS = 2
+_DESCRIPTIONS = 2  # of one IMD
+_DESCRIPTION_SEGMENTS = 99  # repetitions of IMD in segment group 25
 _REGION = 9
 _POSTCODE = 9
 _CODE = 3  # country, currency
@@ -175,8 +176,9 @@ def _line(line: Line, fields: Fields) -> Iterator[Segment]:
     # Beside the store's own number, never in its place: a number of theirs may have the right check digit by chance.
     if kind := gs1.article_type(line.sku):
         yield Segment("PIA", "1", [line.sku, kind])
-    if description := fields.excerpt(line.description, _DESCRIPTIONS, _WIDTH):
-        yield Segment("IMD", "F", "", ["", "", "", *description])
+    rows = fields.excerpt(line.description, _DESCRIPTIONS * _DESCRIPTION_SEGMENTS, _WIDTH)
+    for start in range(0, len(rows), _DESCRIPTIONS):
+        yield Segment("IMD", "F", "", ["", "", "", *rows[start : start + _DESCRIPTIONS]])
     yield Segment("QTY", ["21", str(line.quantity), "PCE"])
     yield Segment("PRI", ["AAA", fields.number(f"{where} unit_price", line.unit_price, _DIGITS)])
 

@@ -65,16 +65,36 @@ class DirectoryTransport:
         """Looks at the final name."""
         return _stands(self.folder / plain(filename), content)
 
+    @property
+    def has_inbox(self) -> bool:
+        """True if there is a folder for it."""
+        return self.inbox is not None
+
     def check(self) -> None:
-        """Looks at permissions, of the folder or of where it would be made, and of the inbox; tries a hard link."""
+        """Tries both ways."""
+        self.check_outbox()
+        self.check_inbox()
+
+    def check_outbox(self) -> None:
+        """Looks at permissions, of the folder or of where it would be made; tries a hard link."""
         try:
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         except OSError as error:
             raise NotReady(f"{self.folder} cannot be looked at: {error}") from error
         _expect_folder(there, os.W_OK | os.X_OK)
-        _try_a_link(there)
-        if self.inbox is not None:
-            _expect_folder(self.inbox, os.R_OK | os.W_OK | os.X_OK)
+        _try_a_link(there, there)
+
+    def check_inbox(self) -> None:
+        """Looks at permissions; tries a hard link into `done`, or within the inbox while that is still to be made."""
+        if self.inbox is None:
+            return
+        _expect_folder(self.inbox, os.R_OK | os.W_OK | os.X_OK)
+        done = self.inbox / DONE
+        # Also a link that leads nowhere is in the way.
+        if not os.path.lexists(done):
+            done = self.inbox
+        _expect_folder(done, os.W_OK | os.X_OK)
+        _try_a_link(self.inbox, done)
 
     def list_inbox(self) -> list[str]:
         """Lists regular files only: what a link or a pipe leads to was not left by the partner."""
@@ -124,14 +144,14 @@ def _expect_folder(path: Path, mode: int) -> None:
         raise NotReady(f"the directory {path} does not let us do in it what a transport must")
 
 
-def _try_a_link(folder: Path) -> None:
-    """Some file systems (FAT, some network disks) have no hard links."""
-    first, second = (folder / temporary_name(_PROBE) for _ in range(2))
+def _try_a_link(folder: Path, target: Path) -> None:
+    """Some file systems (FAT, some network disks) have no hard links, and none leads from one to another."""
+    first, second = folder / temporary_name(_PROBE), target / temporary_name(_PROBE)
     try:
         _write(first, b"")
         os.link(first, second)
     except (OSError, NotDelivered) as error:
-        raise NotReady(f"{folder}: a file cannot be put in place by a hard link: {error}") from error
+        raise NotReady(f"{target}: a file cannot be put in place by a hard link: {error}") from error
     finally:
         for path in (first, second):
             with suppress(OSError):

@@ -62,14 +62,34 @@ class SftpTransport:
         with self._session(DeliveryUnknown) as session:
             return self._stands(session, self._path(filename), content)
 
+    @property
+    def has_inbox(self) -> bool:
+        """True if there is a folder for it."""
+        return self.config.inbox is not None
+
     def check(self) -> None:
+        """Tries both ways."""
+        self.check_outbox()
+        self.check_inbox()
+
+    def check_outbox(self) -> None:
         """Makes, renames and removes an empty hidden file, unless the server forbids to remove one."""
         with self._session(NotReady) as session:
             self._expect_folder(session, self._folder)
             self._probe(session)
-            if self.config.inbox is not None:
-                self._expect_folder(session, self.config.inbox or ".")
-                session.names(self.config.inbox or ".", 1)
+
+    def check_inbox(self) -> None:
+        """Lists it; while `done` is missing, makes and removes a hidden folder, unless it may not remove one."""
+        if self.config.inbox is None:
+            return
+        with self._session(NotReady) as session:
+            inbox, done = self.config.inbox or ".", join(self.config.inbox, DONE)
+            self._expect_folder(session, inbox)
+            session.names(inbox, 1)
+            if session.stat(done) is None:
+                self._probe_folder(session, inbox)
+            else:
+                self._expect_folder(session, done)
 
     def list_inbox(self) -> list[str]:
         """Lists what the server does not call something else than a file."""
@@ -193,6 +213,24 @@ class SftpTransport:
             for name in session.names(self._folder, MOST_NAMES):
                 if is_leftover(name, filename):
                     session.remove(join(self._folder, name))
+
+    def _probe_folder(self, session: Session, inbox: str) -> None:
+        probe = join(inbox, temporary_name(_PROBE))
+        try:
+            session.remove_folder(probe)
+        except Refused as refused:
+            if refused.code != Code.NO_SUCH_FILE:
+                return  # It could be made, but never removed.
+        try:
+            session.make_folder(probe)
+        except Refused as refused:
+            raise NotReady(f"{self.config}: {inbox}: `{DONE}` is not there and cannot be made: {refused}") from refused
+        finally:
+            # Also what a check left that was cut.
+            with suppress(SessionError):
+                for name in session.names(inbox, MOST_NAMES):
+                    if is_leftover(name, _PROBE):
+                        session.remove_folder(join(inbox, name))
 
     def _probe(self, session: Session) -> None:
         first, second = (join(self._folder, temporary_name(_PROBE)) for _ in range(2))

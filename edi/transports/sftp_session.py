@@ -94,6 +94,10 @@ class Session:
         """Removes a file."""
         self._ask(Packet.REMOVE, text(path))
 
+    def remove_folder(self, path: str) -> None:
+        """Removes an empty folder."""
+        self._ask(Packet.RMDIR, text(path))
+
     def make_folder(self, path: str) -> None:
         """Makes a folder."""
         self._ask(Packet.MKDIR, text(path), pack(">I", 0))

@@ -65,8 +65,15 @@ class Transport(Protocol):
         Raises DeliveryUnknown or DeliveryConflict.
         """
 
+    @property
+    def has_inbox(self) -> bool:
+        """True if the partner leaves files for us."""
+
     def check(self) -> None:
-        """Tries everything that needs no delivery, and leaves nothing behind; raises NotReady."""
+        """Tries everything that needs no delivery, both ways, and leaves nothing behind; raises NotReady."""
+
+    def check_outbox(self) -> None:
+        """Tries all of a delivery but the file itself, and leaves nothing behind; raises NotReady."""
 
     def list_inbox(self) -> list[str]:
         """The names of the files that wait in the inbox, sorted; none without an inbox. Raises NotReceived."""

@@ -150,7 +150,7 @@ _FAILURES = (
     '"event": "failed"',
     '"event": "a delivery failed"',
     '"event": "the export to a partner failed',
-    '"event": "reading the inbox of a partner failed',
+    '"event": "what a partner answers could not be dealt with',
     "raised unexpected",
 )
 # This is one only as an error: a lock that another holds is none.

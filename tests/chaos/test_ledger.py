@@ -28,7 +28,7 @@ def test_a_ledger_adds_up_the_kills_and_the_restarts() -> None:
         '{"job": "apply_changes", "event": "failed", "level": "error"}',
         '{"event": "a delivery failed", "level": "error"}',
         '{"event": "the export to a partner failed, the others go on", "level": "error"}',
-        '{"event": "reading the inbox of a partner failed, the others are read", "level": "error"}',
+        '{"event": "what a partner answers could not be dealt with", "level": "error"}',
         '{"event": "not decided at once", "level": "error"}',
         '{"event": "Task countermand.answer[7] raised unexpected: KeyError(1)", "level": "error"}',
     ],

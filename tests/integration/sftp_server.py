@@ -247,6 +247,12 @@ class _Sftp(asyncssh.SFTPServer):
     async def remove(self, path: bytes) -> None:
         await self._step("remove", lambda: super(_Sftp, self).remove(path))
 
+    async def mkdir(self, path: bytes, attrs: SFTPAttrs) -> None:
+        await self._step("mkdir", lambda: super(_Sftp, self).mkdir(path, attrs))
+
+    async def rmdir(self, path: bytes) -> None:
+        await self._step("rmdir", lambda: super(_Sftp, self).rmdir(path))
+
     async def scandir(self, path: bytes) -> AsyncIterator[SFTPName]:
         names = await self._step("list", lambda: super(_Sftp, self).scandir(path))
         async for name in names:

@@ -799,6 +799,10 @@ def test_an_export_that_must_leave_something_says_why_and_until_when_and_ends_wi
     assert timedelta(0) < tried_again - until <= timedelta(seconds=1)
     rows("UPDATE partner SET failures = 2 RETURNING name")
     assert "after 2 failed deliveries: " in countermand("export").out
+    deliver(a_request())
+    settle()
+    nothing_is_due = countermand("export")
+    assert (nothing_is_due.code, nothing_is_due.out) == (0, "exported 0 orders in 0 interchanges\n")
 
 
 @pytest.mark.usefixtures("system")

@@ -1,5 +1,6 @@
 """From due orders to interchanges in a partner's folder, and through everything that can go wrong on the way."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from edi import interchanges, outcomes
 from edi.interchanges import InFlight, LostFence
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
+from edi.transports.transport import NotDelivered
 from orders.audit import audit
 from orders.reading import as_utc
 from tasks.database import in_transaction
@@ -303,15 +305,114 @@ def test_released_orders_go_again_after_the_rest_under_a_new_number(partner: Par
     assert_that_every_promise_is_kept()
 
 
-def test_each_failure_in_a_row_makes_the_partner_rest_twice_as_long(partner: Partner) -> None:
+def let_the_rest_be_over() -> None:
+    rows("UPDATE partner SET not_before = now() RETURNING name")
+
+
+def test_each_failure_in_a_row_makes_the_partner_rest_twice_as_long_and_claims_nothing_more(partner: Partner) -> None:
     load(an_order())
     stand_in_the_way_of(folder_of(partner))
-    for failures, seconds in ((1, 2), (2, 4), (3, 8)):
-        export(partner)
+    export(partner)
+    written = rows("SELECT count(*) AS n FROM changelog")
+    for failures, seconds in ((1, 2), (2, 4), (3, 8), (4, 16)):
         [(counted, rest)] = rows("SELECT failures, not_before - now() AS rest FROM partner")
         assert counted == failures
         assert timedelta(seconds=seconds - 1) < rest <= timedelta(seconds=seconds)
-        rows("UPDATE partner SET not_before = now() RETURNING name")
+        let_the_rest_be_over()
+        [rests] = export(partner)
+        assert (rests.error or "").startswith(f"it rests after {failures + 1} failed deliveries: ")
+    assert [(number, state) for number, state, _, _ in stored()] == [(1, "released")]
+    assert rows("SELECT count(*) AS n FROM changelog") == written
+    assert (order()["edi"], order()["version"]) == ("not_sent", 3)
+    assert_that_every_promise_is_kept()
+
+
+def test_a_partner_that_can_be_reached_again_gets_the_number_after_the_one_that_failed(partner: Partner) -> None:
+    load(an_order())
+    stand_in_the_way_of(folder_of(partner))
+    for _ in range(5):
+        export(partner)
+        let_the_rest_be_over()
+    folder_of(partner).unlink()
+    assert export(partner)[0].state == "sent"
+    assert [(number, state) for number, state, _, _ in stored()] == [(1, "released"), (2, "sent")]
+    assert rows("SELECT failures, failing_since, not_before, error FROM partner") == [(0, None, None, None)]
+
+
+def test_a_way_that_works_and_delivers_nothing_counts_as_a_failure_all_the_same(partner: Partner) -> None:
+    load(an_order())
+    with patch.object(DirectoryTransport, "put", side_effect=NotDelivered("the disk is full")):
+        for failures in (1, 2, 3):
+            assert export(partner)[0].state == "released"
+            assert rows("SELECT failures FROM partner") == [(failures,)]
+            let_the_rest_be_over()
+
+
+def test_a_partner_that_failed_and_for_whom_nothing_is_due_is_well_again_once_it_is_found_to_be(
+    partner: Partner,
+) -> None:
+    load(an_order())
+    stand_in_the_way_of(folder_of(partner))
+    export(partner)
+    deliver(a_request())
+    settle()
+    assert order()["status"] == "cancelled"
+    # It rests, but nothing waits for it.
+    assert [(step.claim.interchange, step.error) for step in export(partner)] == [(None, None)]
+    let_the_rest_be_over()
+    export(partner)
+    assert rows("SELECT failures FROM partner") == [(2,)]
+    folder_of(partner).unlink()
+    let_the_rest_be_over()
+    export(partner)
+    assert rows("SELECT failures, not_before, error FROM partner") == [(0, None, None)]
+
+
+def test_while_one_exporter_tries_the_way_another_neither_tries_nor_claims(partner: Partner) -> None:
+    load(an_order())
+    stand_in_the_way_of(folder_of(partner))
+    export(partner)
+    folder_of(partner).unlink()
+    let_the_rest_be_over()
+    check, meanwhile = DirectoryTransport.check_outbox, []
+
+    def check_beside_another(transport: DirectoryTransport) -> None:
+        with patch.object(DirectoryTransport, "check_outbox", side_effect=AssertionError("tried twice")):
+            meanwhile.extend(export(partner))
+        check(transport)
+
+    with patch.object(DirectoryTransport, "check_outbox", check_beside_another):
+        assert export(partner)[0].state == "sent"
+    assert [step.claim.interchange for step in meanwhile] == [None]
+    assert [(number, state) for number, state, _, _ in stored()] == [(1, "released"), (2, "sent")]
+
+
+def test_an_inbox_that_is_away_keeps_no_orders_back(partner: Partner) -> None:
+    away = replace(partner, transport=DirectoryTransport(folder_of(partner), folder_of(partner).parent / "nowhere"))
+    load(an_order())
+    stand_in_the_way_of(folder_of(partner))
+    export(away)
+    folder_of(partner).unlink()
+    let_the_rest_be_over()
+    assert export(away)[0].state == "sent"
+
+
+def test_the_audit_warns_of_a_partner_that_nothing_reaches_once_it_has_failed_three_times(partner: Partner) -> None:
+    load(an_order())
+    stand_in_the_way_of(folder_of(partner))
+    told = []
+    for _ in range(3):
+        export(partner)
+        let_the_rest_be_over()
+        told.append(in_transaction(lambda c: audit(c, patience=PATIENCE)).get("warnings", []))
+    [(since,)] = rows("SELECT to_char(failing_since, 'YYYY-MM-DD HH24:MI') FROM partner")
+    error = f"{folder_of(partner)} is no directory; expected a directory"
+    assert told == [[], [], [f"nothing reaches WAREHOUSE since {since}: {error}"]]
+    gone = in_transaction(lambda c: audit(c, patience=PATIENCE, configured=["ANOTHER"]))
+    assert "warnings" not in gone
+    folder_of(partner).unlink()
+    assert export(partner)[0].state == "sent"
+    assert "warnings" not in in_transaction(lambda c: audit(c, patience=PATIENCE))
 
 
 def test_a_second_attempt_that_delivered_nothing_does_not_give_the_orders_free(partner: Partner) -> None:

@@ -1,7 +1,7 @@
 """A whole file of orders through the command, to two partners of two standards, and every document before its judges.
 
 By default the orders are made up: the demo's, and the hard ones of `tests/data`. COUNTERMAND_REAL_ORDERS names a file
-of real ones (NDJSON, also as .gz).
+of real ones (NDJSON, also as .gz), which all go at once: of their pre-orders too the store has released every one.
 """
 
 import gzip
@@ -44,7 +44,8 @@ def made_up() -> list[dict[str, Any]]:
 
 def real(path: Path) -> list[dict[str, Any]]:
     content = path.read_bytes()
-    return [json.loads(line) for line in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines()]
+    lines = (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines()
+    return [{**json.loads(line), "status": "validated"} for line in lines]
 
 
 @pytest.fixture(
@@ -98,9 +99,10 @@ def test_every_order_goes_to_its_partner_once_in_documents_that_all_judges_accep
     assert load(tmp_path, orders)["loaded"] == len(orders)
     first = run("export")
     assert (first["exported"], first["held_back"]) == (statuses["validated"], 0)
-    assert load(tmp_path, orders, status="validated")["validated"] == statuses["pre_order"]
-    second = run("export")
-    assert (second["exported"], second["held_back"]) == (statuses["pre_order"], 0)
+    if statuses["pre_order"]:
+        assert load(tmp_path, orders, status="validated")["validated"] == statuses["pre_order"]
+        second = run("export")
+        assert (second["exported"], second["held_back"]) == (statuses["pre_order"], 0)
     told = [*_judged_edifact(folders["MAIN"], orders), *_judged_x12(folders["NORTH"], orders)]
     assert Counter(one.number for one in told) == dict.fromkeys(orders, 1)
     assert rows("SELECT edi_state, count(*) FROM orders GROUP BY edi_state") == [("sent", len(orders))]

@@ -22,7 +22,7 @@ from tasks.partners import partners
 from tasks.receipts import read_inbox
 from tasks.settings import settings
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
-from tests.integration.test_receipts import contrl
+from tests.integration.test_receipts import DESADV, contrl
 from workers.cli.main import cli
 from workers.errors import UsageError
 
@@ -133,7 +133,8 @@ def test_an_interchange_is_shown_with_its_orders_and_answers_and_its_document_al
     (out(partner).parent / "in" / "a.edi").write_bytes(contrl(1, "4+23"))
     with capture_logs():
         said = as_json("receive")
-    assert said == {"files": 1, "acknowledgements": 1, "settled": ["rejected"], "problems": []}
+    said_nothing = {"files_again": 0, "unread": [], "problems": []}
+    assert said == {"files": 1, "acknowledgements": 1, "settled": ["rejected"], **said_nothing}
     found = as_json("show", "NORTH", "1")
     assert (found["state"], found["filename"], found["orders"], found["attempts"]) == ("rejected", NAME, 2, 1)
     assert found["order_numbers"] == ["1", "2"]
@@ -187,6 +188,26 @@ def test_receiving_tells_in_its_summary_alone_what_was_rejected_not_matched_or_n
     assert " (UTC)  NORTH  b.edi\n" in run("received").stdout
 
 
+def test_receiving_names_what_is_not_read_and_counts_what_had_come_before(partner: Partner) -> None:
+    load(an_order())
+    export(partner)
+    inbox = out(partner).parent / "in"
+    (inbox / "a.edi").write_bytes(contrl(1))
+    (inbox / "b.edi").write_bytes(DESADV)
+    first = run("receive")
+    assert (first.return_value, first.stdout.splitlines()) == (
+        0,
+        ["2 files with 1 acknowledgement", "b.edi of NORTH holds what we do not read, and is kept: DESADV"],
+    )
+    (inbox / "a.edi").write_bytes(contrl(1))
+    (inbox / "bad.edi").write_bytes(b"nonsense")
+    assert run("receive").stdout.splitlines()[0] == ("1 file with 0 acknowledgements, and 1 file that had come before")
+    again = run("receive")
+    assert again.return_value == 1
+    assert again.stdout.splitlines()[0] == "0 files with 0 acknowledgements, and 1 file that had come before"
+    assert "bad.edi of NORTH: begins with" in again.stderr
+
+
 # Releasing
 
 
@@ -218,7 +239,8 @@ def test_orders_of_a_released_interchange_go_out_at_once_with_the_next_number(pa
     load(an_order())
     claim(partner)
     let_the_lease_run_out()
-    run("release", "NORTH", "1", "--i-asked-the-partner")
+    said = run("release", "NORTH", "1", "--i-asked-the-partner").stdout
+    assert said == "interchange 1 of NORTH is released; 1 order is free again\n"
     assert export(partner) == ["sent"]
     assert [(one["control_number"], one["state"]) for one in as_json("list")] == [(2, "sent"), (1, "released")]
     assert_that_every_promise_is_kept()
@@ -337,6 +359,20 @@ def test_a_rejected_one_that_is_sent_again_can_be_acknowledged_and_an_old_reject
     (inbox / "c.edi").write_bytes(contrl(1, reference="2"))
     read_inbox(partner)
     assert as_json("show", "NORTH", "1")["state"] == "acknowledged"
+    assert_that_every_promise_is_kept()
+
+
+def test_a_copy_that_is_rejected_as_the_first_was_is_rejected_under_whatever_reference(partner: Partner) -> None:
+    load(an_order())
+    export(partner)
+    inbox = out(partner).parent / "in"
+    (inbox / "a.edi").write_bytes(contrl(1, "4+18", reference="1"))
+    read_inbox(partner)
+    run("resend", "NORTH", "1")
+    (inbox / "b.edi").write_bytes(contrl(1, "4+18", reference="1").replace(b":0945+", b":1045+"))
+    read_inbox(partner)
+    shown = as_json("show", "NORTH", "1")
+    assert (shown["state"], [one["state"] for one in shown["acknowledgements"]]) == ("rejected", ["matched"] * 2)
     assert_that_every_promise_is_kept()
 
 

@@ -1,26 +1,27 @@
 """What partners put into our inboxes: kept as it is, applied once, and told where nobody can apply it."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import psycopg
 import pytest
-from psycopg.errors import AdminShutdown, LockNotAvailable
-from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 import edi.transports.directory
-from edi import interchanges, outcomes, reading
+from edi import interchanges, outcomes, reading, receipts, turns
 from edi.interchanges import InFlight, LostFence
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
+from edi.transports.transport import NotReceived
 from orders.audit import audit
 from tasks.database import in_transaction
 from tasks.export import export_steps
-from tasks.receipts import read_inbox, read_inboxes
+from tasks.receipts import ROUND_SECONDS, read_inbox, read_inboxes
 from tasks.settings import settings
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
@@ -64,6 +65,9 @@ def x12_partner(home: Path) -> Partner:
         standard=Standard.X12_940_004010,
         character_set=CharacterSet.X12_EXTENDED,
     )
+
+
+DESADV = b"UNB+UNOA:3+WH01:14+SHOP01:14+261123:0945+5'UNH+1+DESADV:D:96A:UN'BGM+351+1+9'UNT+3+1'UNZ+1+5'"
 
 
 def contrl(number: int, action: str = "7", *, reference: str = "77", more: str = "") -> bytes:
@@ -269,7 +273,7 @@ def test_an_answer_to_what_was_released_is_a_warning(partner: Partner) -> None:
     ],
 )
 def test_what_cannot_be_read_is_kept_with_its_reason_and_holds_up_nothing(
-    partner: Partner, raw: bytes, why: str
+    partner: Partner, raw: bytes, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(partner)
     put(partner, "a.edi", raw)
@@ -279,17 +283,40 @@ def test_what_cannot_be_read_is_kept_with_its_reason_and_holds_up_nothing(
     assert why in bad.error
     assert good.error is None
     assert interchange(partner)["state"] == "acknowledged"
-    # It may still be being written; the next reading finds it as it was.
+    # It may still be being written.
+    with capture_logs() as logs:
+        [(_, again)] = read_inbox(partner)
+    assert (again.again, again.error, again.is_whole, logs) == (True, bad.error, False, [])
     assert waiting(partner) == ["a.edi"]
-    assert read_inbox(partner) == []
+    monkeypatch.setattr(receipts, "STILL_WRITTEN", timedelta(0))
+    assert [kept.is_whole for _, kept in read_inbox(partner)] == [True]
     assert waiting(partner) == []
     assert [(file["filename"], file["error"]) for file in received()] == [("a.edi", bad.error), ("b.edi", None)]
     assert [bytes(row.content) for row in rows("SELECT content FROM partner_file ORDER BY id")] == [raw, contrl(1)]
 
 
 def test_a_message_of_another_kind_is_kept_and_named(partner: Partner) -> None:
-    receive(partner, b"UNB+UNOA:3+WH01:14+SHOP01:14+261123:0945+5'UNH+1+DESADV:D:96A:UN'BGM+351+1+9'UNT+3+1'UNZ+1+5'")
+    with capture_logs() as logs:
+        receive(partner, DESADV)
     assert [file["error"] for file in received()] == ["holds what we do not read: DESADV"]
+    [log] = logs
+    assert (log["event"], log["log_level"], log["holds"]) == (
+        "what the partner sent is kept and not read",
+        "warning",
+        ("DESADV",),
+    )
+
+
+def test_the_same_file_under_the_same_name_is_told_to_have_come_before_and_moved_away(partner: Partner) -> None:
+    send(partner)
+    put(partner, "a.edi", contrl(1))
+    read_inbox(partner)
+    put(partner, "a.edi", contrl(1))
+    with capture_logs() as logs:
+        [(_, kept)] = read_inbox(partner)
+    assert (kept.again, kept.applied, waiting(partner)) == (True, (), [])
+    assert [(log["log_level"], log["file"]) for log in logs] == [("info", "a.edi")]
+    assert (len(received()), states()) == (1, ["matched"])
 
 
 def test_a_file_that_cannot_be_had_stays_and_holds_up_no_other(
@@ -361,51 +388,158 @@ def test_a_late_acknowledgement_is_told_once_by_the_log_and_by_every_audit_until
     assert "warnings" not in audited()
 
 
-def test_an_inbox_that_is_away_holds_up_no_other_partner(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
-    send(partner)
-    put(partner, "a.edi", contrl(1))
+# In turn
+
+
+def others(partner: Partner, *names: str) -> list[Partner]:
+    """Partners of these names, each with an empty inbox of its own."""
     assert isinstance(partner.transport, DirectoryTransport)
-    gone = DirectoryTransport(partner.transport.folder, partner.transport.folder / "nowhere")
-    away = Partner("AWAY", "SHOP01", "14", "WH09", "14", gone)
-    monkeypatch.setattr("tasks.receipts.partners", lambda: [away, partner])
-    with capture_logs() as logs:
-        read_inboxes()
-    assert [log["partner"] for log in logs if log["event"] == "an inbox could not be read"] == ["AWAY"]
-    assert interchange(partner)["state"] == "acknowledged"
+    home = partner.transport.folder.parent
+    made = []
+    for name in names:
+        (home / name).mkdir()
+        made.append(replace(partner, name=name, transport=DirectoryTransport(home / "out", home / name)))
+    return made
 
 
-@pytest.mark.parametrize("fault", [RuntimeError("a bug"), LockNotAvailable("held")], ids=["a bug", "a lock"])
-def test_a_fault_with_one_partners_inbox_holds_up_no_other_partner(
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the inboxes' folders, in the sequence in which they were listed."""
+    seen: list[str] = []
+    list_inbox = DirectoryTransport.list_inbox
+
+    def list_and_note(transport: DirectoryTransport) -> list[str]:
+        assert transport.inbox is not None
+        seen.append(transport.inbox.name)
+        return list_inbox(transport)
+
+    monkeypatch.setattr(DirectoryTransport, "list_inbox", list_and_note)
+    return seen
+
+
+def away(partner: Partner) -> None:
+    assert isinstance(partner.transport, DirectoryTransport)
+    assert partner.transport.inbox is not None
+    partner.transport.inbox.rmdir()
+
+
+def let_the_rests_be_over() -> None:
+    rows("UPDATE partner SET inbox_not_before = now() RETURNING name")
+
+
+@pytest.mark.parametrize("fault", [NotReceived("the line is dead"), RuntimeError("a mistake of ours")])
+def test_whatever_is_wrong_with_one_inbox_the_others_are_read(
     partner: Partner, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     send(partner)
     put(partner, "a.edi", contrl(1))
-    broken = failing_partner(fault)
+    [broken] = others(partner, "BROKEN")
     monkeypatch.setattr("tasks.receipts.partners", lambda: [broken, partner])
+    list_inbox = DirectoryTransport.list_inbox
+
+    def list_or_fail(transport: DirectoryTransport) -> list[str]:
+        if transport == broken.transport:
+            raise fault
+        return list_inbox(transport)
+
+    monkeypatch.setattr(DirectoryTransport, "list_inbox", list_or_fail)
     with capture_logs() as logs:
         read_inboxes()
-    [said] = [log for log in logs if log.get("partner") == "BROKEN"]
-    is_a_lock = isinstance(fault, LockNotAvailable)
-    assert said["log_level"] == ("warning" if is_a_lock else "error")
-    assert said["event"].endswith("the others are read")
+    assert [log["partner"] for log in logs if log["log_level"] == "error"] == ["BROKEN"]
     assert interchange(partner)["state"] == "acknowledged"
+    failures = rows("SELECT name, inbox_failures, inbox_not_before > now() FROM partner ORDER BY name")
+    assert failures == [("BROKEN", 1, True), ("NORTH", 0, None)]
 
 
-def test_an_outage_met_at_one_partners_inbox_is_no_fault_of_that_partner(
+def test_late_acknowledgements_are_told_also_while_no_inbox_can_be_read(
     partner: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.receipts.partners", lambda: [failing_partner(AdminShutdown("gone")), partner])
+    send(partner)
+    rows("UPDATE interchange SET sent_at = sent_at - interval '3 hours' RETURNING id")
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [partner])
+    away(partner)
     with capture_logs() as logs:
         read_inboxes()
-    assert [log["event"] for log in logs] == ["could not be done, it is tried again"]
-    assert "partner" not in logs[0]
+    assert [log["event"] for log in logs] == ["not acknowledged in time", "an inbox could not be read"]
 
 
-def failing_partner(fault: Exception) -> Partner:
-    """A partner with whose inbox nothing can be done."""
+def test_an_inbox_that_fails_rests_twice_as_long_each_time_and_is_well_once_it_is_read(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch, listed: list[str]
+) -> None:
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [partner])
+    away(partner)
+    for failures, seconds in ((1, 2), (2, 4), (3, 8)):
+        read_inboxes()
+        read_inboxes()
+        assert len(listed) == failures
+        [(counted, rest)] = rows("SELECT inbox_failures, inbox_not_before - now() AS rest FROM partner")
+        assert counted == failures
+        assert timedelta(seconds=seconds - 1) < rest <= timedelta(seconds=seconds)
+        let_the_rests_be_over()
+    [warning] = audited()["warnings"]
+    assert warning.startswith("the inbox of NORTH could not be read 3 times in a row: ")
+    assert isinstance(partner.transport, DirectoryTransport)
+    (partner.transport.folder.parent / "in").mkdir()
+    read_inboxes()
+    assert rows("SELECT inbox_failures, inbox_not_before, inbox_error FROM partner") == [(0, None, None)]
+    assert "warnings" not in audited()
 
-    class Broken(DirectoryTransport):
-        def list_inbox(self) -> list[str]:
-            raise DBAPIError("SELECT", {}, fault) if isinstance(fault, psycopg.Error) else fault
 
-    return Partner("BROKEN", "SHOP01", "14", "WH09", "14", Broken(Path("nowhere"), Path("nowhere")))
+def test_the_inbox_that_has_waited_longest_is_read_first(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch, listed: list[str]
+) -> None:
+    three = others(partner, "A", "B", "C")
+    monkeypatch.setattr("tasks.receipts.partners", lambda: three)
+    with monkeypatch.context() as short:
+        # The time is over after the first: the beginning, the first turn, its slice, the end.
+        clock = iter([0.0, 0.0, 0.0, ROUND_SECONDS])
+        short.setattr("tasks.receipts.time", SimpleNamespace(monotonic=clock.__next__))
+        read_inboxes()
+    assert listed == ["A"]
+    read_inboxes()
+    assert listed == ["A", "B", "C", "A"]
+
+
+def test_while_one_inbox_is_read_nobody_begins_with_another_until_the_reader_is_believed_dead(
+    partner: Partner, monkeypatch: pytest.MonkeyPatch, listed: list[str]
+) -> None:
+    both = others(partner, "A", "B")
+    monkeypatch.setattr("tasks.receipts.partners", lambda: both)
+    since = in_transaction(lambda connection: turns.begin_round(connection, both))
+    dead = in_transaction(lambda connection: turns.take(connection, ["A", "B"], since))
+    assert dead is not None
+    assert dead.partner == "A"
+    read_inboxes()
+    assert listed == []
+    rows("UPDATE partner SET inbox_lease_until = now() WHERE name = 'A' RETURNING name")
+    read_inboxes()
+    assert listed == ["B", "A"]
+    # Should it live, it ends nobody else's turn.
+    in_transaction(lambda connection: turns.end(connection, dead, "came too late"))
+    assert rows("SELECT sum(inbox_failures) AS n FROM partner") == [(0,)]
+
+
+def test_a_line_that_hangs_at_a_file_lets_the_inbox_rest(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [partner])
+    monkeypatch.setattr(edi.transports.directory, "MOST_BYTES", 1000)
+    put(partner, "a.edi", b"x" * 1001)
+    read_inboxes()
+    assert rows("SELECT inbox_failures FROM partner") == [(0,)]
+    # The time is over before the file that cannot be had.
+    read = DirectoryTransport.read
+
+    def read_slowly(transport: DirectoryTransport, name: str) -> bytes:
+        monkeypatch.setattr("tasks.receipts.time", SimpleNamespace(monotonic=lambda: math.inf))
+        return read(transport, name)
+
+    monkeypatch.setattr(DirectoryTransport, "read", read_slowly)
+    read_inboxes()
+    assert rows("SELECT inbox_failures FROM partner") == [(1,)]
+
+
+def test_a_partner_without_an_inbox_has_no_turn(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(partner.transport, DirectoryTransport)
+    without = replace(partner, transport=DirectoryTransport(partner.transport.folder))
+    monkeypatch.setattr("tasks.receipts.partners", lambda: [without])
+    read_inboxes()
+    assert rows("SELECT inbox_read_at FROM partner") == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import asyncssh
@@ -11,6 +12,7 @@ from asyncssh.sftp import SFTPServerHandler
 from edi.transports.sftp import SftpTransport
 from edi.transports.transport import DeliveryConflict, DeliveryUnknown, NotDelivered, TransportError
 from tests.integration.sftp_server import CONTENT, NAME, Cut, Moment, Warehouse
+from tests.integration.test_answers import logging_as_in_production
 
 LEFTOVER = f".{NAME}.0badc0de.part"
 THEIRS = b"theirs".ljust(len(CONTENT))
@@ -202,3 +204,11 @@ def test_a_name_that_is_not_utf_8_in_the_folder_is_no_hindrance(warehouse: Wareh
 def test_a_name_that_leads_elsewhere_is_a_mistake_of_the_caller(transport: SftpTransport, name: str) -> None:
     with pytest.raises(ValueError, match="not a plain file name"):
         transport.put(name, CONTENT)
+
+
+def test_a_connection_is_no_event_of_the_log(warehouse: Warehouse, transport: SftpTransport) -> None:
+    with logging_as_in_production(StringIO()) as log:
+        transport.put(NAME, CONTENT)
+    assert warehouse.files() == [NAME]
+    # The server speaks in the same process.
+    assert [line for line in log.getvalue().splitlines() if "paramiko" in line] == []

@@ -153,3 +153,31 @@ def test_a_check_finds_a_missing_folder(warehouse: Warehouse, folder: str, found
         SftpTransport(replace(warehouse.config, folder=folder)).check()
     with pytest.raises(NotReady, match=f"{folder}: found {found}, expected a folder"):
         SftpTransport(replace(warehouse.config, inbox=folder)).check()
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_a_check_leaves_the_inbox_as_it_was(warehouse: Warehouse, transport: SftpTransport, is_made: bool) -> None:
+    (warehouse.inbox / LEFT_BY_A_CUT).mkdir()
+    if is_made:
+        (warehouse.inbox / "done").mkdir()
+    transport.check()
+    assert warehouse.files("out") == ([LEFT_BY_A_CUT, "done"] if is_made else [])
+
+
+def test_a_check_finds_a_file_where_answers_are_archived(warehouse: Warehouse, transport: SftpTransport) -> None:
+    (warehouse.inbox / "done").write_bytes(b"")
+    with pytest.raises(NotReady, match="out/done: found no folder, expected a folder"):
+        transport.check()
+
+
+def test_a_check_finds_that_the_archive_cannot_be_made(warehouse: Warehouse, transport: SftpTransport) -> None:
+    warehouse.refusals["mkdir"] = DENIED
+    with pytest.raises(NotReady, match="out: `done` is not there and cannot be made: the server says 'denied'"):
+        transport.check()
+    assert warehouse.files("out") == []
+
+
+def test_a_check_makes_no_folder_that_it_could_not_remove(warehouse: Warehouse, transport: SftpTransport) -> None:
+    warehouse.refusals["rmdir"] = DENIED
+    transport.check()
+    assert "mkdir" not in warehouse.journal

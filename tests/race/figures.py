@@ -178,6 +178,12 @@ CRASHES = (
         "an_export_on_a_schedule_killed_anywhere_keeps_a_cutoff_once_all_that_was_due_is_sent",
         "an_exporter_killed_anywhere_after_its_interchange_was_released_sends_the_order_with_another",
     ),
+    _row(
+        "an exporter after a failure: sends, reaches nobody, has nothing to send",
+        "an_exporter_killed_anywhere_after_a_failure_tries_the_way_and_sends_once",
+        "an_exporter_killed_anywhere_while_nothing_reaches_the_partner_uses_no_number_up",
+        "an_exporter_killed_anywhere_with_nothing_to_send_forgets_the_failures",
+    ),
     _row("a reader of an inbox", "a_reader_killed_anywhere_applies_what_the_partner_answers_once"),
     _row(
         "an operator: resends, resends in vain, releases, reprocesses, repairs and requeues",

@@ -66,6 +66,11 @@ class Acknowledged(Export):
         is_read = has_passed("receipts._receive: COMMIT", passed)
         assert [row.state for row in self.interchanges()] == ["acknowledged" if is_read else "claimed"]
 
+    def recover(self) -> None:
+        """The turn of a reader that died ends."""
+        super().recover()
+        rows("UPDATE partner SET inbox_lease_until = now() RETURNING name")
+
     def check(self) -> None:
         [row] = self.interchanges()
         assert (row.state, self.files()) == ("acknowledged", {row.filename: self._content})
@@ -141,7 +146,13 @@ def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: ringing countermand.apply_changes"}
 
 
-@kills_around("receipts._receive: COMMIT", "receipts._read_and_tell_late: COMMIT")
+@kills_around(
+    "receipts._tell_late: COMMIT",
+    "receipts.read_inboxes: COMMIT",
+    "receipts.read_inboxes: COMMIT (2)",
+    "receipts._receive: COMMIT",
+    "receipts._take_turn: COMMIT",
+)
 def test_a_reader_killed_anywhere_applies_what_the_partner_answers_once(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:

@@ -228,6 +228,68 @@ class DeliveringLate(Export):
 NOTED = "export._send: COMMIT (2)"
 
 
+class ExportAfterAFailure(Export):
+    """The way to a partner that failed before is tried first, by one exporter, and costs no number."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        rows("INSERT INTO partner (name) VALUES ('ACME') ON CONFLICT DO NOTHING RETURNING name")
+        rows("UPDATE partner SET failures = 1, not_before = now(), error = 'it failed' RETURNING name")
+
+    def recover(self) -> None:
+        """The lease and the rest run out."""
+        super().recover()
+        rows("UPDATE partner SET not_before = now() WHERE failures > 0 RETURNING name")
+
+    def check(self) -> None:
+        assert self.failures() == 0
+        super().check()
+
+    def failures(self) -> int:
+        [(failures,)] = rows("SELECT failures FROM partner")
+        return int(failures)
+
+
+class ExportInVain(ExportAfterAFailure):
+    """Nothing reaches the partner yet: nothing is claimed, and the failure counted."""
+
+    def clear(self) -> None:
+        self._outbox.unlink() if self._outbox.is_file() else super().clear()
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._outbox.write_text("in the way")
+
+    def look(self, passed: Sequence[str]) -> None:
+        assert (self.interchanges(), self.failures()) == ([], 1 + has_passed(f"{CHECKED} (2)", passed))
+
+    def check(self) -> None:
+        # One that died between counting and its end is followed by another that counts.
+        assert (self.interchanges(), self.failures() in (2, 3)) == ([], True)
+        self.clear()
+        self.recover()
+        export_unheard()
+        super().check()
+
+
+class NothingToExport(ExportAfterAFailure):
+    """Nothing is due by which the partner could show that it can be reached again."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        rows("UPDATE orders SET hold_until = now() + interval '1 year' WHERE edi_state = 'not_sent' RETURNING id")
+
+    def look(self, passed: Sequence[str]) -> None:
+        assert (self.interchanges(), self.failures()) == ([], 0 if has_passed(ENDED, passed) else 1)
+
+    def check(self) -> None:
+        assert (self.interchanges(), self.failures()) == ([], 0)
+
+
+CHECKED = "export._check_after_failures: COMMIT"
+ENDED = "export.export_steps: COMMIT (2)"
+
+
 @pytest.fixture
 def outbox(configure: Callable[[str], None], tmp_path: Path) -> Path:
     configure(f'directory.outbox = "{tmp_path / "outbox"}"')
@@ -271,3 +333,24 @@ def test_an_exporter_killed_anywhere_after_its_interchange_was_released_sends_th
     outbox: Path, home: Path, record_property: Record
 ) -> None:
     kill_everywhere(delivering_late, DeliveringLate(outbox, home), record_property)
+
+
+@kills_around(CHECKED, f"{CHECKED} (3)")
+def test_an_exporter_killed_anywhere_after_a_failure_tries_the_way_and_sends_once(
+    outbox: Path, record_property: Record
+) -> None:
+    kill_everywhere(exporting, ExportAfterAFailure(outbox), record_property)
+
+
+@kills_around(CHECKED, f"{CHECKED} (2)")
+def test_an_exporter_killed_anywhere_while_nothing_reaches_the_partner_uses_no_number_up(
+    outbox: Path, record_property: Record
+) -> None:
+    kill_everywhere(exporting, ExportInVain(outbox), record_property)
+
+
+@kills_around(ENDED)
+def test_an_exporter_killed_anywhere_with_nothing_to_send_forgets_the_failures(
+    outbox: Path, record_property: Record
+) -> None:
+    kill_everywhere(exporting, NothingToExport(outbox), record_property)

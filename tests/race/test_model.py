@@ -257,10 +257,13 @@ class Histories(RuleBasedStateMachine):
             self.a_worker_looks("all")
         way = self.both.outboxes[name]
         way.fails = fails
+        partner = self.model.partners[name]
+        failures = self.model.failures_to_look_into(partner)
         for step in export.export_steps(self.both.partners[name]):
-            held = self.model.claim(self.model.partners[name])
+            held = self.model.claim(partner)
             self.both.compare_claims(step.claim, held)
             assert step.state == (self.model.sent(*held, way.ended.pop()) if held else None)
+        self.model.looked_into(partner, failures)
 
     # The partners and the operators
 
@@ -277,7 +280,7 @@ class Histories(RuleBasedStateMachine):
         else:
             way.inbox[f"{self.both.new_id('answer')}.edi"] = contrl(number, says, reference=reference)
             read_inbox(self.both.partners[name])
-            self.model.said(self.model.partners[name], number, ANSWERS[says], reference)
+            self.model.said(self.model.partners[name], number, ANSWERS[says], reference, code=says)
 
     @something_was_claimed
     @rule(name=NAMES, back=BACK, asked=st.booleans())

@@ -265,9 +265,29 @@ def test_a_partner_within_the_limits_of_unb_is_right() -> None:
     check_partner(replace(PARTNER, our_id="S" * 35, our_qualifier="ZZZZ", standard=Standard.EDIFACT_ORDERS_D96A))
 
 
-def test_a_description_is_cut_after_two_components() -> None:
-    [imd] = elements(segments(interchange(first_line(description="LANTERN " * 20))), "IMD")
-    assert imd[2] == ["", "", "", *["LANTERN LANTERN LANTERN LANTERN"] * 2]
+def descriptions(description: str) -> list[list[str]]:
+    """The components of each segment that describes the first line."""
+    found = elements(segments(interchange(first_line(description=description))), "IMD")
+    assert all(imd[:2] == ["F", ""] and imd[2][:3] == ["", "", ""] for imd in found)
+    return [imd[2][3:] for imd in found]
+
+
+def test_a_description_takes_as_many_segments_of_two_components_as_it_needs() -> None:
+    assert descriptions("LANTERN " * 4) == [["LANTERN LANTERN LANTERN LANTERN"]]
+    row = "LANTERN LANTERN LANTERN LANTERN"
+    assert descriptions("LANTERN " * 19) == [[row, row], [row, row], ["LANTERN LANTERN LANTERN"]]
+
+
+def test_the_longest_description_that_the_store_may_give_is_told_whole() -> None:
+    # ISO 8859-1 spells each with four letters.
+    assert sum(len(row) for imd in descriptions("щ" * 256) for row in imd) == 4 * 256
+    longest = "x" * 255 + "y"
+    assert "".join(row for imd in descriptions(longest) for row in imd) == longest
+
+
+def test_a_description_is_cut_after_the_segments_that_a_line_may_have() -> None:
+    found = descriptions("LANTERN " * 1000)
+    assert (len(found), {len(rows) for rows in found}) == (99, {2})
 
 
 def test_a_description_that_cannot_be_spelled_is_left_out() -> None:

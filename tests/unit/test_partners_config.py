@@ -12,7 +12,7 @@ from configuration import ConfigurationError
 from edi.config import open_partners
 from edi.documents.standards import largest_control_number
 from edi.interchanges import LEASE
-from edi.partner_tables import SftpTable
+from edi.partner_tables import DirectoryTable, PartnerTable, SftpTable
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
 from edi.transports.sftp import SftpTransport
@@ -157,10 +157,18 @@ def test_the_example_of_a_page_is_a_good_file(file: Path, page: str) -> None:
     text = Path(__file__).parents[2].joinpath(page).read_text("utf-8")
     (example,) = re.findall(r"^```toml\n(\[partners\..*?)^```", text, re.MULTILINE | re.DOTALL)
     file.write_text(example.replace("SHA256:…", FINGERPRINT), "utf-8")
-    keys = dict.fromkeys(re.findall(r"\w+_PRIVATE_KEY", example), KEYS["KEY"])
-    found = open_partners(file, {**ENVIRON, **keys})
+    passphrases = dict.fromkeys(re.findall(r"\w+_PASSPHRASE", example), PASSPHRASE)
+    key = KEYS["LOCKED" if passphrases else "KEY"]
+    keys = dict.fromkeys(re.findall(r"\w+_PRIVATE_KEY", example), key)
+    found = open_partners(file, {**ENVIRON, **keys, **passphrases})
     assert found[0].grace == timedelta(minutes=30)
     assert any(isinstance(partner.transport, SftpTransport) for partner in found)
+
+
+def test_the_documents_name_every_key() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/partners.md").read_text("utf-8")
+    keys = {name for table in (PartnerTable, DirectoryTable, SftpTable) for name in table.model_fields}
+    assert [key for key in sorted(keys) if not re.search(rf"\b{key}( =|\])", text)] == []
 
 
 # Files that cannot be read

@@ -220,6 +220,44 @@ def test_a_check_finds_what_a_folder_cannot_be_made_in(tmp_path: Path, monkeypat
         DirectoryTransport(tmp_path).check()
 
 
+def test_a_check_tries_to_archive_and_leaves_nothing(tmp_path: Path) -> None:
+    transport = DirectoryTransport(tmp_path / "out", tmp_path / "in")
+    (tmp_path / "in").mkdir()
+    transport.check()
+    (tmp_path / "in" / "done").mkdir()
+    transport.check()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["done", "in"]
+
+
+def test_a_check_finds_what_stands_where_answers_are_archived(tmp_path: Path) -> None:
+    transport, done = DirectoryTransport(tmp_path, tmp_path / "in"), tmp_path / "in" / "done"
+    done.parent.mkdir()
+    done.write_bytes(b"a file")
+    with pytest.raises(NotReady, match="done is no directory; expected a directory"):
+        transport.check()
+    done.unlink()
+    done.symlink_to("nowhere")
+    with pytest.raises(NotReady, match="done is not there; expected a directory"):
+        transport.check()
+
+
+def test_a_check_finds_that_answers_cannot_be_linked_into_their_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def link_within_one_file_system(source: Path, target: Path) -> None:
+        if source.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_within_one_file_system)
+    (tmp_path / "in" / "done").mkdir(parents=True)
+    with pytest.raises(NotReady, match="done: a file cannot be put in place by a hard link"):
+        DirectoryTransport(tmp_path, tmp_path / "in").check()
+    assert (files(tmp_path / "in"), files(tmp_path / "in" / "done")) == (["done"], [])
+
+
 def test_both_transports_do_what_a_transport_does(tmp_path: Path) -> None:
     config = SftpConfig(host="h", user="u", password="p", host_key="SHA256:" + "A" * 43, folder="")
     transports: list[Transport] = [DirectoryTransport(tmp_path), SftpTransport(config)]

@@ -157,7 +157,8 @@ def release(
     if as_json:
         print_json({"partner": partner, "control_number": number, "state": "released", "orders": freed})
     else:
-        out.print(plain(f"interchange {number} of {partner} is released; its {freed} orders are free again"))
+        freed_orders = f"{counted(freed, 'order')} {'is' if freed == 1 else 'are'}"
+        out.print(plain(f"interchange {number} of {partner} is released; {freed_orders} free again"))
     return 0
 
 
@@ -167,16 +168,20 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
     find_services()
     app.finalize()
     problems: list[str] = []
+    unread: list[str] = []
     said: list[tuple[str, Applied]] = []
-    files = 0
+    files = again = 0
 
     def take_note(of: Partner, name: str, kept: Kept | NotReceived) -> None:
-        nonlocal files
+        nonlocal files, again
         if isinstance(kept, NotReceived):
             problems.append(f"{name} of {of.name}: {kept}")
             return
-        files += 1
+        files += not kept.again
+        again += kept.again
         said.extend((of.name, answer) for answer in kept.applied)
+        if kept.others:
+            unread.append(f"{name} of {of.name} holds what we do not read, and is kept: {', '.join(kept.others)}")
         if kept.error:
             problems.append(f"{name} of {of.name}: {kept.error}")
 
@@ -188,10 +193,12 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
             problems.append(f"the inbox of {one.name} could not be read: {error}")
     if as_json:
         states = [answer.settled for _, answer in said if answer.settled]
-        print_json({"files": files, "acknowledgements": len(said), "settled": states, "problems": problems})
+        found = {"files": files, "files_again": again, "acknowledgements": len(said), "settled": states}
+        print_json({**found, "unread": unread, "problems": problems})
     else:
-        out.print(f"{counted(files, 'file')} with {counted(len(said), 'acknowledgement')}", highlight=False)
-        for line in _remarkable(said):
+        more = f", and {counted(again, 'file')} that had come before" if again else ""
+        out.print(f"{counted(files, 'file')} with {counted(len(said), 'acknowledgement')}{more}", highlight=False)
+        for line in [*_remarkable(said), *unread]:
             out.print(plain(line), highlight=False, soft_wrap=True)
     for problem in problems:
         err.print(plain(problem), highlight=False)

@@ -15,7 +15,7 @@ from orders.reading import as_utc
 from tasks.database import in_transaction
 from tasks.partners import partners
 from tasks.settings import settings
-from workers.cli.terminal import AsJson, err, out, plain, print_json
+from workers.cli.terminal import AsJson, counted, err, out, plain, print_json
 from workers.discovery import find_database
 from workers.errors import CommandError, UsageError
 
@@ -124,10 +124,8 @@ def _facts(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "documents", f"{one['standard']}, {one['character_set']}{', as a test' if one['test'] else ''}"
     yield "from, to", f"{one['ours']}, {one['theirs']}"
     yield "warehouses", "all that no other partner gets" if one["warehouses"] is None else ", ".join(one["warehouses"])
-    yield (
-        "interchange",
-        f"at most {one['orders_per_interchange']:,} orders and {one['lines_per_interchange']:,} lines",
-    )
+    orders, lines = counted(one["orders_per_interchange"], "order"), counted(one["lines_per_interchange"], "line")
+    yield "interchange", f"at most {orders} and {lines}"
     yield "grace", f"{one['grace_seconds'] / 60:g} minutes after validation"
     if one["schedule"] is None:
         yield "cut-offs", "none: what is due goes out at once"

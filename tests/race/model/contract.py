@@ -108,6 +108,8 @@ class Interchange:
     has_error: bool = False
     number_is_free: bool = False
     said: set[tuple[str, str]] = field(default_factory=set)
+    # The code and reference of each file that answered it.
+    read: set[tuple[str, str]] = field(default_factory=set)
     content: bytes | None = None
 
     def is_held(self, attempt: int) -> bool:

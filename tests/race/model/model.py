@@ -219,6 +219,16 @@ class Model:
         self._move(made, "claimed", "edi_claimed")
         return made, 1
 
+    def failures_to_look_into(self, partner: Partner) -> int:
+        """The failures in a row after which an export first tries whether the partner can be reached."""
+        is_free = partner.rests_until <= self.now and self.in_flight(partner) is None
+        return partner.failures if is_free else 0
+
+    def looked_into(self, partner: Partner, failures: int) -> None:
+        """They are forgotten where nothing is due that could fail again."""
+        if failures and partner.failures == failures and self.in_flight(partner) is None:
+            partner.failures = partner.rests_until = 0
+
     def _due(self, partner: Partner) -> list[Order]:
         return [
             order
@@ -280,10 +290,15 @@ class Model:
         self._failed(interchange, attempt, delivered_nothing=how != "unclear")
         return "claimed"
 
-    def said(self, partner: Partner, number: int, verdict: str, reference: str) -> None:
+    def said(self, partner: Partner, number: int, verdict: str, reference: str, *, code: str) -> None:
         """The partner answers; whatever it says of an interchange, it has it."""
         interchange = self.bearer(partner, number)
-        if interchange is None or interchange.state == "released" or (verdict, reference) in interchange.said:
+        if interchange is None or interchange.state == "released":
+            return
+        is_same_file = (code, reference) in interchange.read
+        interchange.read.add((code, reference))
+        # What was said before it was sent again, only the same file says once more of the copy before.
+        if is_same_file if interchange.state == "sent" else (verdict, reference) in interchange.said:
             return
         interchange.said.add((verdict, reference))
         if interchange.state == "claimed":

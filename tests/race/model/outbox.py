@@ -44,7 +44,12 @@ class Outbox:
             raise DeliveryConflict("something else stands there")
         return filename in self.files
 
+    has_inbox = True
+
     def check(self) -> None:
+        """There is nothing to check."""
+
+    def check_outbox(self) -> None:
         """There is nothing to check."""
 
     def list_inbox(self) -> list[str]:
