@@ -23,6 +23,7 @@ task_routes = {
     Doorbell.PARK_UNKNOWN: {"queue": "changes"},
     Doorbell.RESTOCK: {"queue": "effects"},
     Doorbell.NOTIFY: {"queue": "effects"},
+    Doorbell.EFFECTS: {"queue": "effects"},
     Doorbell.ANSWER: {"queue": "answers"},
     Doorbell.EXPORT: {"queue": "export"},
     Doorbell.READ_INBOXES: {"queue": "export"},

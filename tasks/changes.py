@@ -49,9 +49,8 @@ def claim_accepted(connection: Connection, accepted: Accepted, bell: Bell) -> Ba
 
 
 def _ring_for(bell: Bell, effects: _Effects) -> None:
-    for kind, doorbell in ((Effect.RESTOCK, Doorbell.RESTOCK), (Effect.NOTIFY, Doorbell.NOTIFY)):
-        if effects[kind]:
-            bell(doorbell)
+    if any(effects.values()):
+        bell(Doorbell.EFFECTS)
 
 
 def _do(effects: _Effects) -> None:

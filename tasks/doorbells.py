@@ -25,6 +25,7 @@ class Doorbell(StrEnum):
     APPLY_CHANGES = "countermand.apply_changes"
     RESTOCK = "countermand.restock"
     NOTIFY = "countermand.notify"
+    EFFECTS = "countermand.effects"
     ANSWER = "countermand.answer"
     EXPORT = "countermand.export"
     READ_INBOXES = "countermand.read_inboxes"

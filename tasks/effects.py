@@ -86,6 +86,13 @@ RESTOCK = Job("restock", limit=200, claim=_claim_restock, count_failure=count_fa
 NOTIFY = Job("notify", limit=200, claim=_claim_notify, count_failure=count_failure)
 
 
+@rung_by(Doorbell.EFFECTS, time_limit=TIME_LIMIT_SECONDS)
+def effects() -> None:
+    """Restocks and notifies what is due, one after the other: both at once would take the processors from decisions."""
+    restock()
+    notify()
+
+
 @rung_by(Doorbell.RESTOCK, time_limit=TIME_LIMIT_SECONDS)
 def restock() -> None:
     """Restocks what is due, for a time slice."""

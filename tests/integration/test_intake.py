@@ -132,7 +132,7 @@ def test_a_few_new_requests_are_decided_where_they_are_taken_and_a_worker_does_w
     events = [a_request("1"), a_request("2")]
     take(delivered(*events))
     assert [request(event)["state"] for event in events] == ["decided", "decided"]
-    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY]
+    assert rung == [Doorbell.EFFECTS]
     assert {effect["state"] for event in events for effect in request(event)["effects"]} == {"pending"}
 
 
@@ -148,7 +148,7 @@ def test_a_worker_is_rung_for_when_one_of_a_few_could_not_be_decided_at_once(run
     known, unknown = a_request(), a_request("unknown")
     take(delivered(known, unknown))
     assert (request(known)["state"], request(unknown)["state"]) == ("decided", "received")
-    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.APPLY_CHANGES]
+    assert rung == [Doorbell.EFFECTS, Doorbell.APPLY_CHANGES]
 
 
 def test_what_was_in_hand_before_is_kept_and_decided_by_a_worker(rung: list[Doorbell]) -> None:
@@ -187,10 +187,10 @@ def test_rings_are_held_back_while_more_is_there_but_not_for_long(
         assert step(source, bells=bells) == 1
         assert rung == []
     assert step(source, bells=bells) == 0
-    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY]
+    assert rung == [Doorbell.EFFECTS]
     client.xadd(STREAM, {FIELD: encoded(a_request("3"))})
     assert step(source, bells=HeldBack(0)) == 1
-    assert rung == [Doorbell.RESTOCK, Doorbell.NOTIFY] * 2
+    assert rung == [Doorbell.EFFECTS] * 2
 
 
 def test_what_was_accepted_before_is_not_decided_for_the_sake_of_a_new_one(rung: list[Doorbell]) -> None:

@@ -223,7 +223,7 @@ def test_a_message_that_kills_every_intake_that_reads_it_is_put_aside_unread_and
 def test_what_hangs_is_killed_before_postgresql_gives_its_order_to_the_next_process() -> None:
     [(idle,)] = rows("SELECT extract(epoch FROM current_setting('idle_in_transaction_session_timeout')::interval)")
     app.finalize()
-    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY):
+    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.EFFECTS):
         assert app.tasks[doorbell].time_limit < idle
 
 

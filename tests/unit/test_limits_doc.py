@@ -22,7 +22,7 @@ def test_the_budget_of_connections_is_the_programs() -> None:
 
 def test_the_times_of_tasks_and_of_an_intake_are_the_programs() -> None:
     app.finalize()
-    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY):
+    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.EFFECTS):
         assert app.tasks[doorbell].time_limit == batches.TIME_LIMIT_SECONDS
     assert app.tasks[Doorbell.ANSWER].time_limit == answers._TIME_LIMIT_SECONDS
     told = (
