@@ -50,18 +50,24 @@ class CountFailure(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A kind of work: how at most `limit` pieces are claimed (or only those `among` some ids), how a failure counts."""
+    """A kind of work: how at most `limit` pieces are claimed (or only those `among` some ids), how a failure counts.
+
+    With `claims_all`, fewer than `limit` are all that was due: nobody needs to look again.
+    """
 
     name: str
     limit: int
     claim: Callable[[Connection, int, Sequence[int] | None], Batch]
     count_failure: CountFailure
+    claims_all: bool = False
 
 
 def drain(job: Job, *, seconds: float) -> bool:
     """Works until nothing is due, at most about `seconds`; returns True if something may be left."""
     deadline = time.monotonic() + seconds
-    while _run_warily(job) if deaths.was_lately() else run_batch(job):
+    while done := _run_warily(job) if (is_wary := deaths.was_lately()) else run_batch(job):
+        if job.claims_all and not is_wary and done < job.limit:
+            return False
         if time.monotonic() > deadline:
             return True
     return False

@@ -82,8 +82,8 @@ def _notification(row: AnyRow, notice: Notice, channel: str, *, told: bool) -> d
 
 
 # As large as a batch of decisions: what follows from one is one batch.
-RESTOCK = Job("restock", limit=200, claim=_claim_restock, count_failure=count_failure)
-NOTIFY = Job("notify", limit=200, claim=_claim_notify, count_failure=count_failure)
+RESTOCK = Job("restock", limit=200, claim=_claim_restock, count_failure=count_failure, claims_all=True)
+NOTIFY = Job("notify", limit=200, claim=_claim_notify, count_failure=count_failure, claims_all=True)
 
 
 @rung_by(Doorbell.EFFECTS, time_limit=TIME_LIMIT_SECONDS)
