@@ -101,7 +101,8 @@ def test_every_session_has_its_time_outs(running: Embedded, http: httpx2.Client)
         running.rows(statement)
     on_the_server(running, _END_SESSIONS)
     http.get("/requests/nobody/1")
-    running.publish(a_request(id="timed"))
+    running.load(an_order("TIMED"))
+    running.publish(a_request("TIMED", id="timed"))
     for command in ("migrate", "export"):
         assert running.run(command).returncode == 0
     expected = {*(f"countermand-{name}" for name, number in connections().items() if number), "countermand"}
@@ -110,6 +111,7 @@ def test_every_session_has_its_time_outs(running: Embedded, http: httpx2.Client)
         return {row.name for row in running.rows("SELECT name FROM login WHERE name <> 'tests'")}
 
     await_that(lambda: seen() == expected, "each process has a new session")
+    await_that(lambda: decided(running, "timed"), "its request is decided")
     found = running.rows(
         "SELECT DISTINCT statement_timeout, lock_timeout, idle_timeout FROM login WHERE name <> 'tests'"
     )
