@@ -30,7 +30,7 @@ up: setup ## Run everything in the foreground, on embedded services kept in ./va
 	$(BIN)/countermand up $(ARGS)
 
 test: setup lint types ## Run every test, the linters and the type checker
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 interleavings: setup ## Run every interleaving of the races, also of those that have thousands (minutes)
 	COUNTERMAND_ALL_INTERLEAVINGS=1 $(BIN)/pytest -n 2 -rP -o faulthandler_timeout=0 tests/race -k 'interleavings or against_export' $(ARGS)
