@@ -64,6 +64,11 @@ def sqlstate(error: BaseException) -> str | None:
     return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
 
 
+def in_a_line(error: BaseException) -> str:
+    """Names an error and quotes its first line: what follows may quote values, and those may be personal data."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
 def told(error: BaseException) -> str:
     """Says in one line what a conflict or an outage is, and what helps; quotes no value."""
     found = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]

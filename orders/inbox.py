@@ -46,7 +46,7 @@ class Accepted:
     new: int
     repeated: int
     dead: int
-    # Of the new requests, and of their orders.
+    # Of the new requests and their orders, for whoever decides them in the same transaction.
     ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
     numbers: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 

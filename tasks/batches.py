@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection
 
-from orders.faults import Fault, classify
+from orders.faults import Fault, classify, in_a_line
 from tasks import deaths
 from tasks.database import in_transaction
 
@@ -119,8 +119,7 @@ def _after_a_failure(job: Job, ids: Sequence[int], error: Exception) -> int:
         # Somebody holds a row that it needs. That is no failure of its own; the next sweep tries again.
         _log.warning("held up by a lock", job=job.name, id=ids[0])
         return 0
-    # The class and the first line: what follows may quote values, and those may be personal data.
-    told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    told = in_a_line(error)
     _log.error("failed", job=job.name, id=ids[0], error=told)
     in_transaction(lambda connection: job.count_failure(connection, ids[0], told))
     return 1

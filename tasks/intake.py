@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from orders.dead_letters import DeadLetter, keep_dead_letters
-from orders.faults import Fault, classify
+from orders.faults import Fault, classify, in_a_line
 from orders.inbox import Accepted, Delivery, accept
 from orders.messages import Unreadable
 from tasks.batches import Batch
@@ -64,10 +64,9 @@ def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
 
 
 def _tell_of_a_failure(error: Exception, count: int) -> None:
-    # The first line: what follows may quote values. A lock that somebody holds is no fault of ours; a lost guard is.
-    told = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    # A lock that somebody holds is no fault of ours; a lost guard is.
     log = _log.info if classify(error) is Fault.AGAIN else _log.error
-    log("not decided at once", count=count, error=told)
+    log("not decided at once", count=count, error=in_a_line(error))
 
 
 def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery], bell: Bell) -> tuple[Accepted, Batch]:
@@ -112,8 +111,7 @@ def _keep(deliveries: Sequence[Delivery]) -> Accepted:
 def _keep_halves(deliveries: Sequence[Delivery]) -> Accepted:
     half = len(deliveries) // 2
     one, other = _keep(deliveries[:half]), _keep(deliveries[half:])
-    new, repeated, dead = one.new + other.new, one.repeated + other.repeated, one.dead + other.dead
-    return Accepted(new, repeated, dead, one.ids + other.ids, one.numbers | other.numbers)
+    return Accepted(one.new + other.new, one.repeated + other.repeated, one.dead + other.dead)
 
 
 def _refused(delivery: Delivery, error: Exception) -> Accepted:
