@@ -1,6 +1,7 @@
 """Outages in the log: a line at once, one a minute while they last, and one when they are over."""
 
 import time
+from collections import defaultdict
 
 import redis
 import structlog
@@ -10,29 +11,31 @@ _log = structlog.get_logger()
 
 _AGAIN_SECONDS = 60.0
 
+# What this process has told: of each outage, by the kind of failure, when it was last; and which ones last.
+_told: dict["Outage", dict[str, float]] = defaultdict(dict)
+_lasting: set["Outage"] = set()
+
 
 class Outage:
     """Something that cannot be done for now, since what it needs is away; `about` stands in each of its lines."""
 
     def __init__(self, cannot: str, over: str, **about: object) -> None:
         self._cannot, self._over, self._about = cannot, over, about
-        # By the kind of failure: when it was told last.
-        self._told: dict[str, float] = {}
-        self._lasts = False
 
     def note(self, error: Exception, told: str, **more: object) -> None:
         """Tells of a failure, unless one of its kind was told within the last minute."""
         kind = type(error.orig if isinstance(error, DBAPIError) else error).__name__
         now = time.monotonic()
-        if now - self._told.get(kind, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+        if now - _told[self].get(kind, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
             return
-        self._told[kind], self._lasts = now, True
+        _told[self][kind] = now
+        _lasting.add(self)
         _log.warning(self._cannot, error=told, **self._about, **more)
 
     def end(self) -> None:
         """Tells that it works again, if it was told that it does not."""
-        if self._lasts:
-            self._lasts = False
+        if self in _lasting:
+            _lasting.remove(self)
             # As loud as what it takes back.
             _log.warning(self._over, **self._about)
 

@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from celery import current_app
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from orders.migrate import migrate
-from tasks import database
+from tasks import database, outages
 from tasks.settings import settings
 from tests.race import figures
 from workers.app import app
@@ -69,6 +70,13 @@ def template(services: Services) -> Iterator[str]:
     with server.connect() as connection:
         connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
     server.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test begins like a process that has told of no outage: what an earlier one told is not its to end or repeat."""
+    monkeypatch.setattr(outages, "_told", defaultdict(dict))
+    monkeypatch.setattr(outages, "_lasting", set())
 
 
 @pytest.fixture
