@@ -53,6 +53,17 @@ def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequen
     return ids
 
 
+def take_back_try(connection: Connection, effect_id: int) -> None:
+    """Takes back a try that was counted and not made; the effect waits a second, if it is still pending."""
+    later = func.greatest(effect.c.not_before, func.clock_timestamp() + timedelta(seconds=1))
+    connection.execute(
+        update(effect)
+        .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
+        # A dead one may have been revived meanwhile, with all its tries.
+        .values(attempts=func.greatest(effect.c.attempts - 1, 0), not_before=later)
+    )
+
+
 def count_failure(connection: Connection, effect_id: int, error: str, *, pauses: bool = True) -> None:
     """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS.
 

@@ -34,6 +34,18 @@ def count_failure(connection: Connection, request_id: int, error: str, *, pauses
     )
 
 
+def take_back_try(connection: Connection, request_id: int) -> None:
+    """Takes back a try that was counted and not made; the request waits a second, if it is still undecided."""
+    request = change_request.c
+    later = func.greatest(request.not_before, func.clock_timestamp() + timedelta(seconds=1))
+    connection.execute(
+        update(change_request)
+        .where(request.id == request_id, request.state == RequestState.RECEIVED)
+        # A parked one may have been reprocessed meanwhile, with all its tries.
+        .values(attempts=func.greatest(request.attempts - 1, 0), not_before=later)
+    )
+
+
 def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: int) -> int:
     """Parks requests whose order nobody loaded within the patience; returns how many."""
     since = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()

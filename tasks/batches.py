@@ -2,7 +2,8 @@
 
 A batch that fails is halved until the piece that fails stands alone; that one is counted against its tries. A piece
 that kills the process that works on it, or hangs until that is killed, cannot be counted afterwards: for a while after
-such a death pieces are done one by one, and each is counted before it is tried.
+such a death pieces are done one by one, and each is counted before it is tried. What then was not tried after all is
+not counted: else two processes that keep each other from a piece would use up its tries.
 """
 
 import time
@@ -48,6 +49,12 @@ class CountFailure(Protocol):
     def __call__(self, connection: Connection, piece: int, error: str, /, *, pauses: bool = True) -> None: ...
 
 
+class TakeBackTry(Protocol):
+    """Takes back a try that was counted and not made; the piece waits a little, if it is not done meanwhile."""
+
+    def __call__(self, connection: Connection, piece: int, /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A kind of work: how at most `limit` pieces are claimed (or only those `among` some ids), how a failure counts.
@@ -59,6 +66,7 @@ class Job:
     limit: int
     claim: Callable[[Connection, int, Sequence[int] | None], Batch]
     count_failure: CountFailure
+    take_back_try: TakeBackTry
     claims_all: bool = False
 
 
@@ -83,8 +91,9 @@ def _run_warily(job: Job) -> int:
         return ids
 
     ids = in_transaction(count)
-    if ids:
-        run_batch(job, ids)
+    if ids and not run_batch(job, ids):
+        # Somebody has it in hand, or holds a row that it needs. Others pass it by meanwhile.
+        in_transaction(lambda connection: job.take_back_try(connection, ids[0]))
     return len(ids)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from orders.changes import OpenOrder, claim_open_orders, claim_orders_of, decide_requests
 from orders.decisions import record_decisions
 from orders.inbox import Accepted
-from orders.parking import count_failure, park_unknown_orders
+from orders.parking import count_failure, park_unknown_orders, take_back_try
 from rules.model import Effect
 from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
 from tasks.database import in_transaction
@@ -60,7 +60,7 @@ def _do(effects: _Effects) -> None:
 
 
 # A worker does what follows itself, in transactions after the decisions'. What one leaves that dies, the sweeps find.
-CHANGES = Job("apply_changes", limit=200, claim=_claim, count_failure=count_failure)
+CHANGES = Job("apply_changes", limit=200, claim=_claim, count_failure=count_failure, take_back_try=take_back_try)
 
 
 @rung_by(Doorbell.APPLY_CHANGES, time_limit=TIME_LIMIT_SECONDS)

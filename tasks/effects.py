@@ -1,13 +1,14 @@
 """What follows a decision: restock the lines of a cancelled order, tell the answer."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection
 
 from desks.channels import LogChannel
 from desks.notices import Notice, write_notice
 from orders import answers
-from orders.effects import count_failure, mark_done
+from orders.effects import count_failure, mark_done, take_back_try
 from orders.locks import AnyRow, claim_effects
 from orders.messages import parse_change
 from orders.stock import restock as restock_effects
@@ -82,8 +83,9 @@ def _notification(row: AnyRow, notice: Notice, channel: str, *, told: bool) -> d
 
 
 # As large as a batch of decisions: what follows from one is one batch.
-RESTOCK = Job("restock", limit=200, claim=_claim_restock, count_failure=count_failure, claims_all=True)
-NOTIFY = Job("notify", limit=200, claim=_claim_notify, count_failure=count_failure, claims_all=True)
+_job = partial(Job, limit=200, count_failure=count_failure, take_back_try=take_back_try, claims_all=True)
+RESTOCK = _job("restock", claim=_claim_restock)
+NOTIFY = _job("notify", claim=_claim_notify)
 
 
 @rung_by(Doorbell.EFFECTS, time_limit=TIME_LIMIT_SECONDS)

@@ -12,20 +12,25 @@ from typing import Any
 
 import pytest
 from celery.apps.worker import Worker
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, text
 
 import orders.inbox
+import tasks.batches
 import tasks.changes
 import tasks.effects
 import workers.intake
 import workers.intake_stream
 from orders.changes import OpenOrder, decide_requests
+from orders.effects import MAX_ATTEMPTS
 from orders.messages import ChangeMessage, parse_change
 from orders.stock import restock
-from tasks.batches import run_batch
+from tasks import deaths
+from tasks.batches import Job, drain, run_batch
+from tasks.changes import CHANGES
 from tasks.doorbells import Doorbell, ring
+from tasks.effects import NOTIFY, RESTOCK
 from tasks.settings import settings
-from tests.builders import DECIDING, a_request, an_order, deliver, encoded, load, request, rows
+from tests.builders import DECIDING, a_request, an_order, decide_all, deliver, encoded, load, request, rows, settle
 from tests.processes import await_that
 from workers.app import app
 from workers.broker import broker_at
@@ -225,6 +230,42 @@ def test_what_hangs_is_killed_before_postgresql_gives_its_order_to_the_next_proc
     app.finalize()
     for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.EFFECTS):
         assert app.tasks[doorbell].time_limit < idle
+
+
+@pytest.mark.parametrize(
+    ("job", "table", "lock"),
+    [
+        (CHANGES, "change_request", "SELECT FROM orders FOR NO KEY UPDATE"),
+        (RESTOCK, "effect", "SELECT FROM effect FOR NO KEY UPDATE"),
+        (NOTIFY, "effect", "SELECT FROM effect FOR NO KEY UPDATE"),
+    ],
+    ids=lambda given: given.name if isinstance(given, Job) else "",
+)
+def test_two_who_are_wary_and_keep_each_other_from_a_piece_use_up_none_of_its_tries(
+    job: Job, table: str, lock: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other one counts its own try, and so has the row, whenever this one has counted and would begin.
+    def run_while_the_other_counts(job: Job, among: Sequence[int] | None = None) -> int:
+        with engine.begin() as other:
+            other.execute(text(lock))
+            return run_batch(job, among)
+
+    load(an_order())
+    deliver(event := a_request())
+    if job is not CHANGES:
+        decide_all()
+    monkeypatch.setattr(deaths, "was_lately", lambda: True)
+    with monkeypatch.context() as patches:
+        patches.setattr(tasks.batches, "run_batch", run_while_the_other_counts)
+        for _ in range(MAX_ATTEMPTS + 1):
+            assert drain(job, seconds=60) is False
+            # It has waited out the second in which others pass it by.
+            rows(f"UPDATE {table} SET not_before = now() RETURNING id")
+    assert {one.attempts for one in rows(f"SELECT attempts FROM {table}")} == {0}
+    drain(job, seconds=60)
+    settle()
+    shown = request(event)
+    assert (shown["outcome"], {effect["state"] for effect in shown["effects"]}) == ("applied", {"done"})
 
 
 def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_others_are_done(tmp_path: Path) -> None:

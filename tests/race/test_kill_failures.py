@@ -5,9 +5,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from sqlalchemy import text
 
 import tasks.changes
-from tasks import deaths
+from tasks import batches, deaths
+from tasks.database import engine
 from tests.builders import request, rows
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
@@ -24,6 +26,25 @@ def applying_warily() -> None:
     app.finalize()
     with patch.object(deaths, "was_lately", lambda: True):
         tasks.changes.apply_changes()
+
+
+def applying_warily_beside_another() -> None:
+    """Counts a try, and another has the order in hand when it is to be made."""
+    app.finalize()
+    with (
+        patch.object(deaths, "was_lately", lambda: True),
+        patch.object(batches, "run_batch", _while_another_has_all_orders),
+    ):
+        tasks.changes.apply_changes()
+
+
+_run_batch = batches.run_batch
+
+
+def _while_another_has_all_orders(*given: Any) -> int:
+    with engine().begin() as another:
+        another.execute(text("SELECT FROM orders FOR NO KEY UPDATE"))
+        return _run_batch(*given)
 
 
 def failing() -> None:
@@ -58,6 +79,25 @@ class Warily(Cancellation):
         super().check()
 
 
+class Untried(Cancellation):
+    """A try that was counted and not made counts only for whoever dies before he has taken it back."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._counted = 0
+
+    def look(self, passed: Sequence[str]) -> None:
+        self._counted += has_passed("batches._run_warily: COMMIT", passed)
+        self._counted -= has_passed("batches._run_warily: COMMIT (2)", passed)
+        assert (self.tries(), request(self.event)["state"]) == ([self._counted], "received")
+
+    def check(self) -> None:
+        # The last run, which nothing kills, has counted none.
+        assert self.tries() == [self._counted]
+        rows("UPDATE change_request SET not_before = now() WHERE state = 'received' RETURNING id")
+        super().check()
+
+
 class Failing(Cancellation):
     """The failure is counted once, and the request due again later; then it is decided."""
 
@@ -74,6 +114,11 @@ class Failing(Cancellation):
 @kills_around("batches._run_warily: COMMIT", "batches.run_batch: COMMIT")
 def test_a_wary_worker_killed_anywhere_has_counted_each_try_and_decides_in_the_end(record_property: Record) -> None:
     kill_everywhere(applying_warily, Warily(), record_property)
+
+
+@kills_around("batches._run_warily: COMMIT (2)")
+def test_a_wary_worker_killed_anywhere_counts_no_try_that_another_kept_it_from(record_property: Record) -> None:
+    kill_everywhere(applying_warily_beside_another, Untried(), record_property)
 
 
 @kills_around("batches._after_a_failure: COMMIT")
