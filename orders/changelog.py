@@ -12,16 +12,20 @@ from orders.locks import AnyRow
 from orders.tables import change_request
 from orders.tables import changelog as changelog_table
 
+
 # The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
-_WRITE = text(
-    """
-    INSERT INTO changelog (order_id, actor, action, change_request_id, note, before, after)
-    SELECT order_id, actor, action, change_request_id, note, before, after
-    FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (order_id bigint, actor text, action text,
-        change_request_id bigint, note text, before jsonb, after jsonb)) WITH ORDINALITY
-    ORDER BY ordinality
-    """
-)
+def insert(where: str = "") -> str:
+    """Returns the statement that appends the rows `:entries` (`as_rows`), in their sequence."""
+    return f"""
+        INSERT INTO changelog (order_id, actor, action, change_request_id, note, before, after)
+        SELECT order_id, actor, action, change_request_id, note, before, after
+        FROM ROWS FROM (jsonb_to_recordset(CAST(:entries AS jsonb)) AS (order_id bigint, actor text, action text,
+            change_request_id bigint, note text, before jsonb, after jsonb)) WITH ORDINALITY
+        {where} ORDER BY ordinality
+    """  # noqa: S608  # our own constants
+
+
+_WRITE = text(insert())
 
 
 class Action(StrEnum):
@@ -54,11 +58,12 @@ class Entry:
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
     """Appends entries, in their sequence."""
     if entries:
-        connection.execute(_WRITE, {"rows": json.dumps([_as_row(entry) for entry in entries])})
+        connection.execute(_WRITE, {"entries": json.dumps(as_rows(entries))})
 
 
-def _as_row(entry: Entry) -> dict[str, Any]:
-    return {field: getattr(entry, field) for field in Entry.__slots__}
+def as_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Returns entries as `WRITE` takes them."""
+    return [{field: getattr(entry, field) for field in Entry.__slots__} for entry in entries]
 
 
 def of_order(connection: Connection, order_id: int) -> Sequence[AnyRow]:

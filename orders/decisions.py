@@ -11,35 +11,43 @@ from orders.changes import Decided, LostGuard, OpenOrder
 from orders.reading import address_as_json
 from rules.model import Address, Effect, Order
 
-# Each takes its rows as one JSON parameter, so that it is the same for any number of rows and is prepared once.
-_UPDATE_ORDERS = text(
-    """
-    UPDATE orders SET status = changed.status, version = orders.version + 1,
-        shipping = coalesce(changed.shipping, orders.shipping), billing = coalesce(changed.billing, orders.billing),
-        shipping_asked_at = changed.shipping_asked_at, billing_asked_at = changed.billing_asked_at,
-        -- A changed order may be one that can be rendered.
-        export_error = NULL
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS changed (id bigint, version int, status text, shipping jsonb,
-        billing jsonb, shipping_asked_at timestamptz, billing_asked_at timestamptz)
-    WHERE orders.id = changed.id AND orders.version = changed.version AND edi_state = 'not_sent'
-    """
-)
-_UPDATE_REQUESTS = text(
-    """
-    UPDATE change_request SET state = 'decided', decided_at = statement_timestamp(), decided_place = decided.place,
-        outcome = decided.outcome, reasons = decided.reasons, error = NULL
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS decided (id bigint, outcome text, reasons text[], place int)
-    -- Not `=`: for that the planner would go through all that is undecided, once a row.
-    WHERE change_request.id = decided.id AND state IS NOT DISTINCT FROM 'received'
-    """
-)
-_INSERT_EFFECTS = text(
-    """
-    INSERT INTO effect (change_request_id, kind, payload)
-    SELECT request, kind, payload
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS follows (request bigint, kind text, payload jsonb)
-    RETURNING id, kind
-    """
+# One statement, as a lone request waits for every round trip. It takes its rows as JSON parameters, so that it is the
+# same for any number of rows and is prepared once. The locks of the orders are had before it. What follows a decision
+# is written for those that were, so that a lost guard is told as what it is.
+_RECORD = text(
+    f"""
+    WITH changed_orders AS (
+        UPDATE orders SET status = changed.status, version = orders.version + 1,
+            shipping = coalesce(changed.shipping, orders.shipping),
+            billing = coalesce(changed.billing, orders.billing),
+            shipping_asked_at = changed.shipping_asked_at, billing_asked_at = changed.billing_asked_at,
+            -- A changed order may be one that can be rendered.
+            export_error = NULL
+        FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS changed (id bigint, version int, status text, shipping jsonb,
+            billing jsonb, shipping_asked_at timestamptz, billing_asked_at timestamptz)
+        WHERE orders.id = changed.id AND orders.version = changed.version AND edi_state = 'not_sent'
+        RETURNING 1
+    ), decided_requests AS (
+        UPDATE change_request SET state = 'decided', decided_at = statement_timestamp(), decided_place = decided.place,
+            outcome = decided.outcome, reasons = decided.reasons, error = NULL
+        FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS decided (id bigint, outcome text, reasons text[],
+            place int)
+        -- Not `=`: for that the planner would go through all that is undecided, once a row.
+        WHERE change_request.id = decided.id AND state IS NOT DISTINCT FROM 'received'
+        RETURNING change_request.id
+    ), logged AS (
+        {changelog.insert("WHERE change_request_id = ANY(ARRAY(SELECT id FROM decided_requests))")}
+    ), follows AS (
+        INSERT INTO effect (change_request_id, kind, payload)
+        SELECT request, kind, payload
+        FROM jsonb_to_recordset(CAST(:effects AS jsonb)) AS follows (request bigint, kind text, payload jsonb)
+        WHERE request = ANY(ARRAY(SELECT id FROM decided_requests))
+        RETURNING id, kind
+    )
+    SELECT (SELECT count(*) FROM changed_orders) AS orders, (SELECT count(*) FROM decided_requests) AS requests,
+        (SELECT jsonb_object_agg(kind, ids) FROM (
+            SELECT kind, jsonb_agg(id ORDER BY id) AS ids FROM follows GROUP BY kind) AS by_kind) AS effects
+    """  # noqa: S608  # our own constants
 )
 
 
@@ -50,31 +58,31 @@ def record_decisions(
 
     Returns the ids of the effects by their kind.
     """
-    ids: dict[Effect, list[int]] = {kind: [] for kind in Effect}
     if not decided:
-        return ids
-    _update_orders(connection, open_orders, decided)
-    _update_requests(connection, decided)
-    changelog.write(connection, [entry for one in decided for entry in _changes(one)])
-    rows = [row for one in decided for row in _effects(one)]
-    for row in connection.execute(_INSERT_EFFECTS, {"rows": json.dumps(rows)}).all():
-        ids[Effect(row.kind)].append(row.id)
-    return ids
+        return {kind: [] for kind in Effect}
+    changed, requests = _changed_orders(open_orders, decided), _decided_requests(decided)
+    rows = {
+        "orders": changed,
+        "requests": requests,
+        "entries": changelog.as_rows([entry for one in decided for entry in _changes(one)]),
+        "effects": [row for one in decided for row in _effects(one)],
+    }
+    written = connection.execute(_RECORD, {name: json.dumps(value, default=str) for name, value in rows.items()}).one()
+    _expect(len(changed), written.orders, "orders that are not sent")
+    _expect(len(requests), written.requests, "undecided requests")
+    return {kind: (written.effects or {}).get(kind, []) for kind in Effect}
 
 
-def _update_orders(connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> None:
+def _changed_orders(open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> list[dict[str, Any]]:
     before: dict[int, Order] = {}
     for one in decided:
         before.setdefault(one.order_id, one.before)
     after = {one.order_id: one.decision.order for one in decided}
-    changed = [
+    return [
         _changed(opened, before[opened.id], after[opened.id])
         for opened in open_orders
         if after.get(opened.id) != before.get(opened.id)
     ]
-    if changed:
-        found = connection.execute(_UPDATE_ORDERS, {"rows": json.dumps(changed, default=str)}).rowcount
-        _expect(len(changed), found, "orders that are not sent")
 
 
 def _changed(opened: OpenOrder, before: Order, after: Order) -> dict[str, Any]:
@@ -93,13 +101,11 @@ def _if_changed(before: Address, after: Address) -> dict[str, str] | None:
     return None if after == before else address_as_json(after)
 
 
-def _update_requests(connection: Connection, decided: Sequence[Decided]) -> None:
-    rows = [
+def _decided_requests(decided: Sequence[Decided]) -> list[dict[str, Any]]:
+    return [
         {"id": one.request.id, "outcome": one.decision.outcome, "reasons": one.decision.reasons, "place": place}
         for place, one in enumerate(decided)
     ]
-    found = connection.execute(_UPDATE_REQUESTS, {"rows": json.dumps(rows)}).rowcount
-    _expect(len(rows), found, "undecided requests")
 
 
 def _expect(expected: int, found: int, what: str) -> None:

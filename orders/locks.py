@@ -61,10 +61,31 @@ AnyRow: TypeAlias = Any
 # The first half of every advisory key, so that we do not meet another program's locks in the same database.
 _SPACE = 0x434D  # "CM"
 
+# Whoever claims wants the first few of an index, in its sequence. The planner, whose statistics are of a time when
+# nothing was due, believes that few are, and would fetch and sort the whole backlog for every batch. What it believes
+# of two tables that are joined is worse: so each claim of requests reads one table a statement. It holds for what is
+# written under the locks too: PostgreSQL plans the look-up of a foreign key once a session, and would go through the
+# whole inbox for each row for as long as it lives, had that been empty then.
+_TAKE_THE_FIRST = """
+    SELECT set_config(name, 'off', true)
+    FROM unnest(ARRAY['enable_sort', 'enable_bitmapscan', 'enable_seqscan', 'enable_hashjoin', 'enable_mergejoin',
+        'enable_material']) AS name
+"""
+_TAKE_THE_FIRST_OF_THE_INDEX = sql(_TAKE_THE_FIRST)
+# Whoever accepts goes on to claim: told in the same statement, as a lone request waits for every round trip.
 _LOCK_NUMBERS = sql(
-    """
-    SELECT pg_advisory_xact_lock(:space, key)
+    f"""
+    WITH planned AS MATERIALIZED ({_TAKE_THE_FIRST})
+    SELECT pg_advisory_xact_lock(:space, key), (SELECT count(*) FROM planned)
     FROM (SELECT DISTINCT hashtext(number) AS key FROM unnest(CAST(:numbers AS text[])) AS number ORDER BY key) AS keys
+    """  # noqa: S608  # our own constant
+)
+_CLAIM_ORDERS = sql(
+    """
+    SELECT orders.* FROM unnest(CAST(:numbers AS text[])) WITH ORDINALITY AS wanted (number, place)
+    JOIN orders ON orders.number = wanted.number
+    WHERE orders.edi_state <> 'claimed'
+    ORDER BY wanted.place LIMIT :limit FOR NO KEY UPDATE OF orders SKIP LOCKED
     """
 )
 # One key, and not two: no number of an order can meet it.
@@ -74,16 +95,6 @@ _TRY_NUMBERS = sql(
     """
     SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS free
     FROM orders WHERE id = ANY(CAST(:ids AS bigint[]))
-    """
-)
-# Whoever claims wants the first few of an index, in its sequence. The planner, whose statistics are of a time when
-# nothing was due, believes that few are, and would fetch and sort the whole backlog for every batch. What it believes
-# of two tables that are joined is worse: so each claim of requests reads one table a statement.
-_TAKE_THE_FIRST_OF_THE_INDEX = sql(
-    """
-    SELECT set_config(name, 'off', true)
-    FROM unnest(ARRAY['enable_sort', 'enable_bitmapscan', 'enable_seqscan', 'enable_hashjoin', 'enable_mergejoin',
-        'enable_material']) AS name
     """
 )
 
@@ -120,23 +131,10 @@ def due_requests(connection: Connection, *, limit: int, among: Sequence[int] | N
 def claim_orders(connection: Connection, numbers: Sequence[str], *, limit: int) -> Sequence[AnyRow]:
     """Locks the first `limit` of these orders that are known, not in flight and not locked, and returns them.
 
+    Comes after `due_requests` or `lock_numbers_for_accepting`, which tell the planner what to think of its statistics.
     Their requests must be read by a later statement: rows joined to a locking one may be older than the lock.
     """
-    # For what is written under these locks too: PostgreSQL plans the look-up of a foreign key once a session, and would
-    # go through the whole inbox for each row for as long as it lives, had that been empty then.
-    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
-    order = orders_table
-    wanted = func.unnest(_array(numbers, order.c.number)).table_valued("number", with_ordinality="place")
-    wanted = wanted.render_derived(name="wanted")
-    claim = (
-        select(order)
-        .join(wanted, wanted.c.number == order.c.number)
-        .where(order.c.edi_state != Edi.CLAIMED)
-        .order_by(wanted.c.place)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True, of=order)
-    )
-    return connection.execute(claim).all()
+    return connection.execute(_CLAIM_ORDERS, {"numbers": list(numbers), "limit": limit}).all()
 
 
 def is_one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:

@@ -39,17 +39,17 @@ ORDER = re.findall(r"^\d\. `(\w+)`", locks.__doc__ or "", re.MULTILINE)
 # What is sent
 
 _ROW_LOCK = re.compile(r"\bFOR (NO KEY UPDATE|UPDATE|SHARE|KEY SHARE)\b(?: OF (\w+))?")
-_WRITE = re.compile(r"^\s*UPDATE (?:ONLY )?(\w+)|INSERT INTO (\w+)[^;]*ON CONFLICT [^;]*DO UPDATE", re.DOTALL)
+# Within WITH too: there PostgreSQL writes in a sequence of its own, so what it locks first must be locked before.
+_WRITE = re.compile(
+    r"(?:^|\()\s*UPDATE (?:ONLY )?(\w+)|INSERT INTO (\w+)(?:(?!INSERT INTO)[^;])*ON CONFLICT [^;]*DO UPDATE", re.DOTALL
+)
 
 
-def locked_table(statement: str) -> str | None:
-    """Returns the table whose rows a statement locks: by FOR …, by updating them, or by an upsert."""
+def locked_tables(statement: str) -> list[str]:
+    """Returns the tables whose rows a statement locks: by FOR …, by updating them, or by an upsert."""
     if found := _ROW_LOCK.search(statement):
-        table = found[2] or re.findall(r"\bFROM (\w+)", statement)[0]
-        return str(table)
-    if found := _WRITE.search(statement):
-        return str(found[1] or re.findall(r"INSERT INTO (\w+)", statement)[-1])
-    return None
+        return [str(found[2] or re.findall(r"\bFROM (\w+)", statement)[0])]
+    return [updated or upserted for updated, upserted in _WRITE.findall(statement)]
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def sent(engine: Engine) -> Iterator[list[list[str]]]:
 
 def in_turn(transaction: list[str]) -> list[str]:
     """Returns the tables that a transaction locks, each once, in the sequence of their first lock."""
-    tables = [table for statement in transaction if (table := locked_table(statement))]
+    tables = [table for statement in transaction for table in locked_tables(statement)]
     return list(dict.fromkeys(tables))
 
 
@@ -212,8 +212,19 @@ def test_every_operation_locks_in_the_one_order(engine: Engine, operation: str) 
         if found := _ROW_LOCK.search(statement):
             # Weaker than FOR UPDATE: what refers to the row by a foreign key can be inserted meanwhile.
             assert found[1] == "NO KEY UPDATE", statement
-            if "SKIP LOCKED" not in statement and locked_table(statement) not in ("partner", "interchange"):
-                assert re.search(rf"ORDER BY {locked_table(statement)}\.id FOR", statement.replace("\n", "")), statement
+            if "SKIP LOCKED" not in statement and locked_tables(statement) not in (["partner"], ["interchange"]):
+                [table] = locked_tables(statement)
+                assert re.search(rf"ORDER BY {table}\.id FOR", statement.replace("\n", "")), statement
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_a_statement_that_writes_two_tables_has_the_locks_of_the_first_from_an_earlier_one(
+    engine: Engine, operation: str
+) -> None:
+    for transaction in statements_of(engine, operation):
+        for place, statement in enumerate(transaction):
+            had = in_turn(transaction[:place])
+            assert [table for table in locked_tables(statement)[:-1] if table not in had] == []
 
 
 @pytest.mark.parametrize("operation", ["accept", "take", "reprocess"])
@@ -233,7 +244,7 @@ def test_the_exporter_only_tries_the_locks_of_numbers(engine: Engine) -> None:
 
 
 def test_stock_is_upserted_by_sku(engine: Engine) -> None:
-    upserts = [s for t in statements_of(engine, "restock") for s in t if locked_table(s) == "stock"]
+    upserts = [s for t in statements_of(engine, "restock") for s in t if locked_tables(s) == ["stock"]]
     assert len(upserts) == 1
     assert re.search(r"GROUP BY sku ORDER BY sku\s+ON CONFLICT", upserts[0])
 

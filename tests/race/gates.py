@@ -82,12 +82,13 @@ def _moments(statement: str, verb: str, written: frozenset[str], begins: bool) -
     """Moments are compared with one another (by the audit too), so taking them commutes as little as taking locks."""
     # The rows of these two get a moment by default that is compared with another session's; those of others are not.
     # now() is when the transaction began, and decides which of the requests that others accept are due. A claim that
-    # begins with how it is to be planned asks for it later.
+    # begins with how it is to be planned asks for it later; whoever accepts begins with that too, and does not.
     if verb == "INSERT" and "change_request" in written:
         return _MOMENTS
     if _MOMENT.search(statement) or (verb == "INSERT" and "interchange" in written):
         return frozenset({"clock"})
-    return frozenset({"begin"}) if begins and re.search(r"now\(\)|set_config", statement) else frozenset()
+    asks = begins and "advisory" not in statement and re.search(r"now\(\)|set_config", statement)
+    return frozenset({"begin"}) if asks else frozenset()
 
 
 def _caller() -> str:

@@ -57,8 +57,8 @@ MUTATIONS = (
     _of(
         "lock: deciding does not lock the orders",
         "orders/locks.py",
-        "        .limit(limit)\n        .with_for_update(key_share=True, skip_locked=True, of=order)\n",
-        "        .limit(limit)\n",
+        " FOR NO KEY UPDATE OF orders SKIP LOCKED",
+        "",
         f"{_RACES}::test_two_workers_decide_the_requests_of_one_order_once_and_in_sequence",
     ),
     _of(
@@ -137,7 +137,7 @@ MUTATIONS = (
     _of(
         "guard: orders in flight are decided",
         "orders/locks.py",
-        "        .where(order.c.edi_state != Edi.CLAIMED)\n",
+        "    WHERE orders.edi_state <> 'claimed'\n",
         "",
         f"{_EXPORTS}::test_a_request_that_waits_for_an_interchange_is_decided_by_its_outcome",
     ),
@@ -166,8 +166,8 @@ MUTATIONS = (
     _of(
         "guard: a late failure is counted on a decided request",
         "orders/parking.py",
-        ".where(request.id == request_id, request.state == RequestState.RECEIVED)",
-        ".where(request.id == request_id)",
+        ".where(request.id == request_id, request.state == RequestState.RECEIVED)\n        .values(\n",
+        ".where(request.id == request_id)\n        .values(\n",
         f"{_REQUESTS}::test_a_failure_that_is_counted_late_does_not_touch_what_another_worker_has_decided",
     ),
     _of(
