@@ -1,5 +1,6 @@
 """The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
 
+import gc
 import sys
 import warnings
 from typing import Any
@@ -44,3 +45,9 @@ def _refuse_a_file_that_cannot_be_used(**_: Any) -> None:
 def _leave_the_parents_connections(**_: Any) -> None:
     # A forked child must not talk on its parent's sockets, nor close them.
     engine().dispose(close=False)
+
+
+@worker_process_init.connect
+def _collect_no_garbage_among_what_was_imported(**_: Any) -> None:
+    # A hundred thousand objects that stay: looking through them took a tenth of what a batch takes.
+    gc.freeze()

@@ -1,5 +1,6 @@
 """The intake: takes change requests from the broker into the inbox. `python -m workers.intake`."""
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -163,6 +164,8 @@ def main() -> None:
     stop = Stop()
     stop.install()
     source: Source = StreamSource(url) if is_stream(url) else QueueSource(url)
+    # As in a worker: what was imported stays, and need not be looked through for garbage.
+    gc.freeze()
     _log.info("intake ready")
     run(source, stop)
     _log.info("intake stopped")
