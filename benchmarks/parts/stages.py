@@ -1,9 +1,13 @@
-"""Stage by stage: the same backlog, with only the processes of one stage running."""
+"""Stage by stage: the same backlog, with only the processes of one stage running.
+
+A worker that decides does what follows as well, so `apply` is both; `effects` is what follows alone, of requests that
+were decided by this process.
+"""
 
 import time
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from benchmarks.backlog import prove, publish
 from benchmarks.made import cancel_requests, load_orders, open_numbers
@@ -11,42 +15,66 @@ from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import System, broker_is_known, our_programs, tidy_up
 from benchmarks.usage import Processes
+from orders.changes import claim_open_orders, decide_requests
+from orders.decisions import record_decisions
+from orders.inbox import Delivery
+from tasks.changes import CHANGES
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
+from tasks.intake import keep
 from workers.errors import CommandError
 
 _PATIENCE_SECONDS = 600
 _CONCURRENCY = 2
+_KEPT_AT_ONCE = 500
 # What is left of each stage's work, and when its last piece was done.
+_EFFECTS_LEFT = "SELECT count(*) FROM effect WHERE state = 'pending'"
 _LEFT = {
     "intake": "SELECT :total - count(*) FROM change_request",
-    "apply": "SELECT count(*) FROM change_request WHERE state = 'received'",
-    "effects": "SELECT count(*) FROM effect WHERE state = 'pending'",
+    "apply": f"SELECT ({_EFFECTS_LEFT}) + count(*) FROM change_request WHERE state = 'received'",  # noqa: S608  # our own constant
+    "effects": _EFFECTS_LEFT,
 }
 _LAST = {
     "intake": "SELECT max(received_at) FROM change_request",
-    "apply": "SELECT max(decided_at) FROM change_request",
+    "apply": "SELECT max(done_at) FROM effect",
     "effects": "SELECT max(done_at) FROM effect",
 }
-_QUEUES = {"apply": "changes", "effects": "effects"}
-_BELLS = {"apply": [Doorbell.APPLY_CHANGES], "effects": [Doorbell.RESTOCK, Doorbell.NOTIFY]}
+_BELLS = {"apply": Doorbell.APPLY_CHANGES, "effects": Doorbell.EFFECTS}
 
 
 def measure(run: Run) -> Figures:
     """Returns requests per second and CPU seconds of each stage."""
     total = run.sizes.backlog
     with run.system.fresh_database():
-        in_transaction(lambda connection: load_orders(connection, open_orders=total))
-        messages = cancel_requests(in_transaction(lambda connection: open_numbers(connection, total)))
-        tidy_up()
+        messages = _messages(total)
         figures = {"intake": _intake(run.system, messages)}
-        for stage in ("apply", "effects"):
-            # Whoever decides may have done the effects as well.
-            if _left(stage, total):
-                tidy_up()
-                figures[stage] = _rung_for(run.system, stage, total)
+        tidy_up()
+        figures["apply"] = _rung_for(run.system, "apply", total)
+        prove(total)
+    with run.system.fresh_database():
+        deliveries = [Delivery("benchmark", None, message) for message in _messages(total)]
+        for start in range(0, total, _KEPT_AT_ONCE):
+            keep(deliveries[start : start + _KEPT_AT_ONCE])
+        while in_transaction(_decide):
+            pass
+        tidy_up()
+        figures["effects"] = _rung_for(run.system, "effects", total)
         prove(total)
     return figures
+
+
+def _messages(total: int) -> list[bytes]:
+    in_transaction(lambda connection: load_orders(connection, open_orders=total))
+    messages = cancel_requests(in_transaction(lambda connection: open_numbers(connection, total)))
+    tidy_up()
+    return messages
+
+
+def _decide(connection: Connection) -> int:
+    open_orders = claim_open_orders(connection, limit=CHANGES.limit)
+    decided = [one for open_order in open_orders for one in decide_requests(open_order)]
+    record_decisions(connection, open_orders, decided)
+    return len(decided)
 
 
 def _intake(system: System, messages: list[bytes]) -> Figures:
@@ -58,18 +86,14 @@ def _intake(system: System, messages: list[bytes]) -> Figures:
 
 
 def _rung_for(system: System, stage: str, total: int) -> Figures:
-    worker = our_programs(_CONCURRENCY)["worker"]
-    only = [_QUEUES[stage] if word == "changes,effects" else word for word in worker]
-    with system.processes({"worker": only}) as processes:
-        before, started = processes.cpu_seconds(), time.time()
-        _ring(_BELLS[stage])
-        return _figures(stage, total, processes, before, started)
-
-
-def _ring(bells: list[Doorbell]) -> None:
+    # Beat rings for what a worker has to leave.
+    programs = {name: our_programs(_CONCURRENCY)[name] for name in ("worker", "beat")}
     broker_is_known()
-    for bell in bells * _CONCURRENCY:
-        ring(bell)
+    with system.processes(programs) as processes:
+        before, started = processes.cpu_seconds(), time.time()
+        for _ in range(_CONCURRENCY):
+            ring(_BELLS[stage])
+        return _figures(stage, total, processes, before, started)
 
 
 def _figures(stage: str, total: int, processes: Processes, before: dict[str, float], started: float) -> Figures:
