@@ -27,7 +27,7 @@ from orders.stock import restock
 from tasks import deaths
 from tasks.batches import Job, drain, run_batch
 from tasks.changes import CHANGES
-from tasks.doorbells import Doorbell, ring
+from tasks.doorbells import Doorbell
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.settings import settings
 from tests.builders import DECIDING, a_request, an_order, decide_all, deliver, encoded, load, request, rows, settle
@@ -118,10 +118,9 @@ def _run_intake(decide: Callable[[OpenOrder], Any]) -> None:
 
 
 def hanging_worker() -> None:
-    """Runs a worker whose work hangs at the poison, and is given up soon."""
+    """Runs a worker whose work hangs at the poison."""
     tasks.changes.decide_requests = hung_by_poison  # type: ignore[attr-defined]
     app.finalize()
-    app.tasks[Doorbell.APPLY_CHANGES].time_limit = 3
     Worker(app=app, queues="changes,effects", concurrency=2, pool="prefork", quiet=True).start()
 
 
@@ -184,7 +183,9 @@ def test_a_request_at_which_every_process_hangs_is_parked_and_the_others_are_dec
     deliver(*others[:10], poison, *others[10:])
     rows("UPDATE change_request SET attempts = 3 WHERE order_number = 'poison' RETURNING id")
     with a_worker(hanging_worker, tmp_path / "worker.log"):
-        sweep_until("SELECT count(*) = 0 FROM change_request WHERE state = 'received'", Doorbell.APPLY_CHANGES)
+        # The limit goes with the ring, where Celery knows the task.
+        undecided = "SELECT count(*) = 0 FROM change_request WHERE state = 'received'"
+        sweep_until(undecided, Doorbell.APPLY_CHANGES, time_limit=3)
     assert {request(event)["outcome"] for event in others} == {"refused"}
     parked = request(poison)
     assert (parked["state"], parked["reasons"]) == ("parked", ["failed_repeatedly"])
@@ -284,11 +285,11 @@ def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_othe
     assert rows("SELECT sum(quantity) FROM stock") == [(20 * 4,)]
 
 
-def sweep_until(query: str, doorbell: Doorbell) -> None:
+def sweep_until(query: str, doorbell: Doorbell, **options: Any) -> None:
     """Rings as beat does, until the query is true."""
 
     def is_true() -> bool:
-        ring(doorbell)
+        app.send_task(doorbell, **options)
         return bool(rows(query)[0][0])
 
     await_that(is_true, query, seconds=240)
