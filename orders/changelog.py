@@ -13,9 +13,9 @@ from orders.tables import change_request
 from orders.tables import changelog as changelog_table
 
 
-# The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
 def insert(where: str = "") -> str:
-    """Returns the statement that appends the rows `:entries` (`as_rows`), in their sequence."""
+    """Returns the statement that appends the rows `:entries` (`as_rows`) in their sequence; with `where` only some."""
+    # One JSON parameter, so that the statement is the same for any number of rows and is prepared once.
     return f"""
         INSERT INTO changelog (order_id, actor, action, change_request_id, note, before, after)
         SELECT order_id, actor, action, change_request_id, note, before, after
@@ -62,7 +62,7 @@ def write(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def as_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Returns entries as `WRITE` takes them."""
+    """Returns entries as `insert` takes them, once they are JSON."""
     return [{field: getattr(entry, field) for field in Entry.__slots__} for entry in entries]
 
 

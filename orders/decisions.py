@@ -61,13 +61,15 @@ def record_decisions(
     if not decided:
         return {kind: [] for kind in Effect}
     changed, requests = _changed_orders(open_orders, decided), _decided_requests(decided)
+    entries = changelog.as_rows([entry for one in decided for entry in _changes(one)])
     rows = {
-        "orders": changed,
-        "requests": requests,
-        "entries": changelog.as_rows([entry for one in decided for entry in _changes(one)]),
-        "effects": [row for one in decided for row in _effects(one)],
+        # Alone has moments in it.
+        "orders": json.dumps(changed, default=str),
+        "requests": json.dumps(requests),
+        "entries": json.dumps(entries),
+        "effects": json.dumps([row for one in decided for row in _effects(one)]),
     }
-    written = connection.execute(_RECORD, {name: json.dumps(value, default=str) for name, value in rows.items()}).one()
+    written = connection.execute(_RECORD, rows).one()
     _expect(len(changed), written.orders, "orders that are not sent")
     _expect(len(requests), written.requests, "undecided requests")
     return {kind: (written.effects or {}).get(kind, []) for kind in Effect}

@@ -60,12 +60,16 @@ def _fails(_: Any) -> Any:
 # These run here.
 
 
-class Warily(Cancellation):
-    """Each try is counted before it is made, whether it is survived or not."""
+class Counted(Cancellation):
+    """How many tries are counted by now is known from the commits that were passed."""
 
     def begin(self) -> None:
         super().begin()
         self._counted = 0
+
+
+class Warily(Counted):
+    """Each try is counted before it is made, whether it is survived or not."""
 
     def look(self, passed: Sequence[str]) -> None:
         self._counted += has_passed("batches._run_warily: COMMIT", passed)
@@ -79,12 +83,8 @@ class Warily(Cancellation):
         super().check()
 
 
-class Untried(Cancellation):
+class Untried(Counted):
     """A try that was counted and not made counts only for whoever dies before he has taken it back."""
-
-    def begin(self) -> None:
-        super().begin()
-        self._counted = 0
 
     def look(self, passed: Sequence[str]) -> None:
         self._counted += has_passed("batches._run_warily: COMMIT", passed)

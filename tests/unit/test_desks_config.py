@@ -399,7 +399,7 @@ class Pigeonhole(SecretHeaderDesk):
         return Setup({}, None, ())
 
     def api(self):
-        raise NotImplementedError
+        raise AssertionError("these tests ask no ticket")
 
     has_answer = answer = tag = api
 '''
