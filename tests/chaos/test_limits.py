@@ -141,8 +141,8 @@ def test_a_database_that_takes_no_writes_is_waited_out_and_told_in_few_lines(
     finally:
         on_the_server(running, _WRITABLE, _END_SESSIONS)
     assert "Traceback" not in told
-    # What ended before may be told to be over only now; that has no error. A session that was at work as this test ended
-    # it tells of that.
+    # What ended before may be told to be over only now; that has no error. A session that was at work when this test
+    # ended it tells of that.
     errors = {line["error"] for line in map(json.loads, told.splitlines()) if "error" in line}
     ended = {error for error in errors if error.startswith("the database cannot be reached: ")}
     assert {error.partition(" (")[0] for error in errors - ended} == {"the database takes no writes"}
