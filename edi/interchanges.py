@@ -4,29 +4,29 @@ After the claim's commit no change is applied to its orders. What is sent is wha
 """
 
 import hashlib
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import accumulate
+from types import MappingProxyType
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, text, update
 
-from edi import counters
-from edi.documents.order import CannotRender, Line, Message, OrderDocument
-from edi.documents.standards import assemble, largest_control_number, render_order, suffix
+from edi import counters, drafts
+from edi.documents.order import Message
+from edi.documents.standards import assemble, largest_control_number, suffix
+from edi.drafts import Draft
 from edi.partners import Partner
-from orders import changelog, locks
+from orders import locks
 from orders.fingerprint import ORDER_SHA256
 from orders.locks import AnyRow
 from orders.reading import as_utc
-from orders.tables import interchange, order_line, orders
-from orders.tables import partner as partner_table
-from rules.model import Address, Edi
+from orders.tables import interchange, orders
+from rules.model import Edi
 
 # Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes
 # longer nevertheless (a disk that hangs) has lost its fence.
 LEASE = timedelta(seconds=60)
+_NO_DRAFTS: Mapping[int, Draft] = MappingProxyType({})
 
 
 class LostFence(Exception):
@@ -66,15 +66,22 @@ class Claim:
         return self.interchange is not None or self.held_back > 0
 
 
-def claim(connection: Connection, partner: Partner, *, patience: timedelta, only_resume: bool = False) -> Claim:
+def claim(
+    connection: Connection,
+    partner: Partner,
+    *,
+    patience: timedelta,
+    made: Mapping[int, Draft] = _NO_DRAFTS,
+    only_resume: bool = False,
+) -> Claim:
     """Claims what is due for a partner as one interchange, or takes over one whose sender is gone.
 
     Nothing is claimed while another interchange is on its way, or while the partner rests after a failure; with
-    `only_resume` nothing new is claimed at all.
+    `only_resume` nothing new is claimed at all. What is `made` of an order already need not be made under its lock.
     """
     counter = counters.lock(connection, partner)
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
-    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    now = locks.begin_to_claim(connection)
     if on_its_way is not None:
         if on_its_way.lease_until <= now:
             return Claim(take_over(connection, on_its_way))
@@ -84,7 +91,7 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta, only
     if only_resume:
         return Claim(None)
     since = now - patience
-    wanted = locks.Exportable(partner.warehouses, partner.others, now - partner.grace, since)
+    wanted = drafts.wanted(partner, now, patience)
     if counter.not_before is not None and counter.not_before > now:
         if not locks.is_anything_exportable(connection, wanted):
             return Claim(None)
@@ -96,16 +103,14 @@ def claim(connection: Connection, partner: Partner, *, patience: timedelta, only
         return Claim(None, waits_for=f"its control numbers are used up: {number} is beyond what {partner.standard} has")
     ids = locks.claim_exportable(connection, wanted, limit=partner.orders_per_interchange)
     free = locks.without_undecided(connection, ids, since)
-    documents = _documents(connection, _within(partner.lines_per_interchange, connection, free))
-    messages, unrenderable = _render(documents, partner)
+    together = drafts.within(partner.lines_per_interchange, free)
+    messages, unrenderable = drafts.of_claimed(connection, together, partner, made)
     _hold_back(connection, unrenderable)
     if not messages:
         # Passed by because of somebody's lock; a cut-off must not be over before they have gone.
         is_busy = not unrenderable and locks.is_anything_exportable(connection, wanted)
         return Claim(None, len(unrenderable), waits_for="due orders are locked at the moment" if is_busy else None)
-    claimed = _store(connection, partner, number, list(messages.values()), now, since)
-    _mark_claimed(connection, claimed, list(messages))
-    return Claim(claimed, len(unrenderable))
+    return Claim(_store(connection, partner, number, messages, now, since), len(unrenderable))
 
 
 def _to_the_second(moment: datetime) -> str | None:
@@ -139,66 +144,48 @@ def in_flight(row: AnyRow, content: bytes) -> InFlight:
     )
 
 
-def _within(lines: int, connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Returns the first of these orders that have so many lines together; one at least."""
-    counted = (
-        select(order_line.c.order_id, func.count().label("lines"))
-        .where(locks.is_one_of(order_line.c.order_id, ids))
-        .group_by(order_line.c.order_id)
-        .order_by(order_line.c.order_id)
-    )
-    totals = list(accumulate(row.lines for row in connection.execute(counted)))
-    return list(ids[: max(1, bisect_right(totals, lines))])
-
-
-def _documents(connection: Connection, ids: Sequence[int]) -> dict[int, OrderDocument]:
-    lines: dict[int, list[Line]] = {order_id: [] for order_id in ids}
-    line = order_line.c
-    of_lines = select(line.order_id, line.line_no, line.sku, line.description, line.quantity, line.unit_price)
-    for order_id, *columns in connection.execute(
-        of_lines.where(locks.is_one_of(line.order_id, ids)).order_by(line.order_id, line.line_no)
-    ).all():
-        lines[order_id].append(Line(*columns))
-    order = orders.c
-    of_orders = select(order.id, order.number, order.placed_at, order.currency, order.shipping, order.billing)
-    rows = connection.execute(of_orders.where(locks.is_one_of(order.id, ids)).order_by(order.id)).all()
-    return {
-        row.id: OrderDocument(
-            number=row.number,
-            placed_at=row.placed_at,
-            currency=row.currency,
-            shipping=Address(**row.shipping),
-            billing=Address(**row.billing),
-            lines=tuple(lines[row.id]),
-        )
-        for row in rows
-    }
-
-
-def _render(documents: dict[int, OrderDocument], partner: Partner) -> tuple[dict[int, Message], dict[int, str]]:
-    messages, errors = {}, {}
-    for order_id, document in documents.items():
-        try:
-            messages[order_id] = render_order(document, partner)
-        except CannotRender as error:
-            errors[order_id] = str(error)
-    return messages, errors
-
-
 def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
     for order_id, error in errors.items():
         held = update(orders).where(orders.c.id == order_id, orders.c.edi_state == Edi.NOT_SENT)
         connection.execute(held.values(export_error=error))
 
 
-# The values are parameters of the execution: among `values()` the megabytes would be part of the statement's cache key.
-_STORE = insert(interchange).values(lease_until=func.clock_timestamp() + LEASE).returning(*locks.ALL_BUT_CONTENT)
+# One statement, after the locks of partner and orders are had. What it reads is as it was before it.
+_STORE = text(
+    f"""
+    WITH stored AS (
+        INSERT INTO interchange (partner, control_number, filename, content, sha256, orders, patience_since,
+            acknowledge_within, lease_until)
+        VALUES (:partner, :control_number, :filename, :content, :sha256, :orders, :patience_since,
+            :acknowledge_within, clock_timestamp() + CAST(:lease AS interval))
+        RETURNING id, partner, control_number, filename, orders, fence, clean_fence
+    ), logged AS (
+        INSERT INTO changelog (order_id, actor, action, before, after)
+        SELECT id, CAST(:actor AS text), 'edi_claimed', jsonb_build_object('edi', edi_state), jsonb_build_object(
+            'edi', 'claimed', 'partner', CAST(:partner AS text),
+            'control_number', CAST(:control_number AS bigint), 'order_sha256', {ORDER_SHA256})
+        FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
+    ), claimed AS (
+        UPDATE orders SET edi_state = 'claimed', version = version + 1, interchange_id = (SELECT id FROM stored)
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND edi_state = 'not_sent'
+        RETURNING 1
+    ), counted AS (
+        UPDATE partner SET last_control_number = :control_number WHERE name = :partner
+    )
+    SELECT stored.*, (SELECT count(*) FROM claimed) AS claimed FROM stored
+    """  # noqa: S608  # our own constant
+)
 
 
 def _store(
-    connection: Connection, partner: Partner, number: int, messages: Sequence[Message], now: datetime, since: datetime
+    connection: Connection,
+    partner: Partner,
+    number: int,
+    messages: Mapping[int, Message],
+    now: datetime,
+    since: datetime,
 ) -> InFlight:
-    content = assemble(messages, partner, number, now)
+    content = assemble(list(messages.values()), partner, number, now)
     stored = {
         "partner": partner.name,
         "control_number": number,
@@ -208,8 +195,13 @@ def _store(
         "orders": len(messages),
         "patience_since": since,
         "acknowledge_within": partner.acknowledged_within,
+        "lease": LEASE,
+        "actor": f"edi:{partner.name}",
+        "ids": list(messages),
     }
-    return in_flight(connection.execute(_STORE, stored).one(), content)
+    row = connection.execute(_STORE, stored).one()
+    expect_all(len(messages), row.claimed, row)
+    return in_flight(row, content)
 
 
 def retry_held_back(connection: Connection) -> None:
@@ -218,40 +210,7 @@ def retry_held_back(connection: Connection) -> None:
     connection.execute(update(orders).where(locks.is_one_of(orders.c.id, ids)).values(export_error=None))
 
 
-_LOG_CLAIM = text(
-    f"""
-    INSERT INTO changelog (order_id, actor, action, before, after)
-    SELECT id, CAST(:actor AS text), :action, jsonb_build_object('edi', edi_state), jsonb_build_object(
-        'edi', CAST(:edi AS text), 'partner', CAST(:partner AS text),
-        'control_number', CAST(:control_number AS bigint), 'order_sha256', {ORDER_SHA256})
-    FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
-    """  # noqa: S608  # our own constant
-)
-
-
-def _mark_claimed(connection: Connection, row: InFlight, ids: Sequence[int]) -> None:
-    connection.execute(
-        _LOG_CLAIM,
-        {
-            "actor": f"edi:{row.partner}",
-            "action": changelog.Action.EDI_CLAIMED,
-            "edi": Edi.CLAIMED,
-            "partner": row.partner,
-            "control_number": row.control_number,
-            "ids": list(ids),
-        },
-    )
-    claimed = (
-        update(orders)
-        .where(locks.is_one_of(orders.c.id, ids), orders.c.edi_state == Edi.NOT_SENT)
-        .values(edi_state=Edi.CLAIMED, interchange_id=row.id, version=orders.c.version + 1)
-    )
-    expect_all(len(ids), connection.execute(claimed).rowcount, row)
-    counted = update(partner_table).where(partner_table.c.name == row.partner)
-    connection.execute(counted.values(last_control_number=row.control_number))
-
-
-def expect_all(expected: int, found: int, row: AnyRow | InFlight) -> None:
+def expect_all(expected: int, found: int, row: AnyRow) -> None:
     """Raises WrongOrders unless all orders of an interchange were where their locks should have kept them."""
     if found != expected:
         raise WrongOrders(

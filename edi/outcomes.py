@@ -1,13 +1,40 @@
 """The outcome of an interchange: sent, released, or still open. It counts only from the holder of the newest fence."""
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, TextClause, func, select, text, update
 
 from edi import rests
 from edi.interchanges import InFlight, LostFence, expect_all
 from orders import changelog, locks
-from orders.tables import InterchangeState, interchange, orders
+from orders.locks import AnyRow
+from orders.tables import InterchangeState, interchange
 from orders.tables import partner as partner_table
 from rules.model import Edi
+
+
+def _settlement(moment: str) -> TextClause:
+    # One statement, after the locks of partner, interchange and orders are had. What it reads is as it was before it.
+    return text(
+        f"""
+        WITH settled AS (
+            UPDATE interchange SET state = :state, error = :error, {moment} = clock_timestamp() WHERE id = :interchange
+        ), logged AS (
+            INSERT INTO changelog (order_id, actor, action, note, before, after)
+            SELECT id, CAST(:actor AS text), CAST(:action AS text), CAST(:note AS text),
+                jsonb_build_object('edi', edi_state), jsonb_build_object('edi', CAST(:edi AS text),
+                    'partner', CAST(:partner AS text), 'control_number', CAST(:control_number AS bigint))
+            FROM orders WHERE interchange_id = :interchange ORDER BY id
+        ), changed AS (
+            UPDATE orders SET edi_state = :edi, version = version + 1,
+                interchange_id = CASE WHEN :edi <> 'not_sent' THEN interchange_id END
+            WHERE interchange_id = :interchange AND edi_state = 'claimed'
+            RETURNING 1
+        )
+        SELECT count(*) FROM changed
+        """  # noqa: S608  # our own constants
+    )
+
+
+_SETTLE = {InterchangeState.SENT: _settlement("sent_at"), InterchangeState.RELEASED: _settlement("released_at")}
 
 
 def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None) -> None:
@@ -15,8 +42,9 @@ def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None)
 
     `actor` is whose doing it was, if not the exporter's.
     """
-    _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT, actor=actor)
-    rests.end(connection, sent.partner)
+    partner = _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT, actor=actor)
+    if partner.failures:
+        rests.end(connection, sent.partner)
 
 
 def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_number: bool = False) -> None:
@@ -90,33 +118,26 @@ def _settle(
     *,
     actor: str | None = None,
     note: str | None = None,
-) -> None:
-    locks.lock_partner(connection, settled.partner)
+) -> AnyRow:
+    """Returns the partner's counter row."""
+    partner = locks.lock_partner(connection, settled.partner)
     row = locks.lock_interchange(connection, settled.id)
     if (row.state, row.fence) != (InterchangeState.CLAIMED, settled.fence):
         raise LostFence(
             f"interchange {row.control_number} of {row.partner} is {row.state} at fence {row.fence}; "
             f"expected claimed at fence {settled.fence}"
         )
-    held = [order.id for order in locks.lock_orders_of_interchange(connection, settled.id)]
-    times = {InterchangeState.SENT: "sent_at", InterchangeState.RELEASED: "released_at"}
-    connection.execute(
-        update(interchange)
-        .where(interchange.c.id == settled.id)
-        .values({"state": state, "error": error, times[state]: func.clock_timestamp()})
-    )
-    is_free = edi is Edi.NOT_SENT
-    outcome = (
-        update(orders)
-        .where(locks.is_one_of(orders.c.id, held), orders.c.edi_state == Edi.CLAIMED)
-        .values(
-            edi_state=edi, interchange_id=None if is_free else orders.c.interchange_id, version=orders.c.version + 1
-        )
-    )
-    expect_all(row.orders, connection.execute(outcome).rowcount, row)
-    before, after = {"edi": Edi.CLAIMED}, {"edi": edi, "partner": row.partner, "control_number": row.control_number}
-    actor = actor or f"edi:{row.partner}"
-    changelog.write(
-        connection,
-        [changelog.Entry(order_id, actor, action, note=note, before=before, after=after) for order_id in held],
-    )
+    locks.lock_orders_of_interchange(connection, settled.id)
+    values = {
+        "interchange": settled.id,
+        "state": state,
+        "error": error,
+        "actor": actor or f"edi:{row.partner}",
+        "action": action,
+        "note": note,
+        "edi": edi,
+        "partner": row.partner,
+        "control_number": row.control_number,
+    }
+    expect_all(row.orders, connection.execute(_SETTLE[state], values).scalar_one(), row)
+    return partner

@@ -53,7 +53,7 @@ from orders.tables import (
     partner,
 )
 from orders.tables import orders as orders_table
-from rules.model import Edi, Effect, Status
+from rules.model import Edi, Effect
 
 # SQLAlchemy types a row by its columns in sequence; ours are read by name.
 AnyRow: TypeAlias = Any
@@ -72,6 +72,11 @@ _TAKE_THE_FIRST = """
         'enable_material']) AS name
 """
 _TAKE_THE_FIRST_OF_THE_INDEX = sql(_TAKE_THE_FIRST)
+_BEGIN_TO_CLAIM = sql(
+    f"""
+    WITH planned AS MATERIALIZED ({_TAKE_THE_FIRST}) SELECT clock_timestamp(), (SELECT count(*) FROM planned)
+    """  # noqa: S608  # our own constant
+)
 # Whoever accepts goes on to claim: told in the same statement, as a lone request waits for every round trip.
 _LOCK_NUMBERS = sql(
     f"""
@@ -91,11 +96,37 @@ _CLAIM_ORDERS = sql(
 # One key, and not two: no number of an order can meet it.
 _LOCK_CLAIMS_OF_ANSWERS = sql("SELECT pg_advisory_xact_lock(:space)")
 _TRY_TURNS = sql("SELECT pg_try_advisory_xact_lock(:space + 1)")
-_TRY_NUMBERS = sql(
-    """
-    SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS free
-    FROM orders WHERE id = ANY(CAST(:ids AS bigint[]))
-    """
+# By name: the exporter's role may not read the rest of a request (`orders.roles`). Neither `=` nor EXISTS: of those the
+# planner may make a join that goes through all that is undecided, once an order, as if few were.
+_IS_FREE = """(
+    SELECT order_number FROM change_request
+    WHERE order_number BETWEEN orders.number AND orders.number AND state = 'received'
+        AND undecided_since > :patience_since
+    ORDER BY order_number LIMIT 1) IS NULL
+"""
+_IS_DUE = f"""
+    status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL
+    AND validated_at <= :validated_before AND (hold_until IS NULL OR hold_until <= now())
+    AND (CAST(:warehouses AS text[]) IS NULL OR warehouse = ANY(CAST(:warehouses AS text[])))
+    AND warehouse <> ALL(CAST(:others AS text[]))
+    AND {_IS_FREE}
+"""
+_LINES = "(SELECT count(*) FROM order_line WHERE order_id = orders.id) AS lines"
+# The numbers are tried of what is locked, one after the other.
+_CLAIM_EXPORTABLE = sql(
+    f"""
+    SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS is_free
+    FROM (SELECT id, number FROM orders WHERE {_IS_DUE} ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) AS due
+    """  # noqa: S608  # our own constants
+)
+_NEXT_EXPORTABLE = sql(
+    f"SELECT id, {_LINES} FROM orders WHERE {_IS_DUE} AND id > :after ORDER BY id LIMIT :limit"  # noqa: S608
+)
+_IS_ANYTHING_EXPORTABLE = sql(f"SELECT EXISTS (SELECT FROM orders WHERE {_IS_DUE})")  # noqa: S608
+_WITHOUT_UNDECIDED = sql(
+    f"""
+    SELECT id, version, {_LINES} FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) AND {_IS_FREE} ORDER BY id
+    """  # noqa: S608
 )
 
 
@@ -189,15 +220,18 @@ def lock_interchange(connection: Connection, interchange_id: int) -> AnyRow:
     return connection.execute(row).one()
 
 
-def lock_orders_of_interchange(connection: Connection, interchange_id: int) -> Sequence[AnyRow]:
-    """Locks the orders of an interchange, by id; returns their ids and versions."""
-    held = (
-        select(orders_table.c.id, orders_table.c.version)
-        .where(orders_table.c.interchange_id == interchange_id)
-        .order_by(orders_table.c.id)
-        .with_for_update(key_share=True)
-    )
-    return connection.execute(held).all()
+def lock_orders_of_interchange(connection: Connection, interchange_id: int) -> None:
+    """Locks the orders of an interchange, by id."""
+    held = select(orders_table.c.id).where(orders_table.c.interchange_id == interchange_id)
+    # Counted there, as nobody needs the rows.
+    locked = held.order_by(orders_table.c.id).with_for_update(key_share=True).subquery()
+    connection.execute(select(func.count()).select_from(locked))
+
+
+def begin_to_claim(connection: Connection) -> datetime:
+    """Tells the planner what to think of its statistics of what is due; returns the time by the database's clock."""
+    now: datetime = connection.execute(_BEGIN_TO_CLAIM).scalar_one()
+    return now
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,39 +246,37 @@ class Exportable:
     validated_before: datetime
     patience_since: datetime
 
+    def values(self) -> dict[str, Any]:
+        """Returns it as the statements take it."""
+        return {
+            "warehouses": None if self.warehouses is None else list(self.warehouses),
+            "others": list(self.others),
+            "validated_before": self.validated_before,
+            "patience_since": self.patience_since,
+        }
+
 
 def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) -> list[int]:
     """Locks up to `limit` orders that are due, by id, with the numbers that no intake holds; returns their ids.
 
     Whether a request was accepted in the meantime must be asked in a later statement (`without_undecided`): only
-    that one sees what was committed while this one took its locks.
+    that one sees what was committed while this one took its locks. Comes after `begin_to_claim`.
     """
-    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
-    due = select(orders_table.c.id).where(*_is_due(wanted)).order_by(orders_table.c.id).limit(limit)
-    ids = list(connection.scalars(due.with_for_update(key_share=True, skip_locked=True)))
-    tried = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": ids})
-    return sorted(row.id for row in tried if row.free)
+    due = connection.execute(_CLAIM_EXPORTABLE, {**wanted.values(), "space": _SPACE, "limit": limit})
+    return sorted(row.id for row in due if row.is_free)
+
+
+def next_exportable(connection: Connection, wanted: Exportable, *, limit: int, after: int) -> Sequence[AnyRow]:
+    """Returns up to `limit` orders that are due, by their ids, all above `after`, with the number of their lines.
+
+    Locks nothing. Comes after `begin_to_claim`.
+    """
+    return connection.execute(_NEXT_EXPORTABLE, {**wanted.values(), "after": after, "limit": limit}).all()
 
 
 def is_anything_exportable(connection: Connection, wanted: Exportable) -> bool:
     """True if orders are due, also those that someone else has locked at the moment."""
-    return bool(connection.execute(select(exists().where(*_is_due(wanted)))).scalar_one())
-
-
-def _is_due(wanted: Exportable) -> tuple[Any, ...]:
-    order = orders_table.c
-    is_theirs = (
-        order.warehouse.not_in(wanted.others) if wanted.warehouses is None else order.warehouse.in_(wanted.warehouses)
-    )
-    return (
-        order.status == Status.VALIDATED,
-        order.edi_state == Edi.NOT_SENT,
-        order.export_error.is_(None),
-        order.validated_at <= wanted.validated_before,
-        is_theirs,
-        or_(order.hold_until.is_(None), order.hold_until <= func.now()),
-        ~_holds_back(wanted.patience_since),
-    )
+    return bool(connection.execute(_IS_ANYTHING_EXPORTABLE, wanted.values()).scalar_one())
 
 
 def claim_held_back(connection: Connection) -> list[int]:
@@ -254,23 +286,9 @@ def claim_held_back(connection: Connection) -> list[int]:
     return list(connection.scalars(held.with_for_update(key_share=True, skip_locked=True)))
 
 
-def without_undecided(connection: Connection, ids: Sequence[int], patience_since: datetime) -> list[int]:
-    """Returns those of the claimed orders that no undecided request holds back, ascending."""
-    free = select(orders_table.c.id).where(is_one_of(orders_table.c.id, ids), ~_holds_back(patience_since))
-    return list(connection.scalars(free.order_by(orders_table.c.id)))
-
-
-def _holds_back(patience_since: datetime) -> Any:
-    # By name: the exporter's role may not read the rest of a request (`orders.roles`).
-    request, number = change_request.c, orders_table.c.number
-    first = select(request.order_number).where(
-        # Neither `=` nor EXISTS: of those the planner may make a join that goes through all that is undecided, once an
-        # order, as if few were.
-        request.order_number.between(number, number),
-        request.state == RequestState.RECEIVED,
-        request.undecided_since > patience_since,
-    )
-    return first.order_by(request.order_number).limit(1).scalar_subquery().is_not(None)
+def without_undecided(connection: Connection, ids: Sequence[int], patience_since: datetime) -> Sequence[AnyRow]:
+    """Returns those of the claimed orders that no undecided request holds back (id, version, lines), by id."""
+    return connection.execute(_WITHOUT_UNDECIDED, {"ids": list(ids), "patience_since": patience_since}).all()
 
 
 def lock_orders_by_number(connection: Connection, numbers: Sequence[str]) -> Sequence[AnyRow]:

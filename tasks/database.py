@@ -123,3 +123,9 @@ def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> 
             _log.info("conflict, trying again", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
             time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads rivals, hides nothing
     raise AssertionError("the last try returns or raises")
+
+
+def reading(work: Callable[[Connection], _T]) -> _T:
+    """Runs `work`, which only reads, in a transaction of its own; nothing is committed."""
+    with engine().connect() as connection:
+        return work(connection)

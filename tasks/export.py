@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from edi.partners import Partner
 from edi.transports.transport import NotDelivered, TransportError
 from orders.faults import Fault, classify, told
 from orders.tables import InterchangeState
+from tasks.ahead import Ahead
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.partners import partners
@@ -40,22 +42,28 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
     With `only_resume` nothing new is claimed: it brings to an end what someone else has left.
     """
     failures = 0 if only_resume else _check_after_failures(partner)
-    while True:
-        claim = in_transaction(
-            lambda connection: interchanges.claim(
-                connection, partner, patience=settings().patience, only_resume=only_resume
+    with Ahead(partner) as ahead:
+        while True:
+            made = {} if only_resume else ahead.take()
+            claim = in_transaction(
+                partial(
+                    interchanges.claim,
+                    partner=partner,
+                    patience=settings().patience,
+                    made=made,
+                    only_resume=only_resume,
+                )
             )
-        )
-        if claim.held_back:
-            _log.warning(
-                "orders held back, no document can be made of them", partner=partner.name, count=claim.held_back
-            )
-        yield _send(partner, claim) if claim.interchange else Exported(claim, error=claim.waits_for)
-        if not claim.found_something:
-            if failures and claim.waits_for is None:
-                # Nothing is due by which it could show that it can be reached again.
-                in_transaction(lambda connection: rests.end(connection, partner.name, failures=failures))
-            return
+            if claim.held_back:
+                _log.warning(
+                    "orders held back, no document can be made of them", partner=partner.name, count=claim.held_back
+                )
+            yield _send(partner, claim) if claim.interchange else Exported(claim, error=claim.waits_for)
+            if not claim.found_something:
+                if failures and claim.waits_for is None:
+                    # Nothing is due by which it could show that it can be reached again.
+                    in_transaction(lambda connection: rests.end(connection, partner.name, failures=failures))
+                return
 
 
 def _check_after_failures(partner: Partner) -> int:

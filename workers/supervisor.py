@@ -41,11 +41,14 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
 
 
 def connections(concurrency: int = 2) -> dict[str, int]:
-    """Returns how many connections to the database each program holds at most: a process one, HTTP a few."""
+    """Returns how many connections to the database each program holds at most.
+
+    A process has one, one that exports another that reads ahead, and HTTP a few.
+    """
     return {
         "worker": concurrency,
         "answerer": concurrency,
-        "exporter": _EXPORTERS,
+        "exporter": 2 * _EXPORTERS,
         "beat": 0,
         "intake": 1,
         "http": CONNECTIONS,

@@ -1,5 +1,6 @@
 """The races of the contract, each run for every order of its statements that can make a difference."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.race.works import (
     applying,
     claiming,
     confirming,
+    drafting_and_claiming,
     finish,
     loading,
     order,
@@ -96,14 +98,18 @@ def delivery_party(content: bytes) -> str:
     return segment
 
 
+@pytest.mark.parametrize(
+    "exporting",
+    [pytest.param(claiming, id="rendered under the locks"), pytest.param(drafting_and_claiming, id="rendered before")],
+)
 def test_the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_changelog(
-    partner: Partner, record_property: Record
+    partner: Partner, record_property: Record, exporting: Callable[[Partner, timedelta], Work]
 ) -> None:
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index)))
         moved = {"shipping": an_address(city="Bonn")}
         deliver(a_request(str(index), "change_address", id=f"r{index}", addresses=moved))
-        return {"apply": applying, "claim": claiming(partner, OUT_OF_PATIENCE)}
+        return {"apply": applying, "claim": exporting(partner, OUT_OF_PATIENCE)}
 
     def check(race: Race) -> str:
         following = finish(race["claim"], partner)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from edi import interchanges, outcomes
+from edi import drafts, interchanges, outcomes
 from edi.interchanges import Claim, InFlight
 from edi.partners import Partner, default_partner
 from orders.audit import audit
@@ -50,6 +50,16 @@ applying = doing(DECIDING)
 def claiming(partner: Partner, patience: timedelta = PATIENCE) -> Work:
     """The first transaction of an export."""
     return lambda connection: interchanges.claim(connection, partner, patience=patience)
+
+
+def drafting_and_claiming(partner: Partner, patience: timedelta = PATIENCE) -> Work:
+    """The same of what was rendered before anything was locked; that it is one transaction here makes no difference."""
+
+    def work(connection: Connection) -> Claim:
+        made = drafts.make(connection, partner, patience=patience)
+        return interchanges.claim(connection, partner, patience=patience, made=made.by_order)
+
+    return work
 
 
 def confirming(sent: InFlight) -> Work:
