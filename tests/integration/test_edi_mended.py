@@ -198,10 +198,10 @@ def test_a_partner_whose_export_fails_holds_up_no_other(partner: Partner, monkey
     monkeypatch.setattr("tasks.export.partners", lambda: [failing, well])
     claim_for = interchanges.claim
 
-    def claim_or_fail(connection: Connection, wanted: Partner, **options: Any) -> Claim:
-        if wanted.name == "A":
+    def claim_or_fail(connection: Connection, partner: Partner, **options: Any) -> Claim:
+        if partner.name == "A":
             raise RuntimeError("canceling statement due to statement timeout")
-        return claim_for(connection, wanted, **options)
+        return claim_for(connection, partner, **options)
 
     monkeypatch.setattr(interchanges, "claim", claim_or_fail)
     with capture_logs() as logs:
