@@ -137,7 +137,7 @@ class PartnerTable(Table):
     # Without them it gets what no other partner gets.
     warehouses: Annotated[list[Text], Field(min_length=1)] | None = None
     test: bool = False
-    orders_per_interchange: Annotated[int, Field(ge=1, le=1000)] = 200
+    orders_per_interchange: Annotated[int, Field(ge=1, le=1000)] = 500
     lines_per_interchange: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     grace_minutes: Annotated[float, Field(ge=0, le=7 * 24 * 60)] = 30
     # Crontab lines; without them whatever is due goes out every COUNTERMAND_EXPORT_SECONDS.

@@ -53,7 +53,7 @@ class Partner:
     # Marks interchanges as a test: UNB 0035, ISA15.
     test: bool = False
     # Both bound the claim's transaction: for as long as it lasts, requests for its orders wait to be accepted.
-    orders_per_interchange: int = 200
+    orders_per_interchange: int = 500
     lines_per_interchange: int = 10_000
     # Which orders it gets, by their `warehouse`; None: all that the others do not get.
     warehouses: frozenset[str] | None = None

@@ -122,8 +122,8 @@ def test_what_is_sent_is_not_sent_again(partner: Partner) -> None:
 
 def test_more_orders_than_an_interchange_holds_go_in_several(partner: Partner) -> None:
     load(*(an_order(str(number)) for number in range(partner.orders_per_interchange + 1)))
-    assert [step.claim.interchange and step.claim.interchange.orders for step in export(partner)] == [200, 1, None]
-    assert sum(len(numbers_in(content)) for content in files(partner).values()) == 201
+    assert [step.claim.interchange and step.claim.interchange.orders for step in export(partner)] == [500, 1, None]
+    assert sum(len(numbers_in(content)) for content in files(partner).values()) == 501
     assert_that_every_promise_is_kept()
 
 

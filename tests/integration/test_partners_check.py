@@ -124,7 +124,7 @@ def test_json_says_all_of_each_partner(check: Check, tmp_path: Path) -> None:
         "ours": "14:4012345000009",
         "theirs": "14:4098765000006",
         "warehouses": ["NORTH"],
-        "orders_per_interchange": 200,
+        "orders_per_interchange": 500,
         "lines_per_interchange": 10_000,
         "grace_seconds": 1800,
         "schedule": ["30 9 * * *", "0 14 * * mon-fri"],

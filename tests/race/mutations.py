@@ -85,9 +85,9 @@ MUTATIONS = (
     ),
     _of(
         "lock: the exporter does not look for undecided requests again under its locks",
-        "edi/interchanges.py",
-        "free = locks.without_undecided(connection, ids, since)",
-        "free = locks.without_undecided(connection, ids, now)",
+        "orders/locks.py",
+        " AND {_IS_FREE} ORDER BY id\n",
+        " ORDER BY id\n",
         f"{_RACES}::test_a_cancellation_accepted_before_the_claim_wins_over_the_export",
     ),
     _of(
