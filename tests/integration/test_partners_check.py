@@ -159,7 +159,7 @@ def test_a_person_reads_it_at_80_columns(check: Check, tmp_path: Path, monkeypat
         "documents": "edifact-orders-d96a, UNOC",
         "from, to": "14:4012345000009, 14:4098765000006",
         "warehouses": "NORTH",
-        "interchange": "at most 200 orders and 10,000 lines",
+        "interchange": "at most 500 orders and 10,000 lines",
         "grace": "0 minutes after validation",
         "cut-offs": "30 9 * * * (Europe/Rome)",
         "next number": "1; a released one is used up",
