@@ -112,12 +112,14 @@ _IS_DUE = f"""
     AND {_IS_FREE}
 """
 _LINES = "(SELECT count(*) FROM order_line WHERE order_id = orders.id) AS lines"
-# The numbers are tried of what is locked, one after the other.
 _CLAIM_EXPORTABLE = sql(
-    f"""
+    f"SELECT id FROM orders WHERE {_IS_DUE} ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"  # noqa: S608
+)
+_TRY_NUMBERS = sql(
+    """
     SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS is_free
-    FROM (SELECT id, number FROM orders WHERE {_IS_DUE} ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) AS due
-    """  # noqa: S608  # our own constants
+    FROM orders WHERE id = ANY(CAST(:ids AS bigint[]))
+    """
 )
 _NEXT_EXPORTABLE = sql(
     f"SELECT id, {_LINES} FROM orders WHERE {_IS_DUE} AND id > :after ORDER BY id LIMIT :limit"  # noqa: S608
@@ -262,8 +264,9 @@ def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) 
     Whether a request was accepted in the meantime must be asked in a later statement (`without_undecided`): only
     that one sees what was committed while this one took its locks. Comes after `begin_to_claim`.
     """
-    due = connection.execute(_CLAIM_EXPORTABLE, {**wanted.values(), "space": _SPACE, "limit": limit})
-    return sorted(row.id for row in due if row.is_free)
+    ids = list(connection.scalars(_CLAIM_EXPORTABLE, {**wanted.values(), "limit": limit}))
+    tried = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": ids})
+    return sorted(row.id for row in tried if row.is_free)
 
 
 def next_exportable(connection: Connection, wanted: Exportable, *, limit: int, after: int) -> Sequence[AnyRow]:

@@ -64,8 +64,8 @@ MUTATIONS = (
     _of(
         "lock: exporting does not lock the orders",
         "orders/locks.py",
-        " FOR NO KEY UPDATE SKIP LOCKED) AS due",
-        ") AS due",
+        " ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
+        " ORDER BY id LIMIT :limit",
         f"{_RACES}::test_a_cancellation_and_an_export_that_has_lost_patience_end_one_way_or_the_other_never_both",
     ),
     _of(
@@ -79,8 +79,8 @@ MUTATIONS = (
     _of(
         "lock: the exporter does not ask whether an intake holds the number",
         "orders/locks.py",
-        "return sorted(row.id for row in due if row.is_free)",
-        "return sorted(row.id for row in due)",
+        "return sorted(row.id for row in tried if row.is_free)",
+        "return sorted(row.id for row in tried)",
         f"{_RACES}::test_a_cancellation_accepted_before_the_claim_wins_over_the_export",
     ),
     _of(
