@@ -24,6 +24,7 @@ Work: TypeAlias = Callable[[Connection], Any]
 _ROOT = Path(__file__).parents[2]
 _PRODUCT = tuple(f"{_ROOT / room}/" for room in ("orders", "edi", "tasks"))
 _NAMED = re.compile(r"(?:FROM|JOIN|INTO|UPDATE)\s+([\w, ]+)")
+_FIRST_FROM = re.compile(r"\A.*?FROM\s+(\w+(?:, \w+)*)", re.DOTALL)
 _WRITTEN = re.compile(r"(?:INTO|UPDATE|DELETE FROM)\s+(\w+)")
 _LOCKING = re.compile(r"FOR (?:NO KEY )?UPDATE(?: OF (?P<of>\w+)\b(?!,))?(?: SKIP LOCKED)?")
 _MOMENT = re.compile(r"(?:clock|statement)_timestamp")
@@ -56,7 +57,7 @@ class Step:
         return not (self.locks & other.locks or shows or is_shown)
 
 
-def _step(statement: str, held: frozenset[str], *, begins: bool) -> Step:
+def step_of(statement: str, held: frozenset[str], *, begins: bool) -> Step:
     """Reads a statement of a session that already holds row locks in these tables."""
     sees, written = _tables(_NAMED, statement), _tables(_WRITTEN, statement)
     verb, locking = statement.split(None, 1)[0], _LOCKING.search(statement)
@@ -65,7 +66,7 @@ def _step(statement: str, held: frozenset[str], *, begins: bool) -> Step:
         locks = frozenset({"advisory locks"})
     elif locking:
         # Without OF the rows of its FROM are locked, not those of the sub-queries in its WHERE.
-        locks = frozenset({locking["of"] or _NAMED.findall(statement)[0].strip()})
+        locks = frozenset({locking["of"]}) if locking["of"] else _tables(_FIRST_FROM, statement)
     elif verb != "SELECT":
         # Ours update the rows that they have locked before, if they have locked any in that table.
         locks = written - held if verb == "UPDATE" else written
@@ -166,7 +167,7 @@ class Session:
             self._arrived.set()
 
     def _before_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        step = _step(statement, self._held, begins=self.next is None)
+        step = step_of(statement, self._held, begins=self.next is None)
         self._shown |= step.locks - _MOMENTS
         if _LOCKING.search(statement):
             self._held |= step.locks

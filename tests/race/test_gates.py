@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from tests.builders import rows
-from tests.race.gates import State, Work, observing
+from tests.race.gates import State, Work, observing, step_of
 from tests.race.interleavings import Race, explore, race
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -27,6 +27,21 @@ def reading(table: str) -> Work:
 
 def nothing(_: Race) -> None:
     pass
+
+
+@pytest.mark.parametrize(
+    ("statement", "locked"),
+    [
+        ("SELECT id FROM orders WHERE status = 'validated' ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", {"orders"}),
+        ("SELECT id FROM orders\nWHERE NOT EXISTS (SELECT FROM effect) FOR NO KEY UPDATE", {"orders"}),
+        ("SELECT count(*) FROM (SELECT id FROM orders FOR NO KEY UPDATE) AS locked", {"orders"}),
+        ("SELECT * FROM effect, change_request WHERE true FOR UPDATE", {"effect", "change_request"}),
+        ("SELECT * FROM effect JOIN change_request USING (id) FOR NO KEY UPDATE OF effect SKIP LOCKED", {"effect"}),
+        ("SELECT id FROM orders WHERE status = 'validated'", set()),
+    ],
+)
+def test_what_a_statement_locks_is_read_from_it(statement: str, locked: set[str]) -> None:
+    assert step_of(statement, frozenset(), begins=False).locks == locked
 
 
 def test_every_order_of_the_steps_of_two_sessions_is_run() -> None:
