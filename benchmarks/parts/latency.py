@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from benchmarks.backlog import await_done, prove, publish
-from benchmarks.latency import percentiles, single_request
+from benchmarks.latency import LOOK_BESIDE_A_LOAD_SECONDS, percentiles, single_request
 from benchmarks.made import cancel_requests, load_orders, open_numbers
 from benchmarks.parts.ours import WARM_UP
 from benchmarks.progress import say
@@ -53,7 +53,7 @@ def _beside(broker_url: str, load: Sequence[bytes], rate: float, numbers: Iterat
     publisher.start()
     tries = []
     while publisher.is_alive():
-        tries.append(single_request(next(numbers)))
+        tries.append(single_request(next(numbers), LOOK_BESIDE_A_LOAD_SECONDS))
     publisher.join()
     return tries
 
