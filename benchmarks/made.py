@@ -12,7 +12,7 @@ from orders.fingerprint import ORDER_SHA256
 
 SOURCE = "zendesk:bench"
 LINES_PER_ORDER = 2
-_ORDERS_PER_INTERCHANGE = 200
+_ORDERS_PER_INTERCHANGE = 500
 _HERE = Path(__file__).parent
 
 

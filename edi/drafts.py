@@ -31,7 +31,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """Drafts by the ids of their orders, up to `last`, of as many as one interchange takes; `is_full` if of so many."""
+    """Drafts by the ids of their orders, up to `last`, of what one interchange takes; `is_full` if more may be due."""
 
     by_order: Mapping[int, Draft]
     last: int = 0
@@ -41,8 +41,8 @@ class Drafts:
 def make(connection: Connection, partner: Partner, *, patience: timedelta, after: int = 0) -> Drafts:
     """Returns drafts of the next orders that are due for a partner, those with ids above `after`; locks nothing.
 
-    Of what cannot be rendered there is none, and of nothing while a claim would find none: while an interchange is on
-    its way or the partner rests.
+    Of what cannot be rendered there is none. From the beginning (`after` is 0) there are none while a claim would find
+    nothing: while an interchange is on its way or the partner rests.
     """
     now = locks.begin_to_claim(connection)
     if not after and not counters.is_free(connection, partner.name, now):

@@ -16,7 +16,7 @@ from edi.documents.order import Message
 from edi.documents.standards import assemble, largest_control_number, suffix
 from edi.drafts import Draft
 from edi.partners import Partner
-from orders import locks
+from orders import changelog, locks
 from orders.fingerprint import ORDER_SHA256
 from orders.locks import AnyRow
 from orders.reading import as_utc
@@ -161,9 +161,9 @@ _STORE = text(
         RETURNING id, partner, control_number, filename, orders, fence, clean_fence
     ), logged AS (
         INSERT INTO changelog (order_id, actor, action, before, after)
-        SELECT id, CAST(:actor AS text), 'edi_claimed', jsonb_build_object('edi', edi_state), jsonb_build_object(
-            'edi', 'claimed', 'partner', CAST(:partner AS text),
-            'control_number', CAST(:control_number AS bigint), 'order_sha256', {ORDER_SHA256})
+        SELECT id, CAST(:actor AS text), CAST(:action AS text), jsonb_build_object('edi', edi_state),
+            jsonb_build_object('edi', 'claimed', 'partner', CAST(:partner AS text),
+                'control_number', CAST(:control_number AS bigint), 'order_sha256', {ORDER_SHA256})
         FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
     ), claimed AS (
         UPDATE orders SET edi_state = 'claimed', version = version + 1, interchange_id = (SELECT id FROM stored)
@@ -197,6 +197,7 @@ def _store(
         "acknowledge_within": partner.acknowledged_within,
         "lease": LEASE,
         "actor": f"edi:{partner.name}",
+        "action": changelog.Action.EDI_CLAIMED,
         "ids": list(messages),
     }
     row = connection.execute(_STORE, stored).one()

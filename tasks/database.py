@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,8 +20,8 @@ _log = structlog.get_logger()
 
 # Passing conflicts (deadlock, lock timeout) before one is believed to be none.
 _TRIES = 5
-# How many connections a process holds at most. One that does one thing at a time, as all but HTTP do, never has a
-# second one.
+# How many connections a process holds at most. One that does one thing at a time never has a second one; an exporter
+# has, by which it reads ahead.
 CONNECTIONS = 5
 # Nothing of ours holds a lock for a second; who waits longer had better say so than wait on. What has to wait longer
 # (`orders.migrate`, `orders.audit`) says so itself.
@@ -113,9 +114,18 @@ def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> 
 
     Raises what `work` raised, and the database's error when a conflict does not pass or the database is away.
     """
+    return _tried(engine().begin, work, tries)
+
+
+def reading(work: Callable[[Connection], _T]) -> _T:
+    """Runs `work`, which only reads, as `in_transaction` does; nothing is committed."""
+    return _tried(engine().connect, work, _TRIES)
+
+
+def _tried(begin: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], _T], tries: int) -> _T:
     for attempt in range(1, tries + 1):
         try:
-            with engine().begin() as connection:
+            with begin() as connection:
                 return work(connection)
         except DBAPIError as error:
             if classify(error) is not Fault.AGAIN or attempt == tries:
@@ -123,9 +133,3 @@ def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> 
             _log.info("conflict, trying again", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
             time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads rivals, hides nothing
     raise AssertionError("the last try returns or raises")
-
-
-def reading(work: Callable[[Connection], _T]) -> _T:
-    """Runs `work`, which only reads, in a transaction of its own; nothing is committed."""
-    with engine().connect() as connection:
-        return work(connection)

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
 
 from edi import drafts, interchanges, outcomes
@@ -148,6 +149,40 @@ def test_an_error_while_rendering_ahead_is_that_of_the_export_and_what_was_sent_
             next(exporting)
     assert [step.state for step in export_steps(partner)] == ["sent", None]
     assert_that_every_promise_is_kept()
+
+
+def test_an_export_has_two_connections_at_most(partner: Partner) -> None:
+    load(*(an_order(str(number)) for number in range(8)))
+    held, most = 0, 0
+
+    def check_out(*_: object) -> None:
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+
+    def check_in(*_: object) -> None:
+        nonlocal held
+        held -= 1
+
+    event.listen(engine(), "checkout", check_out)
+    event.listen(engine(), "checkin", check_in)
+    assert [step.state for step in export_steps(partner)] == ["sent", "sent", "sent", None]
+    assert (held, most) == (0, 2)
+
+
+def test_a_conflict_while_rendering_ahead_is_tried_again(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(an_order("1"))
+    make_drafts, tries = drafts.make, []
+
+    def conflict_once(*arguments: Any, **options: Any) -> Drafts:
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise OperationalError("SELECT", {}, LockNotAvailable())
+        return make_drafts(*arguments, **options)
+
+    monkeypatch.setattr(drafts, "make", conflict_once)
+    assert [step.state for step in export_steps(partner)] == ["sent", None]
+    assert len(tries) == 3
 
 
 def test_python_switches_threads_as_before_once_an_export_is_over(partner: Partner) -> None:

@@ -90,7 +90,7 @@ def test_every_order_goes_to_its_partner_once_in_documents_that_all_judges_accep
     configure(
         tmp_path / "partners.toml",
         {
-            "EAST": north(folders["MAIN"], warehouses=["MAIN"]),
+            "EAST": north(folders["MAIN"], warehouses=["MAIN"], orders_per_interchange=200),
             "WEST": south(folders["NORTH"], warehouses=["NORTH"], orders_per_interchange=100),
         },
         monkeypatch,

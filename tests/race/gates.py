@@ -25,6 +25,7 @@ _ROOT = Path(__file__).parents[2]
 _PRODUCT = tuple(f"{_ROOT / room}/" for room in ("orders", "edi", "tasks"))
 _NAMED = re.compile(r"(?:FROM|JOIN|INTO|UPDATE)\s+([\w, ]+)")
 _FIRST_FROM = re.compile(r"\A.*?FROM\s+(\w+(?:, \w+)*)", re.DOTALL)
+_JOINED = re.compile(r"\bJOIN\b|FROM\s+\w+\s+AS\b")
 _WRITTEN = re.compile(r"(?:INTO|UPDATE|DELETE FROM)\s+(\w+)")
 _LOCKING = re.compile(r"FOR (?:NO KEY )?UPDATE(?: OF (?P<of>\w+)\b(?!,))?(?: SKIP LOCKED)?")
 _MOMENT = re.compile(r"(?:clock|statement)_timestamp")
@@ -66,7 +67,8 @@ def step_of(statement: str, held: frozenset[str], *, begins: bool) -> Step:
         locks = frozenset({"advisory locks"})
     elif locking:
         # Without OF the rows of its FROM are locked, not those of the sub-queries in its WHERE.
-        locks = frozenset({locking["of"]}) if locking["of"] else _tables(_FIRST_FROM, statement)
+        named = sees if _JOINED.search(statement, 0, locking.start()) else _tables(_FIRST_FROM, statement)
+        locks = frozenset({locking["of"]}) if locking["of"] else named
     elif verb != "SELECT":
         # Ours update the rows that they have locked before, if they have locked any in that table.
         locks = written - held if verb == "UPDATE" else written

@@ -37,6 +37,8 @@ def nothing(_: Race) -> None:
         ("SELECT count(*) FROM (SELECT id FROM orders FOR NO KEY UPDATE) AS locked", {"orders"}),
         ("SELECT * FROM effect, change_request WHERE true FOR UPDATE", {"effect", "change_request"}),
         ("SELECT * FROM effect JOIN change_request USING (id) FOR NO KEY UPDATE OF effect SKIP LOCKED", {"effect"}),
+        ("SELECT * FROM effect JOIN change_request USING (id) FOR UPDATE", {"effect", "change_request"}),
+        ("SELECT * FROM effect AS one, change_request FOR UPDATE", {"effect", "change_request"}),
         ("SELECT id FROM orders WHERE status = 'validated'", set()),
     ],
 )
