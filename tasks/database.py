@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -114,19 +113,28 @@ def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> 
 
     Raises what `work` raised, and the database's error when a conflict does not pass or the database is away.
     """
-    return _tried(engine().begin, work, tries)
+
+    def commit() -> _T:
+        with engine().begin() as connection:
+            return work(connection)
+
+    return _tried(commit, tries)
 
 
 def reading(work: Callable[[Connection], _T]) -> _T:
     """Runs `work`, which only reads, as `in_transaction` does; nothing is committed."""
-    return _tried(engine().connect, work, _TRIES)
+
+    def read() -> _T:
+        with engine().connect() as connection:
+            return work(connection)
+
+    return _tried(read, _TRIES)
 
 
-def _tried(begin: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], _T], tries: int) -> _T:
+def _tried(run: Callable[[], _T], tries: int) -> _T:
     for attempt in range(1, tries + 1):
         try:
-            with begin() as connection:
-                return work(connection)
+            return run()
         except DBAPIError as error:
             if classify(error) is not Fault.AGAIN or attempt == tries:
                 raise

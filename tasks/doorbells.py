@@ -42,6 +42,11 @@ def ring(doorbell: Doorbell) -> None:
         current_app.send_task(doorbell, expires=EXPIRES_SECONDS, ignore_result=True)
     except (OperationalError, AMQPError) as error:
         _unheard.note(error, broker_told(error), doorbell=doorbell)
+    except AttributeError as error:
+        # So kombu says of a channel that was closed as its connection was lost (`Channel._connparams` of its Redis).
+        if (error.obj, error.name) != (None, "client"):
+            raise
+        _unheard.note(error, "the broker cannot be reached: the connection was lost", doorbell=doorbell)
     else:
         _unheard.end()
 
