@@ -1,14 +1,11 @@
 """A partner's counter row: made when the partner is first looked at, locked by whoever takes a number."""
 
-from datetime import datetime
-
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from edi.partners import Partner
 from orders import locks
 from orders.locks import AnyRow
-from orders.tables import InterchangeState, interchange
 from orders.tables import partner as partner_table
 
 
@@ -37,12 +34,3 @@ def next_number(connection: Connection, partner: Partner) -> int:
     row: AnyRow = connection.execute(select(partner_table).where(partner_table.c.name == partner.name)).one_or_none()
     is_unused = row is None or row.last_control_number == row.first_control_number - 1
     return partner.first_control_number if is_unused else int(row.last_control_number) + 1
-
-
-def is_free(connection: Connection, partner_name: str, now: datetime) -> bool:
-    """True unless an interchange is on its way to a partner, or the partner rests; locks nothing."""
-    rests = select(partner_table.c.name).where(partner_table.c.name == partner_name, partner_table.c.not_before > now)
-    on_its_way = select(interchange.c.id).where(
-        interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED
-    )
-    return bool(connection.execute(select(~rests.exists() & ~on_its_way.exists())).scalar_one())

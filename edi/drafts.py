@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from sqlalchemy import Connection, select
 
-from edi import counters
+from edi import rests
 from edi.documents.order import CannotRender, Line, Message, OrderDocument
 from edi.documents.standards import render_order
 from edi.partners import Partner
@@ -45,7 +45,7 @@ def make(connection: Connection, partner: Partner, *, patience: timedelta, after
     nothing: while an interchange is on its way or the partner rests.
     """
     now = locks.begin_to_claim(connection)
-    if not after and not counters.is_free(connection, partner.name, now):
+    if not after and not rests.may_be_claimed_for(connection, partner.name, now):
         return Drafts({})
     limit = partner.orders_per_interchange
     due = locks.next_exportable(connection, wanted(partner, now, patience), limit=limit, after=after)
@@ -82,7 +82,7 @@ def within(lines: int, due: Sequence[AnyRow]) -> Sequence[AnyRow]:
 
 def _drafts(connection: Connection, ids: Sequence[int], partner: Partner) -> tuple[dict[int, Draft], dict[int, str]]:
     drafts, errors = {}, {}
-    for order_id, version, document in _documents(connection, ids):
+    for order_id, version, document in documents(connection, ids):
         try:
             drafts[order_id] = Draft(version, render_order(document, partner))
         except CannotRender as error:
@@ -90,7 +90,8 @@ def _drafts(connection: Connection, ids: Sequence[int], partner: Partner) -> tup
     return drafts, errors
 
 
-def _documents(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[int, int, OrderDocument]]:
+def documents(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[int, int, OrderDocument]]:
+    """Yields the documents of orders, by ascending id: the id, the version that was read, the document."""
     if not ids:
         return
     lines: dict[int, list[Line]] = {order_id: [] for order_id in ids}

@@ -1,6 +1,6 @@
 """Partners rest after failures in a row, twice as long after each; what delivers nothing again is found out before."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
@@ -50,13 +50,10 @@ def take_check(connection: Connection, partner_name: str) -> int:
     Whoever is told so is the only one for a minute. What is on its way already is its own trial.
     """
     row = partner_table.c
-    on_its_way = select(interchange.c.id).where(
-        interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED
-    )
     is_over = or_(row.not_before.is_(None), row.not_before <= func.clock_timestamp())
     taken = (
         update(partner_table)
-        .where(row.name == partner_name, row.failures > 0, is_over, ~on_its_way.exists())
+        .where(row.name == partner_name, row.failures > 0, is_over, ~_is_on_its_way(partner_name))
         .values(not_before=func.clock_timestamp() + CHECK)
         .returning(row.failures)
     )
@@ -68,3 +65,16 @@ def pass_check(connection: Connection, partner_name: str, failures: int) -> None
     row = partner_table.c
     passed = update(partner_table).where(row.name == partner_name, row.failures == failures)
     connection.execute(passed.values(not_before=None))
+
+
+def may_be_claimed_for(connection: Connection, partner_name: str, now: datetime) -> bool:
+    """True unless an interchange is on its way to a partner, or the partner rests; locks nothing."""
+    rests = select(partner_table.c.name).where(partner_table.c.name == partner_name, partner_table.c.not_before > now)
+    return bool(connection.execute(select(~rests.exists() & ~_is_on_its_way(partner_name))).scalar_one())
+
+
+def _is_on_its_way(partner_name: str) -> ColumnElement[bool]:
+    claimed = select(interchange.c.id).where(
+        interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED
+    )
+    return claimed.exists()

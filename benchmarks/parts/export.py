@@ -2,7 +2,6 @@
 
 import gc
 import time
-from collections import defaultdict
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, select
@@ -11,11 +10,11 @@ from benchmarks.made import load_orders
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import broker_is_known, tidy_up
-from edi.documents.order import Line, OrderDocument
+from edi import drafts
+from edi.documents.order import OrderDocument
 from edi.documents.standards import assemble, render_order
 from edi.partners import Partner
-from orders.tables import order_line, orders
-from rules.model import Address
+from orders.tables import orders
 from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
@@ -59,17 +58,5 @@ def _exported(partner: Partner, count: int) -> float:
 
 
 def _documents(connection: Connection) -> list[OrderDocument]:
-    lines: dict[int, list[Line]] = defaultdict(list)
-    for row in connection.execute(select(order_line).order_by(order_line.c.line_no)):
-        lines[row.order_id].append(Line(row.line_no, row.sku, row.description, row.quantity, row.unit_price))
-    return [
-        OrderDocument(
-            number=row.number,
-            placed_at=row.placed_at,
-            currency=row.currency,
-            shipping=Address(**row.shipping),
-            billing=Address(**row.billing),
-            lines=tuple(lines[row.id]),
-        )
-        for row in connection.execute(select(orders).order_by(orders.c.id))
-    ]
+    ids = connection.scalars(select(orders.c.id)).all()
+    return [document for _, _, document in drafts.documents(connection, ids)]

@@ -1,6 +1,7 @@
 """The bounds of a running `countermand up`: its memory, its connections, its time-outs, and what outages do to it."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,11 @@ _NOTE_LOGINS = (
 )
 _FORGET_LOGINS = ("DROP EVENT TRIGGER note_logins", "DROP FUNCTION note_login", "DROP TABLE login")
 _END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'countermand'"
+# By PostgreSQL's last word, or by the line that it closed.
+_SESSION_ENDED = re.compile(
+    "the database cannot be reached: "
+    "(.*terminating connection due to administrator command|.*server closed the connection unexpectedly)"
+)
 _READ_ONLY = "ALTER DATABASE countermand SET default_transaction_read_only = on"
 _WRITABLE = "ALTER DATABASE countermand RESET default_transaction_read_only"
 
@@ -144,7 +150,7 @@ def test_a_database_that_takes_no_writes_is_waited_out_and_told_in_few_lines(
     # What ended before may be told to be over only now; that has no error. A session that was at work when this test
     # ended it tells of that.
     errors = {line["error"] for line in map(json.loads, told.splitlines()) if "error" in line}
-    ended = {error for error in errors if error.startswith("the database cannot be reached: ")}
+    ended = {error for error in errors if _SESSION_ENDED.fullmatch(error)}
     assert {error.partition(" (")[0] for error in errors - ended} == {"the database takes no writes"}
     await_that(lambda: decided(running, "1", "2"), "what waited is decided")
     assert running.broker.xlen(STREAM) == 0

@@ -1,12 +1,13 @@
 """What is rendered before the claim: sent if the order is still the same, and made again if it is not."""
 
 import sys
+import threading
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from edi import drafts, interchanges, outcomes
@@ -151,23 +152,29 @@ def test_an_error_while_rendering_ahead_is_that_of_the_export_and_what_was_sent_
     assert_that_every_promise_is_kept()
 
 
-def test_an_export_has_two_connections_at_most(partner: Partner) -> None:
+def test_an_export_has_two_connections_at_most(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     load(*(an_order(str(number)) for number in range(8)))
-    held, most = 0, 0
+    is_read_ahead, is_claimed = threading.Event(), threading.Event()
+    make_drafts, claim_for, held = drafts.make, interchanges.claim, []
 
-    def check_out(*_: object) -> None:
-        nonlocal held, most
-        held += 1
-        most = max(most, held)
+    def make_beside_a_claim(*arguments: Any, after: int = 0, **options: Any) -> Drafts:
+        held.append(engine().pool.checkedout())  # type: ignore[attr-defined]  # a QueuePool
+        if after:
+            is_read_ahead.set()
+            assert is_claimed.wait(60)
+        return make_drafts(*arguments, after=after, **options)
 
-    def check_in(*_: object) -> None:
-        nonlocal held
-        held -= 1
+    def claim_beside_it(*arguments: Any, **options: Any) -> Claim:
+        assert is_read_ahead.wait(60)
+        held.append(engine().pool.checkedout())  # type: ignore[attr-defined]
+        is_claimed.set()
+        return claim_for(*arguments, **options)
 
-    event.listen(engine(), "checkout", check_out)
-    event.listen(engine(), "checkin", check_in)
+    monkeypatch.setattr(drafts, "make", make_beside_a_claim)
+    monkeypatch.setattr(interchanges, "claim", claim_beside_it)
     assert [step.state for step in export_steps(partner)] == ["sent", "sent", "sent", None]
-    assert (held, most) == (0, 2)
+    assert max(held) == 2
+    assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 def test_a_conflict_while_rendering_ahead_is_tried_again(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
