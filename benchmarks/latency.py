@@ -41,9 +41,9 @@ def timed(
 
     A commit is seen when it is on disk, which is later than any time that the row itself tells.
     """
-    started, decided = time.perf_counter(), None
-    publish()
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        started, decided = time.perf_counter(), None
+        publish()
         while True:
             is_decided, is_done = connection.execute(look, parameters).one()
             passed = time.perf_counter() - started
