@@ -1,5 +1,6 @@
 """The inbox: every request that was accepted, known for ever by (source, id)."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,16 +11,16 @@ from orders.locks import AnyRow, lock_numbers_for_accepting
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.tables import change_request
 
-# Arrays, so that the statement is the same for any number of rows: it is prepared once. In the sequence of the places
-# the ids are handed out.
+# The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once. In the
+# sequence of the places the ids are handed out. What was parsed is UTF-8, so a body is a text; it is kept as the bytes
+# that came.
 _INSERT = text(
     """
     INSERT INTO change_request (source, external_id, order_number, kind, ticket, body, data_sha256)
-    SELECT source, external_id, order_number, kind, ticket, body, data_sha256
-    FROM unnest(CAST(:source AS text[]), CAST(:external_id AS text[]), CAST(:order_number AS text[]),
-        CAST(:kind AS text[]), CAST(:ticket AS text[]), CAST(:body AS bytea[]), CAST(:data_sha256 AS text[]))
-        WITH ORDINALITY AS new (source, external_id, order_number, kind, ticket, body, data_sha256, place)
-    ORDER BY place
+    SELECT source, external_id, order_number, kind, ticket, convert_to(body, 'UTF8'), data_sha256
+    FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (source text, external_id text, order_number text,
+        kind text, ticket text, body text, data_sha256 text)) WITH ORDINALITY
+    ORDER BY ordinality
     ON CONFLICT DO NOTHING RETURNING id, order_number
     """
 )
@@ -102,16 +103,19 @@ def _dead(delivery: Delivery, reason: Unreadable, error: str) -> DeadLetter:
 def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> Sequence[AnyRow]:
     if not parsed:
         return ()
-    columns = {
-        "source": [one.message.source for one in parsed],
-        "external_id": [one.message.id for one in parsed],
-        "order_number": [one.message.data.order for one in parsed],
-        "kind": [one.message.data.kind for one in parsed],
-        "ticket": [one.message.data.ticket for one in parsed],
-        "body": [one.delivery.raw for one in parsed],
-        "data_sha256": [one.data_sha256 for one in parsed],
-    }
-    return connection.execute(_INSERT, columns).all()
+    rows = [
+        {
+            "source": one.message.source,
+            "external_id": one.message.id,
+            "order_number": one.message.data.order,
+            "kind": one.message.data.kind,
+            "ticket": one.message.data.ticket,
+            "body": one.delivery.raw.decode(),
+            "data_sha256": one.data_sha256,
+        }
+        for one in parsed
+    ]
+    return connection.execute(_INSERT, {"rows": json.dumps(rows)}).all()
 
 
 def _conflicts(connection: Connection, parsed: Sequence[_Parsed]) -> list[DeadLetter]:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    TextClause,
     and_,
     any_,
     bindparam,
@@ -87,7 +88,9 @@ _LOCK_NUMBERS = sql(
 )
 _CLAIM_ORDERS = sql(
     """
-    SELECT orders.* FROM unnest(CAST(:numbers AS text[])) WITH ORDINALITY AS wanted (number, place)
+    SELECT id, version, orders.number, status, edi_state, customer, shipping, billing, shipping_asked_at,
+        billing_asked_at
+    FROM unnest(CAST(:numbers AS text[])) WITH ORDINALITY AS wanted (number, place)
     JOIN orders ON orders.number = wanted.number
     WHERE orders.edi_state <> 'claimed'
     ORDER BY wanted.place LIMIT :limit FOR NO KEY UPDATE OF orders SKIP LOCKED
@@ -129,6 +132,38 @@ _WITHOUT_UNDECIDED = sql(
     f"""
     SELECT id, version, {_LINES} FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) AND {_IS_FREE} ORDER BY id
     """  # noqa: S608
+)
+_WITH_NOTIFICATION = sql(
+    "SELECT change_request_id FROM notification WHERE change_request_id = ANY(CAST(:requests AS bigint[]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """The two ways to claim effects of a kind: what is due, and what of that is among some ids."""
+
+    due: TextClause
+    among: TextClause
+
+
+def _claims(columns: str, source: str, is_due: str) -> _Claims:
+    # Two, for a plan that serves both reads all that is due to find a few.
+    claim = f"""
+        SELECT {columns} FROM {source}
+        WHERE {is_due} AND effect.state = 'pending' AND effect.not_before <= now() {{among}}
+        ORDER BY effect.id LIMIT :limit FOR NO KEY UPDATE OF effect SKIP LOCKED
+    """  # noqa: S608  # our own constants
+    return _Claims(
+        sql(claim.format(among="")), sql(claim.format(among="AND effect.id = ANY(CAST(:among AS bigint[]))"))
+    )
+
+
+_CLAIM_RESTOCKS = _claims("effect.id", "effect", "effect.kind = 'restock'")
+_CLAIM_NOTICES = _claims(
+    "effect.id, change_request_id, source, external_id, order_number, ticket, body, outcome, reasons",
+    "effect JOIN change_request AS request ON request.id = change_request_id",
+    """effect.kind = 'notify'
+        AND NOT EXISTS (SELECT FROM notification WHERE change_request_id = effect.change_request_id)""",
 )
 
 
@@ -331,39 +366,27 @@ def lock_dead_effects(connection: Connection, *, limit: int, after: int) -> list
     return list(connection.scalars(dead.limit(limit).with_for_update(key_share=True, skip_locked=True)))
 
 
-def claim_effects(connection: Connection, kind: Effect, *, limit: int, among: Sequence[int] | None) -> Sequence[AnyRow]:
-    """Locks up to `limit` due effects of one kind, oldest first, and returns them with their requests.
+def claim_restocks(connection: Connection, *, limit: int, among: Sequence[int] | None) -> list[int]:
+    """Locks up to `limit` due restocks, oldest first, and returns their ids. `among` narrows it to these ids."""
+    return [row.id for row in _claim_effects(connection, _CLAIM_RESTOCKS, limit, among)]
 
-    Of `notify` these are the ones whose notification is not written yet.
+
+def claim_notices(connection: Connection, *, limit: int, among: Sequence[int] | None) -> Sequence[AnyRow]:
+    """Locks up to `limit` due notifies whose notification is not written yet, oldest first; with their requests.
+
+    `among` narrows it to these ids.
     """
-    request = change_request
-    due = (
-        select(
-            effect.c.id,
-            effect.c.attempts,
-            effect.c.payload,
-            effect.c.change_request_id,
-            request.c.source,
-            request.c.external_id,
-            request.c.order_number,
-            request.c.ticket,
-            request.c.body,
-            request.c.outcome,
-            request.c.reasons,
-        )
-        .join(request, request.c.id == effect.c.change_request_id)
-        .where(*_due(kind))
-        .order_by(effect.c.id)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True, of=effect)
-    )
-    if kind is Effect.NOTIFY:
-        due = due.where(~exists().where(notification.c.change_request_id == effect.c.change_request_id))
-    if among is not None:
-        due = due.where(is_one_of(effect.c.id, among))
+    claimed = _claim_effects(connection, _CLAIM_NOTICES, limit, among)
+    return _without_notification(connection, claimed) if claimed else claimed
+
+
+def _claim_effects(
+    connection: Connection, claims: _Claims, limit: int, among: Sequence[int] | None
+) -> Sequence[AnyRow]:
     connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
-    claimed = connection.execute(due).all()
-    return _without_notification(connection, claimed) if kind is Effect.NOTIFY else claimed
+    if among is None:
+        return connection.execute(claims.due, {"limit": limit}).all()
+    return connection.execute(claims.among, {"limit": limit, "among": list(among)}).all()
 
 
 def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> Sequence[AnyRow]:
@@ -374,8 +397,7 @@ def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> 
     counted as a failure of the effect, which cuts short the lease of whoever delivers it by then.
     """
     requests = [row.change_request_id for row in claimed]
-    written = select(notification.c.change_request_id).where(is_one_of(notification.c.change_request_id, requests))
-    done = set(connection.scalars(written))
+    done = set(connection.scalars(_WITH_NOTIFICATION, {"requests": requests}))
     return [row for row in claimed if row.change_request_id not in done]
 
 

@@ -151,6 +151,9 @@ class Addresses(_Model):
     billing: OptionalAddress = None
 
 
+_NO_ADDRESSES = Addresses()
+
+
 class RequestedLine(_Model):
     """One line that a partial_cancel request names."""
 
@@ -202,7 +205,7 @@ class ChangeMessage(_Model):
 
     def to_rules(self) -> model.ChangeRequest:
         """Returns the rules' frozen value."""
-        wanted = self.data.addresses or Addresses()
+        wanted = self.data.addresses or _NO_ADDRESSES
         return model.ChangeRequest(
             kind=self.data.kind,
             asked_at=self.time,
@@ -257,6 +260,12 @@ def parse_change(raw: bytes) -> ChangeMessage:
     """Parses one change request. Raises UnreadableMessage, with the reason that its dead letter gets."""
     _check_size(raw, MAX_MESSAGE_BYTES)
     return _parse(ChangeMessage, raw)
+
+
+def language_wanted(raw: bytes) -> str | None:
+    """Returns what an accepted request, which was parsed before, says of the customer's language."""
+    language: str | None = json.loads(raw)["data"].get("language")
+    return language
 
 
 def parse_order(raw: bytes) -> OrderMessage:

@@ -9,11 +9,11 @@ from desks.channels import LogChannel
 from desks.notices import Notice, write_notice
 from orders import answers
 from orders.effects import count_failure, mark_done, take_back_try
-from orders.locks import AnyRow, claim_effects
-from orders.messages import parse_change
+from orders.locks import AnyRow, claim_notices, claim_restocks
+from orders.messages import language_wanted
 from orders.stock import restock as restock_effects
 from orders.tables import NotificationState
-from rules.model import Effect, Outcome, Reason
+from rules.model import Outcome, Reason
 from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
@@ -22,7 +22,7 @@ SLICE_SECONDS = 2.0
 
 
 def _claim_restock(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
-    ids = [row.id for row in claim_effects(connection, Effect.RESTOCK, limit=limit, among=among)]
+    ids = claim_restocks(connection, limit=limit, among=among)
 
     def perform() -> None:
         if ids:
@@ -33,7 +33,7 @@ def _claim_restock(connection: Connection, limit: int, among: Sequence[int] | No
 
 
 def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
-    rows = claim_effects(connection, Effect.NOTIFY, limit=limit, among=among)
+    rows = claim_notices(connection, limit=limit, among=among)
     logged: list[Notice] = []
 
     def perform() -> None:
@@ -66,7 +66,7 @@ def _notice(row: AnyRow) -> Notice:
         order=row.order_number,
         outcome=Outcome(row.outcome),
         reasons=[Reason(reason) for reason in row.reasons],
-        language=parse_change(row.body).data.language,
+        language=language_wanted(row.body),
     )
 
 

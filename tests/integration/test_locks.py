@@ -17,11 +17,10 @@ from edi import interchanges, outcomes
 from edi.interchanges import InFlight
 from orders import effects, locks, parking
 from orders.inbox import Delivery
-from orders.locks import claim_effects
+from orders.locks import claim_restocks
 from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
 from orders.stock import restock
-from rules.model import Effect
 from tasks.batches import run_batch
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
@@ -298,8 +297,7 @@ def test_two_restocks_of_the_same_articles_in_opposite_line_order_do_not_deadloc
     def put_back(effect_id: int) -> None:
         # Without `in_transaction`, which would try again after a deadlock.
         with engine.begin() as connection:
-            claimed = claim_effects(connection, Effect.RESTOCK, limit=1, among=[effect_id])
-            restock(connection, [row.id for row in claimed])
+            restock(connection, claim_restocks(connection, limit=1, among=[effect_id]))
 
     with ThreadPoolExecutor(2) as threads:
         with engine.connect() as gate:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from orders.locks import claim_effects
-from rules.model import Effect
+from orders.locks import claim_notices
 from tasks.batches import run_batch
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY
@@ -52,9 +51,7 @@ def test_a_decision_that_another_has_put_into_words_meanwhile_is_passed_by(
 
     def claim_late() -> list[int]:
         late.append(get_ident())
-        return in_transaction(
-            lambda connection: [row.id for row in claim_effects(connection, Effect.NOTIFY, limit=9, among=None)]
-        )
+        return in_transaction(lambda connection: [row.id for row in claim_notices(connection, limit=9, among=None)])
 
     with (
         # A ticket that can be answered: till that is done nothing changes in the effect.

@@ -17,6 +17,7 @@ from orders.messages import (
     OrderMessage,
     Unreadable,
     UnreadableMessage,
+    language_wanted,
     parse_change,
     parse_order,
 )
@@ -130,6 +131,12 @@ def test_a_message_of_the_contract_is_taken_with_all_it_says() -> None:
     assert asked.shipping is not None
     assert (asked.shipping.line2, asked.shipping.company) == ("Hof 2", "Acme")
     assert asked.shipping == asked.billing
+
+
+@pytest.mark.parametrize("language", ["it-CH", None])
+def test_the_language_of_a_request_is_the_one_that_its_message_says(language: str | None) -> None:
+    raw = encoded(with_data(language=language))
+    assert language_wanted(raw) == parse_change(raw).data.language == language
 
 
 def test_note_ticket_and_requester_are_optional() -> None:
