@@ -39,15 +39,13 @@ _DONE = text(
 _LAST = text(
     "SELECT extract(epoch FROM greatest((SELECT max(at) FROM notifications), (SELECT max(at) FROM stock_movements)))"
 )
-_LOOK = text(
-    """
+_LOOK = """
     SELECT request.id IS NOT NULL,
         (SELECT count(*) FROM stock_movements JOIN order_lines ON order_lines.id = order_line_id
          WHERE order_id = request.order_id) = 2
         AND EXISTS (SELECT FROM notifications WHERE request_id = request.id)
-    FROM (SELECT) AS one LEFT JOIN change_requests AS request ON external_id = :external_id
-    """
-)
+    FROM (SELECT) AS one LEFT JOIN change_requests AS request ON external_id = %(external_id)s
+"""
 
 
 def measure(run: Run) -> Figures:
