@@ -27,6 +27,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     TextClause,
     and_,
     any_,
@@ -43,7 +44,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from orders.tables import (
     EffectState,
-    InterchangeState,
     NotificationState,
     RequestState,
     change_request,
@@ -61,6 +61,12 @@ AnyRow: TypeAlias = Any
 
 # The first half of every advisory key, so that we do not meet another program's locks in the same database.
 _SPACE = 0x434D  # "CM"
+
+
+def _columns(table: Table, *, without: str = "") -> str:
+    # By their names: a migration that adds one must not change what a prepared statement returns.
+    return ", ".join(column.name for column in table.c if column.name != without)
+
 
 # Whoever claims wants the first few of an index, in its sequence. The planner, whose statistics are of a time when
 # nothing was due, believes that few are, and would fetch and sort the whole backlog for every batch. What it believes
@@ -99,6 +105,19 @@ _CLAIM_ORDERS = sql(
 # One key, and not two: no number of an order can meet it.
 _LOCK_CLAIMS_OF_ANSWERS = sql("SELECT pg_advisory_xact_lock(:space)")
 _TRY_TURNS = sql("SELECT pg_try_advisory_xact_lock(:space + 1)")
+_LOCK_PARTNER = sql(f"SELECT {_columns(partner)} FROM partner WHERE name = :name FOR NO KEY UPDATE")  # noqa: S608
+# The content is megabytes, and only a sender needs it.
+_ALL_BUT_CONTENT = _columns(interchange, without="content")
+_LOCK_IN_FLIGHT = sql(
+    f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE partner = :partner AND state = 'claimed' FOR NO KEY UPDATE"  # noqa: S608
+)
+_LOCK_INTERCHANGE = sql(f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE id = :id FOR NO KEY UPDATE")  # noqa: S608
+# Counted there, as nobody needs the rows.
+_LOCK_ORDERS_OF_INTERCHANGE = sql(
+    """
+    SELECT count(*) FROM (SELECT id FROM orders WHERE interchange_id = :id ORDER BY id FOR NO KEY UPDATE) AS locked
+    """
+)
 # By name: the exporter's role may not read the rest of a request (`orders.roles`). Neither `=` nor EXISTS: of those the
 # planner may make a join that goes through all that is undecided, once an order, as if few were.
 _IS_FREE = """(
@@ -216,8 +235,7 @@ def _array(values: Sequence[Any], column: ColumnElement[Any]) -> ColumnElement[A
 
 def lock_partner(connection: Connection, name: str) -> AnyRow | None:
     """Locks a partner's counter row and returns it; None if there is no such partner yet."""
-    row = select(partner).where(partner.c.name == name).with_for_update(key_share=True)
-    return connection.execute(row).one_or_none()
+    return connection.execute(_LOCK_PARTNER, {"name": name}).one_or_none()
 
 
 def try_turns(connection: Connection) -> bool:
@@ -226,14 +244,9 @@ def try_turns(connection: Connection) -> bool:
     return bool(connection.execute(_TRY_TURNS, {"space": _SPACE}).scalar_one())
 
 
-# The content is megabytes, and only a sender needs it.
-ALL_BUT_CONTENT = tuple(column for column in interchange.c if column.name != "content")
-
-
 def lock_interchange_in_flight(connection: Connection, partner_name: str) -> AnyRow | None:
     """Locks the interchange that is on its way to a partner and returns all but its content; None if none is."""
-    in_flight = and_(interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED)
-    return connection.execute(select(*ALL_BUT_CONTENT).where(in_flight).with_for_update(key_share=True)).one_or_none()
+    return connection.execute(_LOCK_IN_FLIGHT, {"partner": partner_name}).one_or_none()
 
 
 def lock_interchange_by_number(connection: Connection, partner_name: str, control_number: int) -> AnyRow | None:
@@ -253,16 +266,12 @@ def interchange_of_number(partner_name: str, control_number: int) -> Select[Any]
 
 def lock_interchange(connection: Connection, interchange_id: int) -> AnyRow:
     """Locks one interchange and returns all but its content."""
-    row = select(*ALL_BUT_CONTENT).where(interchange.c.id == interchange_id).with_for_update(key_share=True)
-    return connection.execute(row).one()
+    return connection.execute(_LOCK_INTERCHANGE, {"id": interchange_id}).one()
 
 
 def lock_orders_of_interchange(connection: Connection, interchange_id: int) -> None:
     """Locks the orders of an interchange, by id."""
-    held = select(orders_table.c.id).where(orders_table.c.interchange_id == interchange_id)
-    # Counted there, as nobody needs the rows.
-    locked = held.order_by(orders_table.c.id).with_for_update(key_share=True).subquery()
-    connection.execute(select(func.count()).select_from(locked))
+    connection.execute(_LOCK_ORDERS_OF_INTERCHANGE, {"id": interchange_id})
 
 
 def begin_to_claim(connection: Connection) -> datetime:
