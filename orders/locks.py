@@ -115,7 +115,8 @@ _LOCK_INTERCHANGE = sql(f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE id = 
 # Counted there, as nobody needs the rows.
 _LOCK_ORDERS_OF_INTERCHANGE = sql(
     """
-    SELECT count(*) FROM (SELECT id FROM orders WHERE interchange_id = :id ORDER BY id FOR NO KEY UPDATE) AS locked
+    SELECT count(*) FROM (
+        SELECT id FROM orders WHERE interchange_id = :id ORDER BY orders.id FOR NO KEY UPDATE) AS locked
     """
 )
 # By name: the exporter's role may not read the rest of a request (`orders.roles`). Neither `=` nor EXISTS: of those the

@@ -93,8 +93,8 @@ MUTATIONS = (
     _of(
         "lock: exporting does not lock the partner",
         "orders/locks.py",
-        "select(partner).where(partner.c.name == name).with_for_update(key_share=True)",
-        "select(partner).where(partner.c.name == name)",
+        "FROM partner WHERE name = :name FOR NO KEY UPDATE",
+        "FROM partner WHERE name = :name",
         f"{_EXPORTS}::test_two_exports_that_could_take_an_order_each_send_one_interchange_after_the_other",
     ),
     _of(
@@ -159,7 +159,7 @@ MUTATIONS = (
     _of(
         "guard: what was rendered is sent though the order has changed since",
         "edi/drafts.py",
-        " and made[row.id].version == row.version",
+        " and draft.version == row.version",
         "",
         f"{_RACES}::test_the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_changelog",
     ),
