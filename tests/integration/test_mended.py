@@ -64,7 +64,7 @@ from workers.broker import StreamBroker
 from workers.cli import terminal
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
-from workers.supervisor import end_earlier
+from workers.supervisor import end_earlier, supervised
 from workers.up import without_password
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -414,6 +414,20 @@ def test_what_a_killed_up_has_left_running_is_ended(
     assert [runs(process) for process in left_behind] == [True, True]
     end_earlier(home)
     assert [runs(process) for process in left_behind] == [False, False]
+
+
+def test_the_worker_leaves_the_processors_to_the_intake(home: Path) -> None:
+    home.mkdir()
+    intake, worker = ["sleep", "600"], ["sleep", "601"]
+    with supervised(home, {"intake": intake, "worker": worker}, log_folder=home) as supervisord:
+        for _ in range(1000):
+            running = psutil.Process(supervisord.pid).children()
+            # Before it is the program it is `nice`, and before that supervisord.
+            found = {one.cmdline()[-1]: one.nice() for one in running if one.cmdline() in (intake, worker)}
+            if len(found) == 2:
+                break
+            Event().wait(0.01)
+    assert found == {"600": os.nice(0), "601": min(os.nice(0) + 10, 19)}
 
 
 def test_a_line_without_end_is_read_only_as_far_as_shows_that_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
