@@ -29,15 +29,9 @@ _LINES_OF = text(
 _ADDRESS = [field.name for field in fields(Address)]
 _HALF = len(_ADDRESS)
 _TEXTS = ", ".join(f"{name} text" for name in _ADDRESS)
-
-
-def _columns_of(table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in _ADDRESS)
-
-
 _ORDERS = text(
     f"""
-    SELECT id, version, number, placed_at, currency, {_columns_of("shipping_to")}, {_columns_of("billing_to")}
+    SELECT id, version, number, placed_at, currency, shipping_to.*, billing_to.*
     FROM orders, jsonb_to_record(shipping) AS shipping_to ({_TEXTS}), jsonb_to_record(billing) AS billing_to ({_TEXTS})
     WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id
     """  # noqa: S608  # our own constants
@@ -86,12 +80,10 @@ def of_claimed(
 
     What was `made` of the same version before is not made again.
     """
-    ids = [row.id for row in claimed]
     drafts = {row.id: draft for row in claimed if (draft := made.get(row.id)) and draft.version == row.version}
-    missing = [order_id for order_id in ids if order_id not in drafts]
-    others, errors = _drafts(connection, missing, partner) if missing else ({}, {})
+    others, errors = _drafts(connection, [row.id for row in claimed if row.id not in drafts], partner)
     drafts |= others
-    return {order_id: drafts[order_id].message for order_id in ids if order_id in drafts}, errors
+    return {row.id: drafts[row.id].message for row in claimed if row.id in drafts}, errors
 
 
 def wanted(partner: Partner, now: datetime, patience: timedelta) -> Exportable:
@@ -117,6 +109,8 @@ def _drafts(connection: Connection, ids: Sequence[int], partner: Partner) -> tup
 
 def documents(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[int, int, OrderDocument]]:
     """Yields the documents of orders, by ascending id: the id, the version that was read, the document."""
+    if not ids:
+        return
     lines: dict[int, list[Line]] = {order_id: [] for order_id in ids}
     for order_id, *columns in connection.execute(_LINES_OF, {"ids": list(ids)}).all():
         lines[order_id].append(Line(*columns))

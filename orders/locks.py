@@ -168,14 +168,17 @@ class _Claims:
 
 def _claims(columns: str, source: str, is_due: str) -> _Claims:
     # Two, for a plan that serves both reads all that is due to find a few.
-    claim = f"""
-        SELECT {columns} FROM {source}
-        WHERE {is_due} AND effect.state = 'pending' AND effect.not_before <= now() {{among}}
-        ORDER BY effect.id LIMIT :limit FOR NO KEY UPDATE OF effect SKIP LOCKED
-    """  # noqa: S608  # our own constants
-    return _Claims(
-        sql(claim.format(among="")), sql(claim.format(among="AND effect.id = ANY(CAST(:among AS bigint[]))"))
+    due, among = (
+        sql(
+            f"""
+            SELECT {columns} FROM {source}
+            WHERE {is_due} AND effect.state = 'pending' AND effect.not_before <= now() {narrowed}
+            ORDER BY effect.id LIMIT :limit FOR NO KEY UPDATE OF effect SKIP LOCKED
+            """  # noqa: S608  # our own constants
+        )
+        for narrowed in ("", "AND effect.id = ANY(CAST(:among AS bigint[]))")
     )
+    return _Claims(due, among)
 
 
 _CLAIM_RESTOCKS = _claims("effect.id", "effect", "effect.kind = 'restock'")
@@ -411,10 +414,6 @@ def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> 
     return [row for row in claimed if row.change_request_id not in done]
 
 
-def _due(kind: Effect) -> tuple[Any, ...]:
-    return effect.c.kind == kind, effect.c.state == EffectState.PENDING, effect.c.not_before <= func.now()
-
-
 def claim_answer(connection: Connection) -> AnyRow | None:
     """Locks the oldest due answer whose notification is written and whose outlet does not rest, and returns it.
 
@@ -431,7 +430,12 @@ def claim_answer(connection: Connection) -> AnyRow | None:
         select(effect.c.id)
         .join(request, request.c.id == effect.c.change_request_id)
         .join(notification, notification.c.change_request_id == request.c.id)
-        .where(*_due(Effect.NOTIFY), ~exists().where(outlet.c.name == name, outlet.c.not_before > func.now()))
+        .where(
+            effect.c.kind == Effect.NOTIFY,
+            effect.c.state == EffectState.PENDING,
+            effect.c.not_before <= func.now(),
+            ~exists().where(outlet.c.name == name, outlet.c.not_before > func.now()),
+        )
         .order_by(effect.c.id)
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True, of=effect)

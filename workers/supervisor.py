@@ -21,8 +21,7 @@ _STOP_SECONDS = 15
 # So that one partner which hangs holds up no other.
 _EXPORTERS = 2
 # Whoever waits, waits for the intake to decide; what follows decisions may take what processors that leaves.
-_IN_THE_BACKGROUND = frozenset({"worker"})
-_BACKGROUND = ["nice", "-n", "10"]
+_PRIORITY = {"worker": ["nice", "-n", "10"]}
 _CONFIG, _PID = "supervisord.conf", "supervisord.pid"
 
 
@@ -150,7 +149,7 @@ def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | No
         "user": str(os.geteuid()),
     }
     for name, command in commands.items():
-        words = [*_BACKGROUND, *command] if name in _IN_THE_BACKGROUND else command
+        words = [*_PRIORITY.get(name, ()), *command]
         log = "/dev/stdout" if log_folder is None else _escaped(str(log_folder / f"{name}.log"))
         config[f"program:{name}"] = {
             "command": _escaped(" ".join(f'"{word}"' for word in words)),

@@ -65,6 +65,14 @@ def test_a_later_repeat_counts_as_repeated_however_it_is_written() -> None:
     assert [bytes(row.body) for row in rows("SELECT body FROM change_request")] == [encoded(event)]
 
 
+def test_a_body_is_kept_byte_for_byte() -> None:
+    odd = r'"\u0000 \ud83d\ude00 ä 😀 \\ \" \n"'.encode()
+    raw = b" \n\t" + encoded(a_request(extra="here")).replace(b'"here"', odd) + b"\r\n "
+    assert odd in raw
+    deliver(raw)
+    assert [bytes(row.body) for row in rows("SELECT body FROM change_request")] == [raw]
+
+
 def test_the_same_id_of_another_source_is_another_request() -> None:
     assert deliver(a_request(id="1"), a_request(id="1", source="freshdesk:acme")).new == 2
 

@@ -139,6 +139,12 @@ def test_the_language_of_a_request_is_the_one_that_its_message_says(language: st
     assert language_wanted(raw) == parse_change(raw).data.language == language
 
 
+@pytest.mark.parametrize("extra", ["9" * 4300, "[" * 190 + "]" * 190, "NaN", "-Infinity", "1e999"])
+def test_whatever_a_request_carries_beside_it_its_language_is_read_once_it_was_accepted(extra: str) -> None:
+    raw = encoded(with_data(language="it", extra="here")).replace(b'"here"', extra.encode())
+    assert language_wanted(raw) == parse_change(raw).data.language == "it"
+
+
 def test_note_ticket_and_requester_are_optional() -> None:
     asked = parse_change(encoded(a_request(note=None, ticket=None, requester=None)))
     assert (asked.data.note, asked.data.ticket, asked.data.requester) == (None, None, None)
