@@ -11,7 +11,7 @@ class Sizes:
     backlog: int
     # … for the naive worker, which would take minutes for as many.
     naive_backlog: int
-    # A throughput is the median of so many tries.
+    # A throughput is the median of so many tries, but for that with more worker processes.
     tries: int
     # Single requests, one after the other.
     probes: int

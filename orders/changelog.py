@@ -13,15 +13,18 @@ from orders.tables import change_request
 from orders.tables import changelog as changelog_table
 
 
-def insert(where: str = "") -> str:
-    """Returns the statement that appends the rows `:entries` (`as_rows`) in their sequence; with `where` only some."""
+def insert(request_of: str = "CAST(NULL AS bigint)", where: str = "true") -> str:
+    """Returns the statement that appends the rows `:entries` (`as_rows`) in their sequence, or those of them `where` …
+
+    `request_of` says by `place` which request has caused an entry.
+    """
     # One JSON parameter, so that the statement is the same for any number of rows and is prepared once.
     return f"""
         INSERT INTO changelog (order_id, actor, action, change_request_id, note, before, after)
-        SELECT order_id, actor, action, change_request_id, note, before, after
+        SELECT order_id, actor, action, {request_of}, note, before, after
         FROM ROWS FROM (jsonb_to_recordset(CAST(:entries AS jsonb)) AS (order_id bigint, actor text, action text,
-            change_request_id bigint, note text, before jsonb, after jsonb)) WITH ORDINALITY
-        {where} ORDER BY ordinality
+            place int, note text, before jsonb, after jsonb)) WITH ORDINALITY
+        WHERE {where} ORDER BY ordinality
     """  # noqa: S608  # our own constants
 
 
@@ -44,12 +47,15 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry; `actor` is `helpdesk:<source>`, `edi:<partner>`, `store` or `operator`."""
+    """One entry; `actor` is `helpdesk:<source>`, `edi:<partner>`, `store` or `operator`.
+
+    `place` is that of the request which has caused it, within the decisions that are written with it.
+    """
 
     order_id: int
     actor: str
     action: Action
-    change_request_id: int | None = None
+    place: int | None = None
     note: str | None = None
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None

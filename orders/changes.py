@@ -1,10 +1,12 @@
 """Applying changes, first half: the undecided requests of locked orders, decided in sequence."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
 
+from orders.inbox import Arrived
 from orders.locks import AnyRow, claim_orders, due_requests
 from orders.messages import ChangeMessage, parse_change
 from rules.decide import decide
@@ -18,7 +20,7 @@ _LOOK_AHEAD = 20_000
 _UNDECIDED = text(
     """
     SELECT request.* FROM unnest(CAST(:numbers AS text[])) AS number, LATERAL (
-        SELECT id, source, body, order_number, bool_and(
+        SELECT id, body, order_number, bool_and(
             not_before <= statement_timestamp()
             AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(CAST(:among AS bigint[])))
         ) OVER (ORDER BY order_number, id) AS is_next
@@ -35,37 +37,58 @@ class LostGuard(Exception):
     """Rows were not in the state that their lock should have kept them in. Nothing of the batch is written."""
 
 
+class OpenRequest(Protocol):
+    """An undecided request: one that waits in the inbox, or one that has just arrived."""
+
+    @property
+    def body(self) -> bytes:
+        """The request as it came."""
+
+    @property
+    def message(self) -> ChangeMessage:
+        """What it says. Raises UnreadableMessage."""
+
+
+_Request = TypeVar("_Request", bound=OpenRequest)
+
+
 @dataclass(frozen=True, slots=True)
-class OpenRequest:
+class Waiting:
     """An undecided request, as it lies in the inbox."""
 
     id: int
-    source: str
     body: bytes
+
+    @property
+    def message(self) -> ChangeMessage:
+        """What it says, parsed anew each time."""
+        return parse_change(self.body)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenOrder:
+class OpenOrder(Generic[_Request]):
     """A locked order and its undecided requests, in the sequence of their acceptance."""
 
     id: int
     version: int
     row: AnyRow
-    requests: list[OpenRequest] = field(default_factory=list)
+    requests: list[_Request] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Generic[_Request]):
     """One request with its answer, and the order as it was before."""
 
     order_id: int
-    request: OpenRequest
+    request: _Request
     message: ChangeMessage
     before: Order
     decision: Decision
 
 
-def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int] | None = None) -> list[OpenOrder]:
+def claim_open_orders(
+    connection: Connection, *, limit: int, among: Sequence[int] | None = None
+) -> list[OpenOrder[Waiting]]:
     """Locks the orders of up to `limit` due requests and returns them with what is to be decided now.
 
     Of each order the requests are taken from the oldest on, up to the first that is not due (or not `among` the
@@ -84,20 +107,29 @@ def claim_open_orders(connection: Connection, *, limit: int, among: Sequence[int
     return []
 
 
-def claim_orders_of(connection: Connection, ids: Sequence[int], numbers: Collection[str]) -> list[OpenOrder]:
-    """Locks orders by their numbers and returns them with what is to be decided now, among these requests of theirs."""
-    claimed = claim_orders(connection, sorted(numbers), limit=len(numbers)) if numbers else ()
-    return _with_their_requests(connection, claimed, len(ids), ids) if claimed else []
+def claim_orders_of(connection: Connection, arrived: Sequence[Arrived]) -> list[OpenOrder[Arrived]]:
+    """Locks the orders of requests that have arrived and returns those that it has got, with all these requests."""
+    numbers = list(dict.fromkeys(one.order_number for one in arrived))
+    claimed = claim_orders(connection, numbers, limit=len(numbers)) if numbers else ()
+    open_orders = _by_number(claimed)
+    for one in arrived:
+        if one.order_number in open_orders:
+            open_orders[one.order_number].requests.append(one)
+    return list(open_orders.values())
+
+
+def _by_number(claimed: Sequence[AnyRow]) -> dict[str, OpenOrder[Any]]:
+    return {row.number: OpenOrder(row.id, row.version, row) for row in claimed}
 
 
 def _with_their_requests(
     connection: Connection, claimed: Sequence[AnyRow], limit: int, among: Sequence[int] | None
-) -> list[OpenOrder]:
-    open_orders = {row.number: OpenOrder(row.id, row.version, row) for row in claimed}
+) -> list[OpenOrder[Waiting]]:
+    open_orders = _by_number(claimed)
     narrowed = None if among is None else list(among)
     found = connection.execute(_UNDECIDED, {"numbers": list(open_orders), "among": narrowed, "limit": limit})
     for row in found:
-        open_orders[row.order_number].requests.append(OpenRequest(row.id, row.source, row.body))
+        open_orders[row.order_number].requests.append(Waiting(row.id, row.body))
     return [open_order for open_order in open_orders.values() if open_order.requests]
 
 
@@ -112,11 +144,11 @@ def order_for_the_rules(row: AnyRow) -> Order:
     )
 
 
-def decide_requests(open_order: OpenOrder) -> Iterator[Decided]:
+def decide_requests(open_order: OpenOrder[_Request]) -> Iterator[Decided[_Request]]:
     """Decides the requests of one order; each sees the order as the one before it left it."""
     before = order_for_the_rules(open_order.row)
     for request in open_order.requests:
-        message = parse_change(request.body)
+        message = request.message
         decision = decide(before, message.to_rules())
         if decision.outcome is Outcome.DEFERRED:
             raise LostGuard(f"order {message.data.order} is {before.edi} to the warehouse under its own lock")

@@ -1,81 +1,144 @@
 """Applying changes, second half: decisions written as one set, with all that belongs to them."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from orders import changelog
-from orders.changes import Decided, LostGuard, OpenOrder
+from orders.changes import Decided, LostGuard, OpenOrder, Waiting
+from orders.inbox import Arrived
 from orders.reading import address_as_json
 from rules.model import Address, Effect, Order
 
+Effects: TypeAlias = Mapping[Effect, Sequence[int]]
+
 # One statement, as a lone request waits for every round trip. It takes its rows as JSON parameters, so that it is the
-# same for any number of rows and is prepared once. The locks of the orders are had before it. What follows a decision
-# is written for those that were, so that a lost guard is told as what it is.
-_RECORD = text(
-    f"""
-    WITH changed_orders AS (
-        UPDATE orders SET status = changed.status, version = orders.version + 1,
-            shipping = coalesce(changed.shipping, orders.shipping),
-            billing = coalesce(changed.billing, orders.billing),
-            shipping_asked_at = changed.shipping_asked_at, billing_asked_at = changed.billing_asked_at,
-            -- A changed order may be one that can be rendered.
-            export_error = NULL
-        FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS changed (id bigint, version int, status text, shipping jsonb,
-            billing jsonb, shipping_asked_at timestamptz, billing_asked_at timestamptz)
-        WHERE orders.id = changed.id AND orders.version = changed.version AND edi_state = 'not_sent'
-        RETURNING 1
-    ), decided_requests AS (
-        UPDATE change_request SET state = 'decided', decided_at = statement_timestamp(), decided_place = decided.place,
-            outcome = decided.outcome, reasons = decided.reasons, error = NULL
-        FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS decided (id bigint, outcome text, reasons text[],
-            place int)
-        -- Not `=`: for that the planner would go through all that is undecided, once a row.
-        WHERE change_request.id = decided.id AND state IS NOT DISTINCT FROM 'received'
-        RETURNING change_request.id
-    ), logged AS (
-        {changelog.insert("WHERE change_request_id = ANY(ARRAY(SELECT id FROM decided_requests))")}
-    ), follows AS (
-        INSERT INTO effect (change_request_id, kind, payload)
-        SELECT request, kind, payload
-        FROM jsonb_to_recordset(CAST(:effects AS jsonb)) AS follows (request bigint, kind text, payload jsonb)
-        WHERE request = ANY(ARRAY(SELECT id FROM decided_requests))
-        RETURNING id, kind
+# same for any number of rows and is prepared once. The locks of the orders are had before it. Entries and effects name
+# a request by its place in the batch, as one that has just arrived gets its id here. They are written for those that
+# were, so that a lost guard is told as what it is; whoever is told rolls back.
+_ITS_REQUEST = "(SELECT ids FROM written)[place + 1]"
+
+
+def _statement(decided_requests: str) -> TextClause:
+    return text(
+        f"""
+        WITH changed_orders AS (
+            UPDATE orders SET status = changed.status, version = orders.version + 1,
+                shipping = coalesce(changed.shipping, orders.shipping),
+                billing = coalesce(changed.billing, orders.billing),
+                shipping_asked_at = changed.shipping_asked_at, billing_asked_at = changed.billing_asked_at,
+                -- A changed order may be one that can be rendered.
+                export_error = NULL
+            FROM jsonb_to_recordset(CAST(:orders AS jsonb)) AS changed (id bigint, version int, status text,
+                shipping jsonb, billing jsonb, shipping_asked_at timestamptz, billing_asked_at timestamptz)
+            WHERE orders.id = changed.id AND orders.version = changed.version AND edi_state = 'not_sent'
+            RETURNING 1
+        ), decided_requests AS (
+            {decided_requests}
+        ), written AS (
+            SELECT array_agg(id ORDER BY place) AS ids FROM decided_requests
+        ), logged AS (
+            {changelog.insert(_ITS_REQUEST, where=f"{_ITS_REQUEST} IS NOT NULL")}
+        ), follows AS (
+            INSERT INTO effect (change_request_id, kind, payload)
+            SELECT {_ITS_REQUEST}, kind, payload
+            FROM jsonb_to_recordset(CAST(:effects AS jsonb)) AS follows (place int, kind text, payload jsonb)
+            WHERE {_ITS_REQUEST} IS NOT NULL
+            RETURNING id, kind
+        )
+        SELECT (SELECT count(*) FROM changed_orders) AS orders, (SELECT count(*) FROM decided_requests) AS requests,
+            (SELECT jsonb_object_agg(kind, ids) FROM (
+                SELECT kind, jsonb_agg(id ORDER BY id) AS ids FROM follows GROUP BY kind) AS by_kind) AS effects
+        """  # noqa: S608  # our own constants
     )
-    SELECT (SELECT count(*) FROM changed_orders) AS orders, (SELECT count(*) FROM decided_requests) AS requests,
-        (SELECT jsonb_object_agg(kind, ids) FROM (
-            SELECT kind, jsonb_agg(id ORDER BY id) AS ids FROM follows GROUP BY kind) AS by_kind) AS effects
-    """  # noqa: S608  # our own constants
+
+
+_DECIDE_WAITING = _statement(
+    """
+            UPDATE change_request SET state = 'decided', decided_at = statement_timestamp(),
+                decided_place = decided.place, outcome = decided.outcome, reasons = decided.reasons, error = NULL
+            FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS decided (id bigint, outcome text, reasons text[],
+                place int)
+            -- Not `=`: for that the planner would go through all that is undecided, once a row.
+            WHERE change_request.id = decided.id AND state IS NOT DISTINCT FROM 'received'
+            RETURNING change_request.id, decided_place AS place
+    """
+)
+# The ids are handed out in the sequence of the places.
+_ACCEPT_DECIDED = _statement(
+    """
+            INSERT INTO change_request (source, external_id, order_number, kind, ticket, body, data_sha256, outcome,
+                reasons, state, decided_at, decided_place)
+            SELECT source, external_id, order_number, kind, ticket, convert_to(body, 'UTF8'), data_sha256, outcome,
+                reasons, state, CASE state WHEN 'decided' THEN statement_timestamp() END, decided_place
+            FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS arrived (source text, external_id text,
+                order_number text, kind text, ticket text, body text, data_sha256 text, outcome text, reasons text[],
+                state text, decided_place int, place int)
+            ORDER BY place
+            ON CONFLICT DO NOTHING
+            RETURNING id, id AS place
+    """
 )
 
 
 def record_decisions(
-    connection: Connection, open_orders: Sequence[OpenOrder], decided: Sequence[Decided]
-) -> dict[Effect, list[int]]:
+    connection: Connection, open_orders: Sequence[OpenOrder[Waiting]], decided: Sequence[Decided[Waiting]]
+) -> Effects:
     """Writes decisions with all that belongs to them: orders, changelog, effects. All or nothing, set-based.
 
     Returns the ids of the effects by their kind.
     """
     if not decided:
-        return {kind: [] for kind in Effect}
-    changed, requests = _changed_orders(open_orders, decided), _decided_requests(decided)
-    entries = changelog.as_rows([entry for one in decided for entry in _changes(one)])
+        return {}
+    placed = list(enumerate(decided))
+    requests = [{"id": one.request.id, **_answer(one), "place": place} for place, one in placed]
+    return _write(connection, _DECIDE_WAITING, requests, open_orders, placed)
+
+
+def accept_decided(
+    connection: Connection,
+    new: Sequence[Arrived],
+    open_orders: Sequence[OpenOrder[Arrived]],
+    decided: Sequence[Decided[Arrived]],
+) -> Effects:
+    """Writes new requests into the inbox, in their sequence, and the decisions of those of them that are decided.
+
+    All or nothing, and returns the effects, as `record_decisions`.
+    """
+    if not new:
+        return {}
+    places = {one.key: place for place, one in enumerate(new)}
+    placed = [(places[one.message.key], one) for one in decided]
+    decisions = {place: {"state": "decided", "decided_place": place, **_answer(one)} for place, one in placed}
+    undecided = {"state": "received", "reasons": []}
+    requests = [{**one.as_row(), **decisions.get(place, undecided), "place": place} for place, one in enumerate(new)]
+    return _write(connection, _ACCEPT_DECIDED, requests, open_orders, placed)
+
+
+def _write(
+    connection: Connection,
+    statement: TextClause,
+    requests: Sequence[dict[str, Any]],
+    open_orders: Sequence[OpenOrder[Any]],
+    placed: Sequence[tuple[int, Decided[Any]]],
+) -> Effects:
+    changed = _changed_orders(open_orders, [one for _, one in placed])
     rows = {
         # Alone has moments in it.
         "orders": json.dumps(changed, default=str),
-        "requests": json.dumps(requests),
-        "entries": json.dumps(entries),
-        "effects": json.dumps([row for one in decided for row in _effects(one)]),
+        "requests": json.dumps(requests, ensure_ascii=False),
+        "entries": json.dumps(changelog.as_rows([entry for place, one in placed for entry in _changes(place, one)])),
+        "effects": json.dumps([row for place, one in placed for row in _effects(place, one)]),
     }
-    written = connection.execute(_RECORD, rows).one()
+    written = connection.execute(statement, rows).one()
     _expect(len(changed), written.orders, "orders that are not sent")
     _expect(len(requests), written.requests, "undecided requests")
-    return {kind: (written.effects or {}).get(kind, []) for kind in Effect}
+    return {Effect(kind): ids for kind, ids in (written.effects or {}).items()}
 
 
-def _changed_orders(open_orders: Sequence[OpenOrder], decided: Sequence[Decided]) -> list[dict[str, Any]]:
+def _changed_orders(open_orders: Sequence[OpenOrder[Any]], decided: Sequence[Decided[Any]]) -> list[dict[str, Any]]:
     before: dict[int, Order] = {}
     for one in decided:
         before.setdefault(one.order_id, one.before)
@@ -87,7 +150,7 @@ def _changed_orders(open_orders: Sequence[OpenOrder], decided: Sequence[Decided]
     ]
 
 
-def _changed(opened: OpenOrder, before: Order, after: Order) -> dict[str, Any]:
+def _changed(opened: OpenOrder[Any], before: Order, after: Order) -> dict[str, Any]:
     return {
         "id": opened.id,
         "version": opened.version,
@@ -103,11 +166,8 @@ def _if_changed(before: Address, after: Address) -> dict[str, str] | None:
     return None if after == before else address_as_json(after)
 
 
-def _decided_requests(decided: Sequence[Decided]) -> list[dict[str, Any]]:
-    return [
-        {"id": one.request.id, "outcome": one.decision.outcome, "reasons": one.decision.reasons, "place": place}
-        for place, one in enumerate(decided)
-    ]
+def _answer(one: Decided[Any]) -> dict[str, Any]:
+    return {"outcome": one.decision.outcome, "reasons": one.decision.reasons}
 
 
 def _expect(expected: int, found: int, what: str) -> None:
@@ -128,14 +188,14 @@ def changes(before: Order, after: Order) -> Iterator[tuple[changelog.Action, dic
             yield action, {name: address_as_json(was.address)}, {name: address_as_json(is_now.address)}
 
 
-def _changes(one: Decided) -> Iterator[changelog.Entry]:
-    actor = f"helpdesk:{one.request.source}"
+def _changes(place: int, one: Decided[Any]) -> Iterator[changelog.Entry]:
+    actor = f"helpdesk:{one.message.source}"
     note = (one.message.data.note or "").strip() or None
     for action, before, after in changes(one.before, one.decision.order):
-        yield changelog.Entry(one.order_id, actor, action, one.request.id, note=note, before=before, after=after)
+        yield changelog.Entry(one.order_id, actor, action, place, note=note, before=before, after=after)
 
 
-def _effects(one: Decided) -> Iterator[dict[str, Any]]:
+def _effects(place: int, one: Decided[Any]) -> Iterator[dict[str, Any]]:
     for kind in one.decision.effects:
         payload = {"order_id": one.order_id} if kind is Effect.RESTOCK else {}
-        yield {"request": one.request.id, "kind": kind, "payload": payload}
+        yield {"place": place, "kind": kind, "payload": payload}

@@ -1,13 +1,14 @@
 """The inbox: every request that was accepted, known for ever by (source, id)."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
 
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
-from orders.locks import AnyRow, lock_numbers_for_accepting
+from orders.locks import lock_numbers_for_accepting, nobody_waits
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.tables import change_request
 
@@ -21,8 +22,18 @@ _INSERT = text(
     FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (source text, external_id text, order_number text,
         kind text, ticket text, body text, data_sha256 text)) WITH ORDINALITY
     ORDER BY ordinality
-    ON CONFLICT DO NOTHING RETURNING id, order_number
+    ON CONFLICT DO NOTHING
     """
+)
+_LOOK = text(
+    f"""
+    SELECT (SELECT data_sha256 FROM change_request
+            WHERE (source, external_id) = (wanted.source, wanted.external_id)) AS data_sha256,
+        {nobody_waits("wanted.number")} AS nobody_waits
+    FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:numbers AS text[]))
+        WITH ORDINALITY AS wanted (source, external_id, number, place)
+    ORDER BY place
+    """  # noqa: S608  # our own constants
 )
 
 
@@ -47,20 +58,51 @@ class Accepted:
     new: int
     repeated: int
     dead: int
-    # Of the new requests and their orders, for whoever decides them in the same transaction.
-    ids: tuple[int, ...] = field(default=(), compare=False, repr=False)
-    numbers: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class _Parsed:
+class Arrived:
+    """A delivery that is a change request, on its way into the inbox."""
+
     delivery: Delivery
     message: ChangeMessage
     data_sha256: str
 
     @property
+    def body(self) -> bytes:
+        """The request as it came."""
+        return self.delivery.raw
+
+    @property
     def key(self) -> tuple[str, str]:
-        return self.message.source, self.message.id
+        """Its idempotency key."""
+        return self.message.key
+
+    @property
+    def order_number(self) -> str:
+        """The number of the order that it concerns."""
+        return self.message.data.order
+
+    def as_row(self) -> dict[str, Any]:
+        """Returns it as the statements take it that write it into the inbox, once it is JSON."""
+        return {
+            "source": self.message.source,
+            "external_id": self.message.id,
+            "order_number": self.message.data.order,
+            "kind": self.message.data.kind,
+            "ticket": self.message.data.ticket,
+            "body": self.body.decode(),
+            "data_sha256": self.data_sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What of a batch is new, in its sequence; what of that has no request before it; and what contradicts another."""
+
+    new: list[Arrived]
+    unhindered: list[Arrived]
+    conflicts: list[DeadLetter]
 
 
 def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
@@ -69,19 +111,42 @@ def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
     Nothing is lost and nothing is taken twice: a key that is known already keeps its first request, and counts as
     repeated when the data are the same, as a conflict when they are not.
     """
-    parsed, dead = _parse(deliveries)
-    lock_numbers_for_accepting(connection, [one.message.data.order for one in parsed])
-    new = _insert(connection, parsed)
+    arrived, dead = arrive(connection, deliveries)
+    new = _insert(connection, arrived)
     # What was inserted has met nothing that it could contradict.
-    conflicts = _conflicts(connection, parsed) if len(new) < len(parsed) else []
+    conflicts = _conflicts(connection, arrived) if new < len(arrived) else []
     keep_dead_letters(connection, dead + conflicts)
-    repeated = len(parsed) - len(new) - len(conflicts)
-    ids, numbers = tuple(row.id for row in new), frozenset(row.order_number for row in new)
-    return Accepted(len(new), repeated, len(dead) + len(conflicts), ids, numbers)
+    return Accepted(new, len(arrived) - new - len(conflicts), len(dead) + len(conflicts))
 
 
-def _parse(deliveries: Sequence[Delivery]) -> tuple[list[_Parsed], list[DeadLetter]]:
-    parsed, dead = [], []
+def arrive(connection: Connection, deliveries: Sequence[Delivery]) -> tuple[list[Arrived], list[DeadLetter]]:
+    """Parses deliveries and locks the numbers of their orders; what cannot be read is to become a dead letter."""
+    arrived, dead = _parse(deliveries)
+    lock_numbers_for_accepting(connection, [one.order_number for one in arrived])
+    return arrived, dead
+
+
+def sift(connection: Connection, arrived: Sequence[Arrived]) -> Sifted:
+    """Looks up what has arrived, before it is written; see `accept` for what counts as new.
+
+    No other request for their orders can get before them, as their numbers are locked. One for another order may still
+    take a key of theirs.
+    """
+    first: dict[tuple[str, str], Arrived] = {}
+    for one in arrived:
+        first.setdefault(one.key, one)
+    keys = {"sources": [source for source, _ in first], "ids": [key for _, key in first]}
+    numbers = [one.order_number for one in first.values()]
+    found = connection.execute(_LOOK, {**keys, "numbers": numbers}).all() if first else ()
+    looked = list(zip(first.values(), found, strict=True))
+    new = [one for one, row in looked if row.data_sha256 is None]
+    unhindered = [one for one, row in looked if row.data_sha256 is None and row.nobody_waits]
+    said = {one.key: row.data_sha256 or one.data_sha256 for one, row in looked}
+    return Sifted(new, unhindered, _contradicting(arrived, said))
+
+
+def _parse(deliveries: Sequence[Delivery]) -> tuple[list[Arrived], list[DeadLetter]]:
+    arrived, dead = [], []
     for delivery in deliveries:
         if delivery.given_up is not None:
             # Not parsed: perhaps that is what ended whoever had received it.
@@ -92,39 +157,32 @@ def _parse(deliveries: Sequence[Delivery]) -> tuple[list[_Parsed], list[DeadLett
         except UnreadableMessage as unreadable:
             dead.append(_dead(delivery, unreadable.reason, str(unreadable)))
         else:
-            parsed.append(_Parsed(delivery, message, message.data_sha256()))
-    return parsed, dead
+            arrived.append(Arrived(delivery, message, message.data_sha256()))
+    return arrived, dead
 
 
 def _dead(delivery: Delivery, reason: Unreadable, error: str) -> DeadLetter:
     return DeadLetter(delivery.origin, delivery.position, delivery.raw, reason, error)
 
 
-def _insert(connection: Connection, parsed: Sequence[_Parsed]) -> Sequence[AnyRow]:
-    if not parsed:
-        return ()
-    rows = [
-        {
-            "source": one.message.source,
-            "external_id": one.message.id,
-            "order_number": one.message.data.order,
-            "kind": one.message.data.kind,
-            "ticket": one.message.data.ticket,
-            "body": one.delivery.raw.decode(),
-            "data_sha256": one.data_sha256,
-        }
-        for one in parsed
-    ]
-    return connection.execute(_INSERT, {"rows": json.dumps(rows, ensure_ascii=False)}).all()
+def _insert(connection: Connection, arrived: Sequence[Arrived]) -> int:
+    if not arrived:
+        return 0
+    rows = json.dumps([one.as_row() for one in arrived], ensure_ascii=False)
+    return connection.execute(_INSERT, {"rows": rows}).rowcount
 
 
-def _conflicts(connection: Connection, parsed: Sequence[_Parsed]) -> list[DeadLetter]:
+def _conflicts(connection: Connection, arrived: Sequence[Arrived]) -> list[DeadLetter]:
     key = tuple_(change_request.c.source, change_request.c.external_id)
     columns = (change_request.c.source, change_request.c.external_id, change_request.c.data_sha256)
-    known = connection.execute(select(*columns).where(key.in_({one.key for one in parsed})))
+    known = connection.execute(select(*columns).where(key.in_({one.key for one in arrived})))
     first = {(row.source, row.external_id): row.data_sha256 for row in known}
+    return _contradicting(arrived, first)
+
+
+def _contradicting(arrived: Sequence[Arrived], first: Mapping[tuple[str, str], str]) -> list[DeadLetter]:
     return [
         _dead(one.delivery, Unreadable.CONFLICTING_DUPLICATE, explain_conflict(one.message))
-        for one in parsed
+        for one in arrived
         if first[one.key] != one.data_sha256
     ]

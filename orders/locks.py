@@ -119,14 +119,20 @@ _LOCK_ORDERS_OF_INTERCHANGE = sql(
         SELECT id FROM orders WHERE interchange_id = :id ORDER BY orders.id FOR NO KEY UPDATE) AS locked
     """
 )
-# By name: the exporter's role may not read the rest of a request (`orders.roles`). Neither `=` nor EXISTS: of those the
-# planner may make a join that goes through all that is undecided, once an order, as if few were.
-_IS_FREE = """(
-    SELECT order_number FROM change_request
-    WHERE order_number BETWEEN orders.number AND orders.number AND state = 'received'
-        AND undecided_since > :patience_since
-    ORDER BY order_number LIMIT 1) IS NULL
-"""
+
+
+def nobody_waits(number: str, more: str = "") -> str:
+    """Returns the condition that an order has no undecided request."""
+    # By name: the exporter's role may not read the rest of a request (`orders.roles`). Neither `=` nor EXISTS: of those
+    # the planner may make a join that goes through all that is undecided, once an order, as if few were.
+    return f"""(
+        SELECT order_number FROM change_request
+        WHERE order_number BETWEEN {number} AND {number} AND state = 'received' {more}
+        ORDER BY order_number LIMIT 1) IS NULL
+    """  # noqa: S608  # our own constants
+
+
+_IS_FREE = nobody_waits("orders.number", "AND undecided_since > :patience_since")
 _IS_DUE = f"""
     status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL
     AND validated_at <= :validated_before AND (hold_until IS NULL OR hold_until <= now())

@@ -197,6 +197,11 @@ class ChangeMessage(_Model):
     time: Moment
     data: ChangeData
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The idempotency key, by which the request is known for ever."""
+        return self.source, self.id
+
     def data_sha256(self) -> str:
         """Returns a hash that is the same for the same `data`, however it was written down."""
         return hashlib.sha256(

@@ -51,7 +51,8 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
     "change_request": {
         Role.WORKER: """
             SELECT,
-            INSERT (source, external_id, order_number, kind, ticket, body, data_sha256),
+            INSERT (source, external_id, order_number, kind, ticket, body, data_sha256, state, outcome, reasons,
+                    decided_at, decided_place),
             UPDATE (state, outcome, reasons, decided_at, decided_place, parked_at, undecided_since, attempts,
                     not_before, error)
             """,

@@ -1,19 +1,17 @@
 """Applying change requests: from the inbox, under the locks of their orders, to decisions."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from orders.changes import OpenOrder, claim_open_orders, claim_orders_of, decide_requests
-from orders.decisions import record_decisions
-from orders.inbox import Accepted
+from orders.changes import claim_open_orders, claim_orders_of, decide_requests
+from orders.decisions import Effects, accept_decided, record_decisions
+from orders.inbox import Arrived
 from orders.parking import count_failure, park_unknown_orders, take_back_try
 from rules.model import Effect
 from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
 from tasks.database import in_transaction
-from tasks.doorbells import Bell, Doorbell, ring, rung_by
+from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.settings import settings
 
@@ -21,10 +19,8 @@ from tasks.settings import settings
 SLICE_SECONDS = 2.0
 
 
-_Effects: TypeAlias = Mapping[Effect, Sequence[int]]
-
-
-def _batch(connection: Connection, open_orders: Sequence[OpenOrder], follow: Callable[[_Effects], None]) -> Batch:
+def _claim(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
+    open_orders = claim_open_orders(connection, limit=limit, among=among)
     effects: dict[Effect, Sequence[int]] = {}
 
     def perform() -> None:
@@ -32,30 +28,23 @@ def _batch(connection: Connection, open_orders: Sequence[OpenOrder], follow: Cal
         effects.update(record_decisions(connection, open_orders, decided))
 
     ids = [request.id for open_order in open_orders for request in open_order.requests]
-    return Batch(ids, perform, after=lambda: follow(effects))
+    return Batch(ids, perform, after=lambda: _do(effects))
 
 
-def _claim(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
-    return _batch(connection, claim_open_orders(connection, limit=limit, among=among), _do)
+def accept_new(connection: Connection, new: Sequence[Arrived], unhindered: Sequence[Arrived]) -> tuple[int, Effects]:
+    """Writes new requests into the inbox; those of the unhindered decided whose orders are there and free.
 
-
-def claim_accepted(connection: Connection, accepted: Accepted, bell: Bell) -> Batch:
-    """Claims what this transaction has just accepted; what has to wait for something else is not in the batch.
-
-    Whoever takes requests is no worker and need not know the desks: for what follows it rings.
+    Returns how many are decided, and the effects, which are left to a worker: whoever takes requests need not know the
+    desks.
     """
-    open_orders = claim_orders_of(connection, accepted.ids, accepted.numbers)
-    return _batch(connection, open_orders, partial(_ring_for, bell))
+    open_orders = claim_orders_of(connection, unhindered)
+    decided = [one for open_order in open_orders for one in decide_requests(open_order)]
+    return len(decided), accept_decided(connection, new, open_orders, decided)
 
 
-def _ring_for(bell: Bell, effects: _Effects) -> None:
-    if any(effects.values()):
-        bell(Doorbell.EFFECTS)
-
-
-def _do(effects: _Effects) -> None:
+def _do(effects: Effects) -> None:
     for kind, job in ((Effect.RESTOCK, RESTOCK), (Effect.NOTIFY, NOTIFY)):
-        if effects[kind]:
+        if kind in effects:
             run_batch(job, among=effects[kind])
 
 

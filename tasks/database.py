@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -60,6 +61,8 @@ def engine() -> Engine:
         pool_pre_ping=True,
         # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
         hide_parameters=True,
+        # Several times faster than the standard library's, and a request's order alone has three values in JSON.
+        json_deserializer=from_json,
         connect_args={
             # Unless PGAPPNAME says which of our processes it is, as the supervisor has it say.
             "fallback_application_name": "countermand",

@@ -1,17 +1,18 @@
 """Taking deliveries into the inbox: what the brokers' intakes and the webhooks have in common."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from orders.dead_letters import DeadLetter, keep_dead_letters
+from orders.decisions import Effects
 from orders.faults import Fault, classify, in_a_line
-from orders.inbox import Accepted, Delivery, accept
+from orders.inbox import Accepted, Delivery, accept, arrive, sift
 from orders.messages import Unreadable
-from tasks.batches import Batch
-from tasks.changes import CHANGES, claim_accepted
+from tasks.changes import CHANGES, accept_new
 from tasks.database import in_transaction
 from tasks.doorbells import Bell, Doorbell, ring
 
@@ -24,6 +25,15 @@ _MAX_BYTES = 8 * 1024 * 1024
 # than this process alone can decide.
 _FEW = CHANGES.limit
 _TRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a batch, how many of its new requests are decided already, and the effects of these."""
+
+    accepted: Accepted
+    decided: int
+    effects: Effects
 
 
 def take(deliveries: Sequence[Delivery], bell: Bell | None = None) -> Accepted:
@@ -50,17 +60,18 @@ def _keep_and_ring(deliveries: Sequence[Delivery]) -> Accepted:
 def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
     """Takes and decides; None where anything of it fails: then nothing is taken, and all is to be kept first."""
     try:
-        accepted, batch = in_transaction(lambda c: accept_and_decide(c, deliveries, bell), tries=_TRIES)
+        taken = in_transaction(lambda connection: accept_and_decide(connection, deliveries), tries=_TRIES)
     except Exception as error:
         if classify(error) is Fault.OUTAGE:
             raise
         _tell_of_a_failure(error, len(deliveries))
         return None
-    _tell_of_dead_letters(deliveries, accepted)
-    batch.after()
-    if len(batch.ids) < accepted.new:
+    _tell_of_dead_letters(deliveries, taken.accepted)
+    if taken.effects:
+        bell(Doorbell.EFFECTS)
+    if taken.decided < taken.accepted.new:
         bell(Doorbell.APPLY_CHANGES)
-    return accepted
+    return taken.accepted
 
 
 def _tell_of_a_failure(error: Exception, count: int) -> None:
@@ -69,12 +80,15 @@ def _tell_of_a_failure(error: Exception, count: int) -> None:
     log("not decided at once", count=count, error=in_a_line(error))
 
 
-def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery], bell: Bell) -> tuple[Accepted, Batch]:
+def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery]) -> Taken:
     """Accepts deliveries and decides of them what need not wait; what follows is to be rung for after the commit."""
-    accepted = accept(connection, deliveries)
-    batch = claim_accepted(connection, accepted, bell)
-    batch.perform()
-    return accepted, batch
+    arrived, dead = arrive(connection, deliveries)
+    sifted = sift(connection, arrived)
+    dead += sifted.conflicts
+    keep_dead_letters(connection, dead)
+    decided, effects = accept_new(connection, sifted.new, sifted.unhindered)
+    repeated = len(arrived) - len(sifted.new) - len(sifted.conflicts)
+    return Taken(Accepted(len(sifted.new), repeated, len(dead)), decided, effects)
 
 
 def keep(deliveries: Sequence[Delivery]) -> Accepted:

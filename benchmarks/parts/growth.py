@@ -1,28 +1,27 @@
 """Growth: throughput and latency with ever more orders in the table, and with more worker processes."""
 
-from benchmarks.latency import percentiles
-from benchmarks.parts.ours import Try, once
+from benchmarks.parts.ours import Try, as_figures, once
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 
 
 def measure(run: Run) -> Figures:
     """Returns both, by the number of orders that are there already, and by the number of processes."""
+    # Round by round, so that a machine which is slower for some minutes is so for all numbers of orders.
+    rounds = [{orders: _with_orders(run, orders) for orders in run.sizes.growth} for _ in range(run.sizes.tries)]
     return {
-        "by_orders": {str(orders): _with_orders(run, orders) for orders in run.sizes.growth},
-        "by_worker_processes": {str(number): _with_processes(run, number) for number in run.sizes.worker_processes},
+        "by_orders": {str(orders): as_figures([one[orders] for one in rounds]) for orders in run.sizes.growth},
+        "by_worker_processes": {
+            str(number): as_figures([_with_processes(run, number)]) for number in run.sizes.worker_processes
+        },
     }
 
 
-def _with_orders(run: Run, orders: int) -> Figures:
+def _with_orders(run: Run, orders: int) -> Try:
     say(f"  {orders:,} orders in the table, half of them sent")
-    return _figures(once(run, run.sizes.growth_backlog, sent=orders // 2, probes=run.sizes.probes))
+    return once(run, run.sizes.growth_backlog, sent=orders // 2, probes=run.sizes.probes)
 
 
-def _with_processes(run: Run, number: int) -> Figures:
+def _with_processes(run: Run, number: int) -> Try:
     say(f"  {number} worker processes")
-    return _figures(once(run, run.sizes.growth_backlog, concurrency=number, probes=run.sizes.probes))
-
-
-def _figures(one: Try) -> Figures:
-    return {**one.backlog.as_json(), "idle_latency": percentiles(one.idle)}
+    return once(run, run.sizes.growth_backlog, concurrency=number, probes=run.sizes.probes)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median_low
 
 from benchmarks.backlog import WorkedOff, await_done, prove, publish, work_off
-from benchmarks.latency import single_request
+from benchmarks.latency import percentiles, single_request
 from benchmarks.made import cancel_requests, load_orders, open_numbers
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
@@ -26,10 +25,14 @@ class Try:
 
 def measure(run: Run) -> Figures:
     """Returns the figures of the median try, and the requests per second of all."""
-    tries = [once(run, run.sizes.backlog).backlog for _ in range(run.sizes.tries)]
-    median = median_low(one.per_second for one in tries)
-    middle = next(one for one in tries if one.per_second == median)
-    return {**middle.as_json(), "all_tries": [one.per_second for one in tries]}
+    return as_figures([once(run, run.sizes.backlog) for _ in range(run.sizes.tries)])
+
+
+def as_figures(tries: Sequence[Try]) -> Figures:
+    """Returns the figures of the median try, and the requests per second of all."""
+    median = sorted(tries, key=lambda one: one.backlog.per_second)[(len(tries) - 1) // 2]
+    figures = {**median.backlog.as_json(), "all_tries": [one.backlog.per_second for one in tries]}
+    return {**figures, "idle_latency": percentiles(median.idle)} if median.idle else figures
 
 
 def once(run: Run, backlog: int, *, sent: int = 0, concurrency: int = 2, probes: int = 0) -> Try:

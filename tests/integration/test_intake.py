@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import OperationalError
 
 import tasks.intake
-from orders.changes import OpenOrder
-from orders.inbox import Accepted, Delivery
+from orders.changes import OpenOrder, claim_orders_of
+from orders.inbox import Accepted, Arrived, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Bell, Doorbell, HeldBack
 from tasks.intake import take
@@ -170,7 +170,7 @@ def test_what_was_in_hand_before_is_kept_and_decided_by_a_worker(rung: list[Door
 def test_what_fails_to_be_decided_at_once_is_kept_and_left_to_a_worker(
     rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: OpenOrder) -> None:
+    def fail(_: OpenOrder[Any]) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("tasks.changes.decide_requests", fail)
@@ -179,6 +179,34 @@ def test_what_fails_to_be_decided_at_once_is_kept_and_left_to_a_worker(
     assert take(delivered(*events)).new == 2
     assert [request(event)["state"] for event in events] == ["received", "received"]
     assert rung == [Doorbell.APPLY_CHANGES]
+
+
+def test_a_key_that_another_intake_takes_in_between_keeps_its_first_request_and_nothing_is_lost(
+    rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(an_order("1"), an_order("2"))
+    ours, beside, rival = a_request("1", id="same"), a_request("1"), a_request("2", id="same")
+
+    def after_a_rival(connection: Connection, arrived: Sequence[Arrived]) -> list[OpenOrder[Arrived]]:
+        deliver(rival)
+        return claim_orders_of(connection, arrived)
+
+    monkeypatch.setattr("tasks.changes.claim_orders_of", after_a_rival)
+    assert take(delivered(ours, beside)) == Accepted(new=1, repeated=0, dead=1)
+    assert [(request(one)["order"], request(one)["state"]) for one in (rival, beside)] == [
+        ("2", "received"),
+        ("1", "received"),
+    ]
+    assert dead() == [("conflicting_duplicate", encoded(ours))]
+    assert rung == [Doorbell.APPLY_CHANGES]
+
+
+def test_ids_follow_the_sequence_of_delivery_whatever_of_it_is_decided_at_once(rung: list[Doorbell]) -> None:
+    load(an_order("1"), an_order("3"))
+    events = [a_request(number) for number in ("1", "unknown", "3", "1", "unknown", "3")]
+    take(delivered(events[0], *events))
+    assert taken() == [event["id"] for event in events]
+    assert [request(event)["state"] for event in events[:3]] == ["decided", "received", "decided"]
 
 
 def test_rings_are_held_back_while_more_is_there_but_not_for_long(

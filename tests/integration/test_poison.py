@@ -43,25 +43,25 @@ _ROOT = Path(__file__).parents[2]
 _POISON = "poison"
 
 
-def _holds_poison(open_order: OpenOrder) -> bool:
+def _holds_poison(open_order: OpenOrder[Any]) -> bool:
     return bool(open_order.row.number == _POISON)
 
 
-def broken_by_poison(open_order: OpenOrder) -> Any:
+def broken_by_poison(open_order: OpenOrder[Any]) -> Any:
     """Decides, and fails at the poison."""
     if _holds_poison(open_order):
         raise ZeroDivisionError("poison")
     return decide_requests(open_order)
 
 
-def killed_by_poison(open_order: OpenOrder) -> Any:
+def killed_by_poison(open_order: OpenOrder[Any]) -> Any:
     """Decides, and dies of the poison as of a segmentation fault or a lack of memory."""
     if _holds_poison(open_order):
         os.kill(os.getpid(), signal.SIGKILL)
     return decide_requests(open_order)
 
 
-def hung_by_poison(open_order: OpenOrder) -> Any:
+def hung_by_poison(open_order: OpenOrder[Any]) -> Any:
     """Decides, and waits at the poison for what never comes."""
     if _holds_poison(open_order):
         Event().wait()
@@ -111,7 +111,7 @@ def hanging_intake() -> None:
     _run_intake(hung_by_poison)
 
 
-def _run_intake(decide: Callable[[OpenOrder], Any]) -> None:
+def _run_intake(decide: Callable[[OpenOrder[Any]], Any]) -> None:
     tasks.changes.decide_requests = decide  # type: ignore[attr-defined, assignment]
     app.finalize()
     workers.intake.run(StreamSource(settings().broker_url or "", "intake-1"), workers.intake.Stop())

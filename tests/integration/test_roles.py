@@ -312,8 +312,10 @@ _BY_THE_WORKER = (
     "UPDATE orders SET edi_state = 'not_sent', interchange_id = NULL",
     "UPDATE change_request SET body = '{{}}'",
     "UPDATE change_request SET received_at = '2020-01-01'",
-    "INSERT INTO change_request (source, external_id, order_number, kind, body, data_sha256, state) "
-    "VALUES ('x', '1', '1001', 'cancel', '', '', 'parked')",
+    "INSERT INTO change_request (source, external_id, order_number, kind, body, data_sha256, state, parked_at) "
+    "VALUES ('x', '1', '1001', 'cancel', '', '', 'parked', now())",
+    "INSERT INTO change_request (source, external_id, order_number, kind, body, data_sha256, received_at) "
+    "VALUES ('x', '1', '1001', 'cancel', '', '', '2020-01-01')",
     "UPDATE notification SET body = 'never said'",
     "UPDATE effect SET payload = '{{}}'",
     "UPDATE dead_letter SET raw = ''",

@@ -144,7 +144,7 @@ def test_a_connection_that_ends_in_the_middle_of_taking_is_an_outage(http: httpx
     ended = []
 
     def end(connection: Connection, _: Any, statement: str, *rest: Any) -> None:
-        if statement.lstrip().startswith("INSERT INTO change_request"):
+        if "INSERT INTO change_request" in statement:
             ended.append(connection.connection.dbapi_connection.info.backend_pid)  # type: ignore[union-attr]
             with observing() as other:
                 other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": ended[-1]})

@@ -21,6 +21,7 @@ _LIMIT_SECONDS = 900
 
 _RACES = "tests/race/test_change_against_export.py"
 _EXPORTS = "tests/race/test_interleavings_exports.py"
+_INTAKE = "tests/race/test_interleavings_intake.py"
 _REQUESTS = "tests/race/test_interleavings_requests.py"
 _EFFECTS = "tests/race/test_interleavings_effects.py"
 _NO_LOCKS = "tests/race/test_interleavings_without_locks.py"
@@ -71,7 +72,7 @@ MUTATIONS = (
     _of(
         "lock: accepting does not lock the number of the order",
         "orders/inbox.py",
-        "    lock_numbers_for_accepting(connection, [one.message.data.order for one in parsed])\n",
+        "    lock_numbers_for_accepting(connection, [one.order_number for one in arrived])\n",
         "",
         f"{_RACES}::test_requests_for_one_order_have_their_ids_in_the_sequence_of_their_commits",
         f"{_RACES}::test_a_cancellation_accepted_before_the_claim_wins_over_the_export",
@@ -184,6 +185,13 @@ MUTATIONS = (
         "        EffectState.PENDING,\n        NotificationState.SENDING,\n        leased.fence,\n    ):",
         "    if row.state != EffectState.PENDING:",
         _EFFECTS,
+    ),
+    _of(
+        "guard: what has just arrived overtakes an earlier request of its order",
+        "orders/inbox.py",
+        " and row.nobody_waits]",
+        "]",
+        f"{_INTAKE}::test_a_request_that_is_taken_does_not_overtake_an_earlier_one_that_is_being_decided",
     ),
     _of(
         "guard: a redelivered batch is decided at once",

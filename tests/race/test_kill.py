@@ -198,7 +198,7 @@ class Reprocessing(Cancellation):
 def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
     broker: redis.Redis, record_property: Record
 ) -> None:
-    steps = "changes._ring_for: ringing countermand.effects", ACKNOWLEDGED
+    steps = "intake._decide_few: ringing countermand.effects", ACKNOWLEDGED
     kill_everywhere(taking, Taking(broker), record_property, *steps, crashes=2)
 
 

@@ -83,9 +83,9 @@ def taking(*requests: dict[str, Any]) -> Work:
     deliveries = [Delivery("test", None, encoded(request)) for request in requests]
 
     def work(connection: Connection) -> int:
-        accepted, batch = accept_and_decide(connection, deliveries, lambda _: None)
-        assert accepted.new == len(requests)
-        return len(batch.ids)
+        taken = accept_and_decide(connection, deliveries)
+        assert taken.accepted.new == len(requests)
+        return taken.decided
 
     return work
 
