@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 # only keeps it, and leaves the decisions to the worker.
 _HANGS_AFTER_SECONDS = 120
 # A ring costs a worker more than a few requests do. Beside a steady stream one is not held back for longer.
-_RING_WITHIN_SECONDS = 0.1
+_RING_WITHIN_SECONDS = 0.2
 
 _Take: TypeAlias = Callable[[Sequence[Delivery], Bell | None], object]
 

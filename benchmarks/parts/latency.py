@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from benchmarks.backlog import await_done, prove, publish
-from benchmarks.latency import LOOK_BESIDE_A_LOAD_SECONDS, percentiles, single_request
+from benchmarks.latency import LOOKS_BESIDE_A_LOAD, percentiles, single_request
 from benchmarks.made import cancel_requests, load_orders, open_numbers
 from benchmarks.parts.ours import WARM_UP
 from benchmarks.progress import say
@@ -53,13 +53,15 @@ def _beside(broker_url: str, load: Sequence[bytes], rate: float, numbers: Iterat
     publisher.start()
     tries = []
     while publisher.is_alive():
-        tries.append(single_request(next(numbers), LOOK_BESIDE_A_LOAD_SECONDS))
+        tries.append(single_request(next(numbers), LOOKS_BESIDE_A_LOAD))
     publisher.join()
     return tries
 
 
 def _publish_steadily(broker_url: str, messages: Sequence[bytes], rate: float) -> None:
     broker = broker_at(broker_url)
+    # Connects: what would be late by that would come as one rush.
+    broker.backlog()
     started, sent = time.monotonic(), 0
     while sent < len(messages):
         due = min(len(messages), int((time.monotonic() - started) * rate) + 1)
