@@ -14,9 +14,9 @@ from orders.tables import changelog as changelog_table
 
 
 def insert(request_of: str = "CAST(NULL AS bigint)", where: str = "true") -> str:
-    """Returns the statement that appends the rows `:entries` (`as_rows`) in their sequence, or those of them `where` …
+    """Returns the statement that appends those of the rows `:entries` (`as_rows`) for which `where` holds, in sequence.
 
-    `request_of` says by `place` which request has caused an entry.
+    `request_of` is the id of the request that caused an entry; it may use the entry's `place`.
     """
     # One JSON parameter, so that the statement is the same for any number of rows and is prepared once.
     return f"""
