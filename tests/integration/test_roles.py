@@ -11,12 +11,13 @@ from unittest.mock import patch
 import httpx2
 import pytest
 from sqlalchemy import Engine, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from structlog.testing import capture_logs
 
 import tasks.changes
 from edi import interchanges
 from orders import roles
+from orders.faults import told as why
 from orders.inbox import Delivery
 from orders.roles import PRIVILEGES, Role, role_name
 from orders.tables import metadata
@@ -206,6 +207,24 @@ def test_the_worker_role_can_do_all_the_work_of_its_processes(
     assert rows("SELECT sum(quantity) AS n FROM stock")[0].n == 8
     assert rows("SELECT count(*) AS n FROM notification WHERE state = 'sent'")[0].n >= 1
     assert rows("SELECT attempts FROM change_request WHERE order_number = '1005'")[0].attempts == 1
+
+
+def test_an_intake_decides_at_once_and_takes_nothing_where_its_role_may_not_yet(
+    as_role: AsRole, made: str, engine: Engine
+) -> None:
+    load(an_order("1001"), an_order("1002"))
+    first, second = (Delivery("test", None, encoded(a_request(number))) for number in ("1001", "1002"))
+    with as_role(Role.WORKER):
+        assert take([first]).new == 1
+    # As the role was made by the version before.
+    with engine.begin() as connection:
+        privilege = "INSERT (state, outcome, reasons, decided_at, decided_place)"
+        connection.execute(text(f"REVOKE {privilege} ON change_request FROM {role_name(made, Role.WORKER)}"))
+    with as_role(Role.WORKER), pytest.raises(ProgrammingError) as refused:
+        take([second])
+    assert why(refused.value).startswith("the database's user may not do this (permission denied")
+    found = rows("SELECT order_number, state FROM change_request")
+    assert [tuple(row) for row in found] == [("1001", "decided")]
 
 
 def test_the_exporter_role_can_do_all_the_work_of_its_processes(
