@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, TextClause, text
 
-from orders import changelog
+from orders import changelog, inbox
 from orders.changes import Decided, LostGuard, OpenOrder, Waiting
 from orders.inbox import Arrived
 from orders.reading import address_as_json
@@ -68,18 +68,16 @@ _DECIDE_WAITING = _statement(
 )
 # The ids are handed out in the sequence of the places.
 _ACCEPT_DECIDED = _statement(
-    """
-            INSERT INTO change_request (source, external_id, order_number, kind, ticket, body, data_sha256, outcome,
-                reasons, state, decided_at, decided_place)
-            SELECT source, external_id, order_number, kind, ticket, convert_to(body, 'UTF8'), data_sha256, outcome,
-                reasons, state, CASE state WHEN 'decided' THEN statement_timestamp() END, decided_place
-            FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS arrived (source text, external_id text,
-                order_number text, kind text, ticket text, body text, data_sha256 text, outcome text, reasons text[],
+    f"""
+            INSERT INTO change_request ({inbox.COLUMNS}, outcome, reasons, state, decided_at, decided_place)
+            SELECT {inbox.VALUES}, outcome, reasons, state, CASE state WHEN 'decided' THEN statement_timestamp() END,
+                decided_place
+            FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS arrived ({inbox.FIELDS}, outcome text, reasons text[],
                 state text, decided_place int, place int)
             ORDER BY place
             ON CONFLICT DO NOTHING
             RETURNING id, id AS place
-    """
+    """  # noqa: S608  # our own constants
 )
 
 

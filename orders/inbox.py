@@ -12,18 +12,20 @@ from orders.locks import lock_numbers_for_accepting, nobody_waits
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.tables import change_request
 
+# What `Arrived.as_row` has, for whichever statement writes it. What was parsed is UTF-8, so a body is a text, spelled
+# without further escapes, which would make it up to three times as long; it is kept as the bytes that came.
+COLUMNS = "source, external_id, order_number, kind, ticket, body, data_sha256"
+VALUES = "source, external_id, order_number, kind, ticket, convert_to(body, 'UTF8'), data_sha256"
+FIELDS = ", ".join(f"{name} text" for name in COLUMNS.split(", "))
 # The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once. In the
-# sequence of the places the ids are handed out. What was parsed is UTF-8, so a body is a text, spelled without further
-# escapes, which would make it up to three times as long; it is kept as the bytes that came.
+# sequence of the places the ids are handed out.
 _INSERT = text(
-    """
-    INSERT INTO change_request (source, external_id, order_number, kind, ticket, body, data_sha256)
-    SELECT source, external_id, order_number, kind, ticket, convert_to(body, 'UTF8'), data_sha256
-    FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS (source text, external_id text, order_number text,
-        kind text, ticket text, body text, data_sha256 text)) WITH ORDINALITY
+    f"""
+    INSERT INTO change_request ({COLUMNS}) SELECT {VALUES}
+    FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS ({FIELDS})) WITH ORDINALITY
     ORDER BY ordinality
     ON CONFLICT DO NOTHING
-    """
+    """  # noqa: S608  # our own constants
 )
 _LOOK = text(
     f"""
