@@ -80,10 +80,11 @@ def of_claimed(
 
     What was `made` of the same version before is not made again.
     """
-    drafts = {row.id: draft for row in claimed if (draft := made.get(row.id)) and draft.version == row.version}
-    others, errors = _drafts(connection, [row.id for row in claimed if row.id not in drafts], partner)
-    drafts |= others
-    return {row.id: drafts[row.id].message for row in claimed if row.id in drafts}, errors
+    versions = {row.id: row.version for row in claimed}
+    messages = {one: draft.message for one in versions if (draft := made.get(one)) and draft.version == versions[one]}
+    others, errors = _drafts(connection, [one for one in versions if one not in messages], partner)
+    messages |= {one: draft.message for one, draft in others.items()}
+    return {one: messages[one] for one in versions if one in messages}, errors
 
 
 def wanted(partner: Partner, now: datetime, patience: timedelta) -> Exportable:
