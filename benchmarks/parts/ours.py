@@ -17,10 +17,15 @@ WARM_UP = 500
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """One backlog, worked off, and what single requests took after it, in milliseconds."""
+    """Backlogs, worked off one after the other, and what single requests took after them, in milliseconds."""
 
-    backlog: WorkedOff
+    backlogs: Sequence[WorkedOff]
     idle: Sequence[tuple[float, float]]
+
+    @property
+    def backlog(self) -> WorkedOff:
+        """The last one: what comes before it is a warm-up."""
+        return self.backlogs[-1]
 
 
 def measure(run: Run) -> Figures:
@@ -29,25 +34,28 @@ def measure(run: Run) -> Figures:
 
 
 def as_figures(tries: Sequence[Try]) -> Figures:
-    """Returns the figures of the median try, and the requests per second of all."""
+    """Returns the figures of the median try, and the requests per second of all, also those of first backlogs."""
     median = sorted(tries, key=lambda one: one.backlog.per_second)[(len(tries) - 1) // 2]
     figures = {**median.backlog.as_json(), "all_tries": [one.backlog.per_second for one in tries]}
+    if len(median.backlogs) > 1:
+        figures["first_backlogs"] = [one.backlogs[0].per_second for one in tries]
     return {**figures, "idle_latency": percentiles(median.idle)} if median.idle else figures
 
 
-def once(run: Run, backlog: int, *, sent: int = 0, concurrency: int = 2, probes: int = 0) -> Try:
-    """Works off one backlog on a fresh database, with so many orders sent before beside as many open ones."""
-    requests = WARM_UP + backlog + probes
+def once(run: Run, backlog: int, *, backlogs: int = 1, sent: int = 0, concurrency: int = 2, probes: int = 0) -> Try:
+    """Works off backlogs of one size on a fresh database, with so many orders sent before beside as many open ones."""
+    requests = WARM_UP + backlogs * backlog + probes
     with run.system.fresh_database():
         in_transaction(lambda connection: load_orders(connection, open_orders=sent + requests, sent=sent))
         numbers = in_transaction(lambda connection: open_numbers(connection, requests))
         tidy_up()
-        messages = cancel_requests(numbers[: WARM_UP + backlog])
+        messages = cancel_requests(numbers[: requests - probes])
         with run.system.processes(our_programs(concurrency)) as processes:
             publish(messages[:WARM_UP])
             await_done(WARM_UP, "warm-up")
-            worked_off = work_off(processes, messages[WARM_UP:])
-            idle = [single_request(number) for number in numbers[WARM_UP + backlog :]]
+            starts = range(WARM_UP, requests - probes, backlog)
+            worked_off = [work_off(processes, messages[start : start + backlog]) for start in starts]
+            idle = [single_request(number) for number in numbers[requests - probes :]]
         prove(requests)
-    say(f"  {worked_off.per_second:,.0f} requests/s")
+    say(f"  {', '.join(f'{one.per_second:,.0f}' for one in worked_off)} requests/s")
     return Try(worked_off, idle)
