@@ -1,7 +1,7 @@
 """One run: its sizes, its system, and what was measured so far."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from benchmarks.progress import say
 from benchmarks.sizes import Sizes
@@ -9,6 +9,7 @@ from benchmarks.system import System
 
 Figures: TypeAlias = dict[str, Any]
 Part: TypeAlias = Callable[["Run"], Figures]
+_Try = TypeVar("_Try")
 
 
 class Run:
@@ -26,3 +27,8 @@ class Run:
             say(f"[bold]{name}[/]")
             self.figures[name] = self._parts[name](self)
         return self.figures[name]
+
+
+def median_try(tries: Sequence[_Try], figure: Callable[[_Try], float]) -> _Try:
+    """Returns the try whose figure is the median; of two in the middle the lower one."""
+    return sorted(tries, key=figure)[(len(tries) - 1) // 2]

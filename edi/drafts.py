@@ -81,10 +81,10 @@ def of_claimed(
     What was `made` of the same version before is not made again.
     """
     versions = {row.id: row.version for row in claimed}
-    messages = {one: draft.message for one in versions if (draft := made.get(one)) and draft.version == versions[one]}
-    others, errors = _drafts(connection, [one for one in versions if one not in messages], partner)
-    messages |= {one: draft.message for one, draft in others.items()}
-    return {one: messages[one] for one in versions if one in messages}, errors
+    drafts = {one: draft for one, version in versions.items() if (draft := made.get(one)) and draft.version == version}
+    others, errors = _drafts(connection, [one for one in versions if one not in drafts], partner)
+    drafts |= others
+    return {one: drafts[one].message for one in versions if one in drafts}, errors
 
 
 def wanted(partner: Partner, now: datetime, patience: timedelta) -> Exportable:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from benchmarks.made import load_orders
 from benchmarks.progress import say
-from benchmarks.run import Figures, Run
+from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import broker_is_known, tidy_up
 from edi import drafts
 from edi.documents.order import OrderDocument
@@ -24,14 +24,18 @@ from workers.errors import CommandError
 def measure(run: Run) -> Figures:
     """Returns orders per second of both, those of the median try, and the ratios of all."""
     tries = [_once(run) for _ in range(run.sizes.tries)]
-    ratios = [exported / bare for exported, bare in tries]
-    per_second, bare = sorted(tries, key=lambda one: one[0] / one[1])[(len(tries) - 1) // 2]
+    per_second, bare = median_try(tries, _ratio)
     return {
         "orders": run.sizes.exported_orders,
         "orders_per_second": per_second,
         "only_rendered_per_second": bare,
-        "all_tries": ratios,
+        "all_tries": [_ratio(one) for one in tries],
     }
+
+
+def _ratio(one: tuple[float, float]) -> float:
+    per_second, bare = one
+    return per_second / bare
 
 
 def _once(run: Run) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from benchmarks.backlog import WorkedOff, await_done, prove, publish, work_off
 from benchmarks.latency import percentiles, single_request
 from benchmarks.made import cancel_requests, load_orders, open_numbers
 from benchmarks.progress import say
-from benchmarks.run import Figures, Run
+from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import our_programs, tidy_up
 from tasks.database import in_transaction
 
@@ -35,7 +35,7 @@ def measure(run: Run) -> Figures:
 
 def as_figures(tries: Sequence[Try]) -> Figures:
     """Returns the figures of the median try, and the requests per second of all, also those of first backlogs."""
-    median = sorted(tries, key=lambda one: one.backlog.per_second)[(len(tries) - 1) // 2]
+    median = median_try(tries, lambda one: one.backlog.per_second)
     figures = {**median.backlog.as_json(), "all_tries": [one.backlog.per_second for one in tries]}
     if len(median.backlogs) > 1:
         figures["first_backlogs"] = [one.backlogs[0].per_second for one in tries]
@@ -44,18 +44,19 @@ def as_figures(tries: Sequence[Try]) -> Figures:
 
 def once(run: Run, backlog: int, *, backlogs: int = 1, sent: int = 0, concurrency: int = 2, probes: int = 0) -> Try:
     """Works off backlogs of one size on a fresh database, with so many orders sent before beside as many open ones."""
-    requests = WARM_UP + backlogs * backlog + probes
+    waiting = WARM_UP + backlogs * backlog
+    requests = waiting + probes
     with run.system.fresh_database():
         in_transaction(lambda connection: load_orders(connection, open_orders=sent + requests, sent=sent))
         numbers = in_transaction(lambda connection: open_numbers(connection, requests))
         tidy_up()
-        messages = cancel_requests(numbers[: requests - probes])
+        messages = cancel_requests(numbers[:waiting])
         with run.system.processes(our_programs(concurrency)) as processes:
             publish(messages[:WARM_UP])
             await_done(WARM_UP, "warm-up")
-            starts = range(WARM_UP, requests - probes, backlog)
+            starts = range(WARM_UP, waiting, backlog)
             worked_off = [work_off(processes, messages[start : start + backlog]) for start in starts]
-            idle = [single_request(number) for number in numbers[requests - probes :]]
+            idle = [single_request(number) for number in numbers[waiting:]]
         prove(requests)
     say(f"  {', '.join(f'{one.per_second:,.0f}' for one in worked_off)} requests/s")
     return Try(worked_off, idle)

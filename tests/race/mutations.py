@@ -160,7 +160,7 @@ MUTATIONS = (
     _of(
         "guard: what was rendered is sent though the order has changed since",
         "edi/drafts.py",
-        " and draft.version == versions[one]",
+        " and draft.version == version",
         "",
         f"{_RACES}::test_the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_changelog",
     ),
