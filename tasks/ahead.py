@@ -1,45 +1,109 @@
-"""Drafts made ahead, in a thread: those of the next interchange while the one before it is claimed and sent."""
+"""Drafts made ahead, in a process: those of the next interchanges while the one before them is claimed and sent."""
 
-import sys
+import gc
+import os
+import signal
+import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Self
+
+import structlog
 
 from edi import drafts
 from edi.drafts import Draft, Drafts
 from edi.partners import Partner
-from tasks.database import reading
+from orders.faults import in_a_line
+from tasks.database import engine, reading
 from tasks.settings import settings
 
-# Python lets a thread that renders keep the interpreter for 5 ms, and another that has an answer of PostgreSQL to read
-# needs it some fifty times an interchange.
-_SWITCH_SECONDS = 0.00025
+_log = structlog.get_logger()
 
 
 class Ahead:
-    """The drafts of a partner's interchanges, one interchange ahead; nothing is made ahead of less than one."""
+    """The drafts of a partner's interchanges, one after the other; nothing is made ahead of less than one."""
 
     def __init__(self, partner: Partner) -> None:
         self._partner = partner
-        self._next: Future[Drafts] | None = None
+        self._after = 0
+        self._drafter: _Drafter | None = None
 
     def __enter__(self) -> Self:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="drafts")
-        self._switch_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
-        sys.setswitchinterval(self._switch_seconds)
+        self._end()
 
     def take(self) -> Mapping[int, Draft]:
         """Returns the drafts of what is due next, by the ids of the orders; raises what making them has raised."""
-        made = self._next.result() if self._next else self._make(after=0)
-        self._next = self._thread.submit(self._make, after=made.last) if made.is_full else None
+        made = self._made_ahead() or _make(self._partner, self._after)
+        self._after = made.last if made.is_full else 0
+        if not self._after:
+            self._end()
+        # A fork copies the locks that other threads hold, but not those who would release them.
+        elif not self._drafter and threading.active_count() == 1:
+            self._drafter = _Drafter(self._partner, self._after)
         return made.by_order
 
-    def _make(self, *, after: int) -> Drafts:
-        return reading(
-            lambda connection: drafts.make(connection, self._partner, patience=settings().patience, after=after)
-        )
+    def _made_ahead(self) -> Drafts | None:
+        if not self._drafter:
+            return None
+        try:
+            return self._drafter.take()
+        except (EOFError, OSError):
+            _log.warning("what made drafts ahead is gone, the export makes them itself", partner=self._partner.name)
+            self._end()
+            return None
+
+    def _end(self) -> None:
+        if self._drafter:
+            self._drafter.end()
+            self._drafter = None
+
+
+class _Drafter:
+    """A process that makes drafts on a connection of its own; it ends with its parent, however that ends."""
+
+    def __init__(self, partner: Partner, after: int) -> None:
+        self._line, there = Pipe(duplex=False)
+        # Not by multiprocessing: a process of Celery's pool is a daemon to it, and may have no children.
+        self._process = os.fork()
+        if not self._process:
+            try:
+                self._line.close()
+                _make_all(partner, after, there)
+            finally:
+                os._exit(0)
+        there.close()
+
+    def take(self) -> Drafts:
+        """Returns the next drafts; raises EOFError or OSError if the process has ended without them."""
+        made: Drafts = self._line.recv()
+        return made
+
+    def end(self) -> None:
+        self._line.close()
+        os.waitpid(self._process, 0)
+
+
+def _make_all(partner: Partner, after: int, line: Connection) -> None:
+    """Makes all that is due, as far ahead as the line takes it, and until nobody takes it any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the export
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    engine().dispose(close=False)
+    gc.freeze()
+    made = Drafts({}, after, is_full=True)
+    try:
+        with suppress(BrokenPipeError):
+            while made.is_full:
+                made = _make(partner, made.last)
+                line.send(made)
+    except Exception as error:  # noqa: BLE001  # the export makes them itself, and meets what is still wrong then
+        _log.warning("no drafts could be made ahead", partner=partner.name, error=in_a_line(error))
+    engine().dispose()
+
+
+def _make(partner: Partner, after: int) -> Drafts:
+    return reading(lambda connection: drafts.make(connection, partner, patience=settings().patience, after=after))

@@ -20,8 +20,7 @@ _log = structlog.get_logger()
 
 # Passing conflicts (deadlock, lock timeout) before one is believed to be none.
 _TRIES = 5
-# How many connections a process holds at most. One that does one thing at a time never has a second one; an exporter
-# has, by which it reads ahead.
+# How many connections a process holds at most. One that does one thing at a time never has a second one.
 CONNECTIONS = 5
 # Nothing of ours holds a lock for a second; who waits longer had better say so than wait on. What has to wait longer
 # (`orders.migrate`, `orders.audit`) says so itself.

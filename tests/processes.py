@@ -8,11 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tasks.doorbells import Doorbell
+from tests.builders import rows
+from workers.app import app
 from workers.supervisor import programs
 
+_ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("countermand")
 
 
@@ -35,6 +40,34 @@ def await_that(condition: Callable[[], bool], what: str, seconds: float = 60) ->
             return
         pause.wait(0.1)
     pytest.fail(f"waited {seconds:g} seconds in vain: {what}")
+
+
+@contextmanager
+def a_worker(run: Callable[[], None], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A real worker, run by a function of a test module, for the block."""
+    code = f"from {run.__module__} import {run.__name__} as run; run()"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=_ROOT, stdout=out, stderr=out, start_new_session=True
+        ) as worker,
+    ):
+        try:
+            yield worker
+        finally:
+            os.killpg(worker.pid, signal.SIGKILL)
+            # pytest shows it if the test fails.
+            sys.stdout.write(log.read_text(errors="replace"))
+
+
+def sweep_until(query: str, doorbell: Doorbell, **options: Any) -> None:
+    """Rings as beat does, until the query is true."""
+
+    def is_true() -> bool:
+        app.send_task(doorbell, **options)
+        return bool(rows(query)[0][0])
+
+    await_that(is_true, query, seconds=240)
 
 
 def log_of(home: Path) -> Path:

@@ -45,7 +45,7 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
 def connections(concurrency: int = 2) -> dict[str, int]:
     """Returns how many connections to the database each program holds at most.
 
-    A process has one, one that exports another that reads ahead, and HTTP a few.
+    A process has one, what renders ahead of one that exports another, and HTTP a few.
     """
     return {
         "worker": concurrency,

@@ -1,7 +1,5 @@
 """What is rendered before the claim: sent if the order is still the same, and made again if it is not."""
 
-import sys
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +14,6 @@ from edi.documents.standards import render_order
 from edi.drafts import Drafts
 from edi.interchanges import Claim
 from edi.partners import Partner
-from tasks.ahead import Ahead
 from tasks.database import engine, in_transaction, reading
 from tasks.export import export_steps
 from tests.builders import a_request, an_address, an_order, deliver, load, order, rows, settle
@@ -152,31 +149,6 @@ def test_an_error_while_rendering_ahead_is_that_of_the_export_and_what_was_sent_
     assert_that_every_promise_is_kept()
 
 
-def test_an_export_has_two_connections_at_most(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
-    load(*(an_order(str(number)) for number in range(8)))
-    is_read_ahead, is_claimed = threading.Event(), threading.Event()
-    make_drafts, claim_for, held = drafts.make, interchanges.claim, []
-
-    def make_beside_a_claim(*arguments: Any, after: int = 0, **options: Any) -> Drafts:
-        held.append(engine().pool.checkedout())  # type: ignore[attr-defined]  # a QueuePool
-        if after:
-            is_read_ahead.set()
-            assert is_claimed.wait(60)
-        return make_drafts(*arguments, after=after, **options)
-
-    def claim_beside_it(*arguments: Any, **options: Any) -> Claim:
-        assert is_read_ahead.wait(60)
-        held.append(engine().pool.checkedout())  # type: ignore[attr-defined]
-        is_claimed.set()
-        return claim_for(*arguments, **options)
-
-    monkeypatch.setattr(drafts, "make", make_beside_a_claim)
-    monkeypatch.setattr(interchanges, "claim", claim_beside_it)
-    assert [step.state for step in export_steps(partner)] == ["sent", "sent", "sent", None]
-    assert max(held) == 2
-    assert engine().pool.checkedout() == 0  # type: ignore[attr-defined]
-
-
 def test_a_conflict_while_rendering_ahead_is_tried_again(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     load(an_order("1"))
     make_drafts, tries = drafts.make, []
@@ -190,10 +162,3 @@ def test_a_conflict_while_rendering_ahead_is_tried_again(partner: Partner, monke
     monkeypatch.setattr(drafts, "make", conflict_once)
     assert [step.state for step in export_steps(partner)] == ["sent", None]
     assert len(tries) == 3
-
-
-def test_python_switches_threads_as_before_once_an_export_is_over(partner: Partner) -> None:
-    before = sys.getswitchinterval()
-    with Ahead(partner):
-        assert sys.getswitchinterval() < before
-    assert sys.getswitchinterval() == before

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -31,7 +30,7 @@ from tasks.doorbells import Doorbell
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.settings import settings
 from tests.builders import DECIDING, a_request, an_order, decide_all, deliver, encoded, load, request, rows, settle
-from tests.processes import await_that
+from tests.processes import a_worker, sweep_until
 from workers.app import app
 from workers.broker import broker_at
 from workers.embedded import Services
@@ -122,24 +121,6 @@ def hanging_worker() -> None:
     tasks.changes.decide_requests = hung_by_poison  # type: ignore[attr-defined]
     app.finalize()
     Worker(app=app, queues="changes,effects", concurrency=2, pool="prefork", quiet=True).start()
-
-
-@contextmanager
-def a_worker(run: Callable[[], None], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A real worker, run by a function of this module, for the block."""
-    code = f"from {__name__} import {run.__name__} as run; run()"
-    with (
-        log.open("wb") as out,
-        subprocess.Popen(
-            [sys.executable, "-c", code], cwd=_ROOT, stdout=out, stderr=out, start_new_session=True
-        ) as worker,
-    ):
-        try:
-            yield worker
-        finally:
-            os.killpg(worker.pid, signal.SIGKILL)
-            # pytest shows it if the test fails.
-            sys.stdout.write(log.read_text(errors="replace"))
 
 
 def test_a_thousand_requests_pass_by_one_that_always_fails_at_its_first_try() -> None:
@@ -283,13 +264,3 @@ def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_othe
         ("done", 20),
     ]
     assert rows("SELECT sum(quantity) FROM stock") == [(20 * 4,)]
-
-
-def sweep_until(query: str, doorbell: Doorbell, **options: Any) -> None:
-    """Rings as beat does, until the query is true."""
-
-    def is_true() -> bool:
-        app.send_task(doorbell, **options)
-        return bool(rows(query)[0][0])
-
-    await_that(is_true, query, seconds=240)

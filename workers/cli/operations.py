@@ -95,13 +95,14 @@ def export(
     in_transaction(retry_held_back)
     steps: list[Exported] = []
     waits: list[str] = []
-    with progress() as bar:
+    # A process with threads makes no drafts ahead.
+    with progress(auto_refresh=False) as bar:
         task = bar.add_task("exporting", total=None)
         for one in wanted:
             for step in export_steps(one):
                 steps.append(step)
                 waits += [f"{one.name}: {step.claim.waits_for}"] if step.claim.waits_for else []
-                bar.update(task, description=f"exporting: {_exported(steps):,} orders")
+                bar.update(task, description=f"exporting: {_exported(steps):,} orders", refresh=True)
     if as_json:
         print_json(_export_as_json(steps, waits))
     else:

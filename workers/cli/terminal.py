@@ -138,10 +138,14 @@ def _bounded_lines(stream: Any) -> Iterator[bytes]:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """Shows a progress bar on standard error for the block, where that is a terminal."""
+def progress(*, auto_refresh: bool = True) -> Iterator[Progress]:
+    """Shows a progress bar on standard error for the block, where that is a terminal.
+
+    Without `auto_refresh` it has no thread, and moves only when it is told to.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    is_off = not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=is_off, auto_refresh=auto_refresh) as bar:
         yield bar
 
 
