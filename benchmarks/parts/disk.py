@@ -23,7 +23,7 @@ _TABLES = text(
 _SESSIONS = text(
     """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'countermand' AND pid <> pg_backend_pid()
+    WHERE datname = current_database() AND application_name LIKE 'countermand-%' AND pid <> pg_backend_pid()
     """
 )
 

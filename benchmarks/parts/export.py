@@ -1,10 +1,12 @@
 """Export: orders claimed, rendered and written by the exporter's own code, against a loop that only renders them."""
 
 import gc
+import logging
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, select
@@ -22,6 +24,7 @@ from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
 from workers.errors import CommandError
+from workers.logs import configure_logs
 
 
 def measure(run: Run) -> Figures:
@@ -47,7 +50,8 @@ def _once(run: Run) -> tuple[float, float]:
         in_transaction(lambda connection: load_orders(connection, open_orders=count, held=False))
         tidy_up()
         # An exporter's process has no threads beside it; this one looks after the servers.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as exporter:
+        quiet = partial(configure_logs, level=logging.WARNING)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=quiet) as exporter:
             bare, exported = exporter.submit(_seconds, run.system.home / "bare.edi", count).result()
     say(f"  {count / exported:,.0f} orders/s, only rendered {count / bare:,.0f} orders/s")
     return count / exported, count / bare
