@@ -11,16 +11,17 @@ class Sizes:
     backlog: int
     # … for the naive worker, which would take minutes for as many.
     naive_backlog: int
-    # A throughput is the median of so many tries, but for that with more worker processes.
+    # What one disturbance of the machine would decide is the median of so many tries.
     tries: int
     # Single requests, one after the other.
     probes: int
-    # How long the half load lasts.
+    # How long each of the half loads lasts.
     half_load_seconds: int
     exported_orders: int
-    # Orders that are in the table already, and requests on top of them.
+    # Orders that are in the table already, requests on top of them, and how often so many.
     growth: tuple[int, ...]
     growth_backlog: int
+    growth_backlogs: int
     worker_processes: tuple[int, ...]
     # Requests until memory is looked at for the first time, and for the last time.
     memory_warm_up: int
@@ -32,10 +33,11 @@ FULL = Sizes(
     naive_backlog=2_000,
     tries=3,
     probes=500,
-    half_load_seconds=30,
+    half_load_seconds=20,
     exported_orders=20_000,
     growth=(10_000, 100_000, 1_000_000),
-    growth_backlog=20_000,
+    growth_backlog=10_000,
+    growth_backlogs=4,
     worker_processes=(1, 2, 4),
     memory_warm_up=20_000,
     memory_requests=200_000,
@@ -50,6 +52,7 @@ QUICK = Sizes(
     exported_orders=2_000,
     growth=(1_000, 10_000),
     growth_backlog=2_000,
+    growth_backlogs=2,
     worker_processes=(1, 2),
     memory_warm_up=2_000,
     memory_requests=10_000,

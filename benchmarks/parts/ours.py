@@ -23,9 +23,9 @@ class Try:
     idle: Sequence[tuple[float, float]]
 
     @property
-    def backlog(self) -> WorkedOff:
-        """The last one: what comes before it is a warm-up."""
-        return self.backlogs[-1]
+    def measured(self) -> Sequence[WorkedOff]:
+        """Those that count: the first of several is a warm-up."""
+        return self.backlogs[1:] or self.backlogs
 
 
 def measure(run: Run) -> Figures:
@@ -34,12 +34,15 @@ def measure(run: Run) -> Figures:
 
 
 def as_figures(tries: Sequence[Try]) -> Figures:
-    """Returns the figures of the median try, and the requests per second of all, also those of first backlogs."""
-    median = median_try(tries, lambda one: one.backlog.per_second)
-    figures = {**median.backlog.as_json(), "all_tries": [one.backlog.per_second for one in tries]}
-    if len(median.backlogs) > 1:
-        figures["first_backlogs"] = [one.backlogs[0].per_second for one in tries]
-    return {**figures, "idle_latency": percentiles(median.idle)} if median.idle else figures
+    """Returns the figures of the median backlog, and the requests per second of all, also those of warm-ups."""
+    measured = [backlog for one in tries for backlog in one.measured]
+    median = median_try(measured, lambda one: one.per_second)
+    figures = {**median.as_json(), "all_tries": [one.per_second for one in measured]}
+    if warm_ups := [one.backlogs[0].per_second for one in tries if len(one.backlogs) > 1]:
+        figures["first_backlogs"] = warm_ups
+    if idle := [request for one in tries for request in one.idle]:
+        figures["idle_latency"] = percentiles(idle)
+    return figures
 
 
 def once(run: Run, backlog: int, *, backlogs: int = 1, sent: int = 0, concurrency: int = 2, probes: int = 0) -> Try:
