@@ -44,8 +44,14 @@ class Ahead:
             self._end()
         # A fork copies the locks that other threads hold, but not those who would release them.
         elif not self._drafter and threading.active_count() == 1:
-            self._drafter = _Drafter(self._partner, self._after)
+            self._begin()
         return made.by_order
+
+    def _begin(self) -> None:
+        try:
+            self._drafter = _Drafter(self._partner, self._after)
+        except OSError as error:
+            _log.warning("nothing can make drafts ahead", partner=self._partner.name, error=in_a_line(error))
 
     def _made_ahead(self) -> Drafts | None:
         if not self._drafter:
@@ -59,8 +65,8 @@ class Ahead:
 
     def _end(self) -> None:
         if self._drafter:
-            self._drafter.end()
-            self._drafter = None
+            ended, self._drafter = self._drafter, None
+            ended.end()
 
 
 class _Drafter:
@@ -85,6 +91,8 @@ class _Drafter:
 
     def end(self) -> None:
         self._line.close()
+        # It only reads, and may be waiting for PostgreSQL.
+        os.kill(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
 
 

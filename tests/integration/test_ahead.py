@@ -1,10 +1,12 @@
 """The process that makes drafts ahead: it works beside its export, ends with it, and is not missed if it ends first."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,9 @@ from workers.app import app
 
 _ORDERS = 8
 _SENT = ["sent", "sent", "sent", None]
-# Together the drafts of three orders with so many lines are more than a pipe holds.
+# Together the drafts of two orders with so many lines are more than a pipe holds.
 _MANY = [{"sku": f"S{number}", "description": "x" * 30, "quantity": 1, "unit_price": "1"} for number in range(500)]
+_PROCESSORS = [structlog.processors.KeyValueRenderer(key_order=["event"])]
 _make, _claim, _take, _of_drafter = drafts.make, interchanges.claim, Ahead.take, ahead._Drafter.take
 
 
@@ -112,6 +115,7 @@ def exporting_worker() -> None:
     """Runs a worker that exports, as `countermand up` does."""
     tasks.export.partners = lambda: [partner()]  # type: ignore[attr-defined]
     drafts.render_order = note_and_render  # type: ignore[attr-defined]
+    tasks.export.SLICE_SECONDS = 600
     app.finalize()
     Worker(app=app, queues="export", concurrency=1, pool="prefork", quiet=True).start()
 
@@ -160,9 +164,6 @@ def export_though_nothing_can_be_made_ahead() -> None:
         patch.object(ahead, "_log", structlog.wrap_logger(structlog.WriteLogger(log), _PROCESSORS)),
     ):
         exports()
-
-
-_PROCESSORS = [structlog.processors.KeyValueRenderer(key_order=["event"])]
 
 
 @pytest.mark.usefixtures("due")
@@ -235,7 +236,7 @@ def test_a_drafter_ends_with_an_exporter_that_is_killed(work: Callable[[], None]
     with Runner(work) as runner:
         runner.kill("no point: it does so itself")
     ((drafter,),) = noted("drafter")
-    if psutil.pid_exists(int(drafter)):
+    with suppress(psutil.NoSuchProcess):
         psutil.Process(int(drafter)).wait(60)
     assert [step.state for step in export_steps(partner())] == _SENT
     assert_that_every_promise_is_kept()
@@ -273,6 +274,20 @@ def test_an_export_and_its_drafter_have_a_connection_each() -> None:
     [first], *others = noted("sessions")
     assert first == "2"
     assert {count for [count] in others} <= {"1", "2"}
+
+
+def export_though_no_process_can_be_forked() -> None:
+    def fail() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with patch.object(os, "fork", fail):
+        exports()
+
+
+@pytest.mark.usefixtures("due")
+def test_where_no_process_can_be_forked_the_export_makes_all_drafts_itself() -> None:
+    runs(export_though_no_process_can_be_forked)
+    assert list(rendered_by().values()) == [[str(number) for number in range(_ORDERS)]]
 
 
 @pytest.mark.usefixtures("due")
