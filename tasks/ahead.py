@@ -100,6 +100,7 @@ def _make_all(partner: Partner, after: int, line: Connection) -> None:
     """Makes all that is due, as far ahead as the line takes it, and until nobody takes it any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the export
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What it inherits is its parent's: connections to leave alone, and objects that looking for garbage would copy.
     engine().dispose(close=False)
     gc.freeze()
     made = Drafts({}, after, is_full=True)

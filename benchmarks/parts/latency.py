@@ -41,8 +41,8 @@ def measure(run: Run) -> Figures:
                 beside.append(_beside(run.system.services.broker_url, _messages(numbers, load), rate, numbers))
                 await_done(load, "the rest of the half load")
                 say(f"  half load: {percentiles(beside[-1])}")
-        prove(WARM_UP + len(idle) + sum(load + len(tries) for tries in beside))
-    half_loads = [percentiles(tries) for tries in beside]
+        prove(WARM_UP + len(idle) + sum(load + len(probed) for probed in beside))
+    half_loads = [percentiles(probed) for probed in beside]
     median = median_try(half_loads, lambda one: one["decided_ms"]["p99"])
     all_p99 = [one["decided_ms"]["p99"] for one in half_loads]
     return {

@@ -236,6 +236,7 @@ def test_a_drafter_ends_with_an_exporter_that_is_killed(work: Callable[[], None]
     with Runner(work) as runner:
         runner.kill("no point: it does so itself")
     ((drafter,),) = noted("drafter")
+    # It may be gone already, as it should.
     with suppress(psutil.NoSuchProcess):
         psutil.Process(int(drafter)).wait(60)
     assert [step.state for step in export_steps(partner())] == _SENT
@@ -257,10 +258,7 @@ def export_and_count_its_sessions() -> None:
 
     def count_and_claim(connection: Connection, *arguments: Any, **options: Any) -> Claim:
         assert is_reading.wait(60)
-        note(
-            "sessions",
-            connection.scalar(_SESSIONS),
-        )
+        note("sessions", connection.scalar(_SESSIONS))
         is_counted.set()
         return _claim(connection, *arguments, **options)
 
