@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
-from orders.tables import InterchangeState, interchange
+from orders.tables import InterchangeState, constant, interchange
 from orders.tables import partner as partner_table
 
 # The longest pause after failures; it doubles from two seconds.
@@ -75,6 +75,6 @@ def may_be_claimed_for(connection: Connection, partner_name: str, now: datetime)
 
 def _is_on_its_way(partner_name: str) -> ColumnElement[bool]:
     claimed = select(interchange.c.id).where(
-        interchange.c.partner == partner_name, interchange.c.state == InterchangeState.CLAIMED
+        interchange.c.partner == partner_name, interchange.c.state == constant(InterchangeState.CLAIMED)
     )
     return claimed.exists()

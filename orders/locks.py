@@ -47,6 +47,7 @@ from orders.tables import (
     NotificationState,
     RequestState,
     change_request,
+    constant,
     effect,
     interchange,
     notification,
@@ -222,7 +223,7 @@ def due_requests(connection: Connection, *, limit: int, among: Sequence[int] | N
     """
     request = change_request.c
     due = select(request.id, request.order_number).where(
-        request.state == RequestState.RECEIVED, request.not_before <= func.now(), request.id > after
+        request.state == constant(RequestState.RECEIVED), request.not_before <= func.now(), request.id > after
     )
     if among is not None:
         due = due.where(is_one_of(request.id, among))
@@ -364,7 +365,7 @@ def claim_overdue_unknown(connection: Connection, *, limit: int, patience_since:
     overdue = (
         select(change_request.c.id)
         .where(
-            change_request.c.state == RequestState.RECEIVED,
+            change_request.c.state == constant(RequestState.RECEIVED),
             change_request.c.undecided_since <= patience_since,
             ~exists().where(orders_table.c.number == change_request.c.order_number),
         )
@@ -443,7 +444,7 @@ def claim_answer(connection: Connection) -> AnyRow | None:
         .join(notification, notification.c.change_request_id == request.c.id)
         .where(
             effect.c.kind == Effect.NOTIFY,
-            effect.c.state == EffectState.PENDING,
+            effect.c.state == constant(EffectState.PENDING),
             effect.c.not_before <= func.now(),
             ~exists().where(outlet.c.name == name, outlet.c.not_before > func.now()),
         )
@@ -459,7 +460,9 @@ def claim_answer(connection: Connection) -> AnyRow | None:
 
 
 def _tickets_with_a_try_on_its_way(connection: Connection) -> set[tuple[str, str]]:
-    sending = select(notification.c.change_request_id).where(notification.c.state == NotificationState.SENDING)
+    sending = select(notification.c.change_request_id).where(
+        notification.c.state == constant(NotificationState.SENDING)
+    )
     if not (ids := connection.scalars(sending).all()):
         return set()
     request = change_request.c

@@ -14,6 +14,7 @@ from orders.tables import (
     EffectState,
     RequestState,
     change_request,
+    constant,
     effect,
     interchange,
     notification,
@@ -219,9 +220,9 @@ def count_requests(connection: Connection) -> dict[str, int]:
     waiting = (
         select(func.count())
         .select_from(change_request.outerjoin(orders, orders.c.number == change_request.c.order_number))
-        .where(change_request.c.state == RequestState.RECEIVED, orders.c.id.is_(None))
+        .where(change_request.c.state == constant(RequestState.RECEIVED), orders.c.id.is_(None))
     )
-    pending = select(func.count()).select_from(effect).where(effect.c.state == EffectState.PENDING)
+    pending = select(func.count()).select_from(effect).where(effect.c.state == constant(EffectState.PENDING))
     return {
         **counted,
         "waiting_for_their_order": connection.execute(waiting).scalar_one(),

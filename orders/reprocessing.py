@@ -16,7 +16,7 @@ from orders.decisions import changes
 from orders.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
 from orders.messages import parse_change
 from orders.reading import advice_for
-from orders.tables import RequestState, change_request, orders
+from orders.tables import RequestState, change_request, constant, orders
 from rules.decide import decide
 from rules.model import Order, ParkedReason
 
@@ -64,7 +64,7 @@ def _parked(wanted: Filter, after: Place, limit: int | None, *columns: ColumnEle
 
 def _is(wanted: Filter) -> list[ColumnElement[bool]]:
     request = change_request.c
-    conditions = [request.state == RequestState.PARKED]
+    conditions = [request.state == constant(RequestState.PARKED)]
     if wanted.reason is not None:
         conditions.append(request.reasons.contains([wanted.reason]))
     if wanted.since is not None:

@@ -4,12 +4,14 @@ Triggers (append-only changelog, frozen interchanges) stand in the migrations: t
 """
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     Identity,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -72,6 +75,14 @@ class InterchangeState(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     REJECTED = "rejected"
     RELEASED = "released"
+
+
+def constant(word: StrEnum) -> ColumnElement[Any]:
+    """Returns a word as part of a statement's text.
+
+    As a parameter it would be unknown to a plan that serves all values, and no partial index serves such a plan.
+    """
+    return literal(word, Text, literal_execute=True)
 
 
 class Verdict(StrEnum):

@@ -1,8 +1,8 @@
 """How PostgreSQL reads a backlog that its statistics know nothing of: they are of a time when nothing was undecided."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +10,12 @@ from sqlalchemy import Connection, Engine, event
 
 from edi import interchanges
 from orders.inbox import Delivery
+from orders.locks import claim_overdue_unknown
+from orders.reprocessing import Filter, find_parked
+from tasks.answers import answer_one
 from tasks.batches import run_batch
 from tasks.database import in_transaction
+from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
 from tests.builders import DECIDING, a_request, an_order, deliver, encoded, load, rows, settle
@@ -64,9 +68,6 @@ def test_the_requests_of_each_order_are_read_by_their_order(engine: Engine) -> N
 
 @pytest.mark.usefixtures("backlog")
 def test_whether_an_order_is_held_back_is_asked_order_by_order(engine: Engine) -> None:
-    def claim(connection: Connection) -> interchanges.Claim:
-        return interchanges.claim(connection, partners()[0], patience=timedelta(minutes=15))
-
     with plans(engine, of="change_request") as found:
         claimed = in_transaction(claim).interchange
     assert claimed is not None
@@ -86,6 +87,61 @@ def test_a_foreign_key_is_not_looked_up_row_by_row_because_the_inbox_was_empty_a
     take([Delivery("test", None, encoded(a_request(f"{number}"))) for number in range(100, 200)])
     assert rows("SELECT count(*) FROM effect") == [(400,)]
     assert rows_read_in_sequence() == before
+
+
+@pytest.fixture
+def planned_for_all_values(engine: Engine) -> Iterator[None]:
+    """Has PostgreSQL plan as it may after some repetitions: once, whatever the parameters are."""
+
+    def plan(connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+
+    event.listen(engine, "begin", plan)
+    try:
+        yield
+    finally:
+        event.remove(engine, "begin", plan)
+
+
+def claim(connection: Connection) -> interchanges.Claim:
+    return interchanges.claim(connection, partners()[0], patience=timedelta(minutes=15))
+
+
+def overdue(connection: Connection) -> object:
+    return claim_overdue_unknown(connection, limit=200, patience_since=datetime.now(UTC))
+
+
+def parked(connection: Connection) -> object:
+    return find_parked(connection, Filter(), limit=200)
+
+
+LOOKS: dict[str, Callable[[], object]] = {
+    "decisions": lambda: run_batch(DECIDING),
+    "restocks": lambda: run_batch(RESTOCK),
+    "notices": lambda: run_batch(NOTIFY),
+    "answers": answer_one,
+    "orders to export": lambda: in_transaction(claim).interchange,
+    "unknown orders": lambda: in_transaction(overdue),
+    "parked requests": lambda: in_transaction(parked),
+}
+
+
+@pytest.mark.usefixtures("planned_for_all_values")
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_who_looks_for_work_reads_nothing_of_what_was_done_before(look: Callable[[], object]) -> None:
+    load(*(an_order(f"{number}") for number in range(300)))
+    deliver(*(a_request(f"{number}") for number in range(300)))
+    settle()
+    before = rows_read()
+    assert not look()
+    assert rows_read() == before
+
+
+def rows_read() -> int:
+    rows("SELECT pg_stat_force_next_flush()")
+    read_of_each = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname = ANY(:grow)"
+    [(read,)] = rows(read_of_each, grow=["change_request", "effect", "notification", "orders"])
+    return int(read)
 
 
 def rows_read_in_sequence() -> int:
