@@ -68,8 +68,9 @@ def _settings(sockets: Path, durable: bool) -> list[str]:
         "synchronous_commit": wait_for_disk,
         "full_page_writes": wait_for_disk,
         # A new file of the log is filled before it is written to, and every commit waits for that, a tenth of a second:
-        # files that are there already are kept, for the rush that comes after a quiet night.
-        "min_wal_size": "512MB",
+        # files that are there already are kept, for the rush that comes after a quiet night. As many as a rush needs
+        # until the first of them are free again, at the end of a checkpoint (`max_wal_size`).
+        "min_wal_size": "1GB",
         "shared_buffers": f"{_buffers() // _MEGABYTE}MB",
     }
     return [f"--{name}={value}" for name, value in settings.items()]
