@@ -18,7 +18,7 @@ class Sizes:
     # How long each of the half loads lasts.
     half_load_seconds: int
     exported_orders: int
-    # Orders that are in the table already, requests on top of them, and how often so many.
+    # Orders that are in the table already, requests on top of them, and how often so many, the first time not counted.
     growth: tuple[int, ...]
     growth_backlog: int
     growth_backlogs: int
@@ -37,7 +37,7 @@ FULL = Sizes(
     exported_orders=20_000,
     growth=(10_000, 100_000, 1_000_000),
     growth_backlog=10_000,
-    growth_backlogs=4,
+    growth_backlogs=8,
     worker_processes=(1, 2, 4),
     memory_warm_up=20_000,
     memory_requests=200_000,

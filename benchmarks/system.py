@@ -46,7 +46,7 @@ class System:
         redis.Redis.from_url(self.services.broker_url).flushall()
         # Its control numbers begin anew, and an interchange never replaces another's file.
         shutil.rmtree(self.home / "edi", ignore_errors=True)
-        self._use(url)
+        self.use(url)
         in_transaction(migrate)
         try:
             yield url
@@ -56,7 +56,10 @@ class System:
                 connection.execute(text("DROP DATABASE measured WITH (FORCE)"))
             server.dispose()
 
-    def _use(self, url: str) -> None:
+    def use(self, url: str) -> None:
+        """Makes a database of this system the one of this process and of those it starts, instead of another."""
+        if database.engine.cache_info().currsize:
+            database.engine().dispose()
         publish_to_environment(Services(url, self.services.broker_url), self.home)
         database.engine.cache_clear()
 

@@ -4,27 +4,70 @@ With many orders a first backlog after the start reads pages that nobody has loo
 them in memory: the figure is the median of the backlogs that come after it, and that of the first stands beside it.
 """
 
-from benchmarks.parts.ours import Try, as_figures, once
+from collections.abc import Sequence
+from contextlib import ExitStack
+from statistics import median
+
+from sqlalchemy import create_engine, text
+
+from benchmarks.backlog import WorkedOff
+from benchmarks.parts.ours import Store, Try, as_figures, once, store
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
+from benchmarks.system import System, running_system
 
 
 def measure(run: Run) -> Figures:
     """Returns both, by the number of orders that are there already, and by the number of processes."""
-    # Round by round, so that a machine which is slower for some minutes is so for all numbers of orders.
-    rounds = [{orders: _with_orders(run, orders) for orders in run.sizes.growth} for _ in range(run.sizes.tries)]
     return {
-        "by_orders": {str(orders): as_figures([one[orders] for one in rounds]) for orders in run.sizes.growth},
+        "by_orders": _by_orders(run),
         "by_worker_processes": {
             str(number): as_figures([_with_processes(run, number)]) for number in run.sizes.worker_processes
         },
     }
 
 
-def _with_orders(run: Run, orders: int) -> Try:
-    say(f"  {orders:,} orders in the table, half of them sent")
+def _by_orders(run: Run) -> Figures:
+    """Measures all numbers of orders turn by turn, each on services of its own.
+
+    A machine that is slower for some seconds is so for all of them, and a figure is the median of what each turn says.
+    """
     sizes = run.sizes
-    return once(run, sizes.growth_backlog, backlogs=sizes.growth_backlogs, sent=orders // 2, probes=sizes.probes)
+    requests = sizes.growth_backlogs * sizes.growth_backlog + sizes.probes
+    with ExitStack() as stack:
+        stores = [_with_orders(stack, orders, requests) for orders in sizes.growth]
+        turns = [_turn(stores, sizes.growth_backlog) for _ in range(sizes.growth_backlogs)]
+        idle = [one.probe(sizes.probes) for one in stores]
+    tries = [Try(backlogs, probed) for backlogs, probed in zip(zip(*turns, strict=True), idle, strict=True)]
+    return {str(orders): _figures(one, tries[0]) for orders, one in zip(sizes.growth, tries, strict=True)}
+
+
+def _with_orders(stack: ExitStack, orders: int, requests: int) -> Store:
+    say(f"  {orders:,} orders in the table, half of them sent")
+    system = stack.enter_context(running_system())
+    _hold_autovacuum(system)
+    return stack.enter_context(store(system, requests=requests, sent=orders // 2))
+
+
+def _hold_autovacuum(system: System) -> None:
+    # What a store needs vacuumed would be vacuumed while another has its turn.
+    server = create_engine(system.services.database_url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("ALTER SYSTEM SET autovacuum = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    server.dispose()
+
+
+def _turn(stores: Sequence[Store], backlog: int) -> Sequence[WorkedOff]:
+    worked_off = [one.work_off(backlog) for one in stores]
+    say(f"  {', '.join(f'{one.per_second:,.0f}' for one in worked_off)} requests/s")
+    return worked_off
+
+
+def _figures(one: Try, fewest: Try) -> Figures:
+    turns = zip(one.measured, fewest.measured, strict=True)
+    against_fewest = [here.per_second / there.per_second for here, there in turns]
+    return {**as_figures([one]), "against_fewest": median(against_fewest), "against_fewest_by_turn": against_fewest}
 
 
 def _with_processes(run: Run, number: int) -> Try:

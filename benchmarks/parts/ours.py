@@ -1,14 +1,17 @@
 """Ours: a backlog on the stream, decided, restocked and told by the processes of `countermand up`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from benchmarks.backlog import WorkedOff, await_done, prove, publish, work_off
 from benchmarks.latency import percentiles, single_request
 from benchmarks.made import cancel_requests, load_orders, open_numbers
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run, median_try
-from benchmarks.system import our_programs, tidy_up
+from benchmarks.system import System, our_programs, tidy_up
+from benchmarks.usage import Processes
 from tasks.database import in_transaction
 
 # Opens the connections and loads the templates of every process.
@@ -20,7 +23,7 @@ class Try:
     """Backlogs, worked off one after the other, and what single requests took after them, in milliseconds."""
 
     backlogs: Sequence[WorkedOff]
-    idle: Sequence[tuple[float, float]]
+    idle: Sequence[tuple[float, float]] = ()
 
     @property
     def measured(self) -> Sequence[WorkedOff]:
@@ -28,9 +31,64 @@ class Try:
         return self.backlogs[1:] or self.backlogs
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Open orders in a database of their own, and our processes, which are warm and have nothing to do."""
+
+    system: System
+    database_url: str
+    processes: Processes
+    numbers: Iterator[str]
+
+    def work_off(self, count: int) -> WorkedOff:
+        """Has so many orders cancelled, all of them asked for before the clock starts."""
+        self.system.use(self.database_url)
+        return work_off(self.processes, self._cancel(count))
+
+    def probe(self, count: int) -> Sequence[tuple[float, float]]:
+        """Has so many orders cancelled, one after the other; returns the milliseconds that each took."""
+        self.system.use(self.database_url)
+        return [single_request(number) for number in islice(self.numbers, count)]
+
+    def warm_up(self) -> None:
+        """Has a few orders cancelled."""
+        publish(self._cancel(WARM_UP))
+        await_done(WARM_UP, "warm-up")
+
+    def _cancel(self, count: int) -> list[bytes]:
+        return cancel_requests(list(islice(self.numbers, count)))
+
+
+@contextmanager
+def store(system: System, *, requests: int, sent: int = 0, concurrency: int = 2) -> Iterator[Store]:
+    """Makes one whose orders so many requests are to cancel, from all over the table, with so many sent before.
+
+    Raises at the end unless all of them did.
+    """
+    total = WARM_UP + requests
+    with system.fresh_database() as url:
+        in_transaction(lambda connection: load_orders(connection, open_orders=sent + total, sent=sent))
+        numbers = in_transaction(lambda connection: open_numbers(connection, total))
+        tidy_up()
+        with system.processes(our_programs(concurrency)) as processes:
+            made = Store(system, url, processes, iter(numbers))
+            made.warm_up()
+            yield made
+        system.use(url)
+        prove(total)
+
+
 def measure(run: Run) -> Figures:
     """Returns the figures of the median try, and the requests per second of all."""
     return as_figures([once(run, run.sizes.backlog) for _ in range(run.sizes.tries)])
+
+
+def once(run: Run, backlog: int, *, concurrency: int = 2, probes: int = 0) -> Try:
+    """Works off one backlog on a fresh database."""
+    with store(run.system, requests=backlog + probes, concurrency=concurrency) as ours:
+        worked_off = ours.work_off(backlog)
+        say(f"  {worked_off.per_second:,.0f} requests/s")
+        return Try([worked_off], ours.probe(probes))
 
 
 def as_figures(tries: Sequence[Try]) -> Figures:
@@ -43,23 +101,3 @@ def as_figures(tries: Sequence[Try]) -> Figures:
     if idle := [request for one in tries for request in one.idle]:
         figures["idle_latency"] = percentiles(idle)
     return figures
-
-
-def once(run: Run, backlog: int, *, backlogs: int = 1, sent: int = 0, concurrency: int = 2, probes: int = 0) -> Try:
-    """Works off backlogs of one size on a fresh database, with so many orders sent before beside as many open ones."""
-    waiting = WARM_UP + backlogs * backlog
-    requests = waiting + probes
-    with run.system.fresh_database():
-        in_transaction(lambda connection: load_orders(connection, open_orders=sent + requests, sent=sent))
-        numbers = in_transaction(lambda connection: open_numbers(connection, requests))
-        tidy_up()
-        messages = cancel_requests(numbers[:waiting])
-        with run.system.processes(our_programs(concurrency)) as processes:
-            publish(messages[:WARM_UP])
-            await_done(WARM_UP, "warm-up")
-            starts = range(WARM_UP, waiting, backlog)
-            worked_off = [work_off(processes, messages[start : start + backlog]) for start in starts]
-            idle = [single_request(number) for number in numbers[waiting:]]
-        prove(requests)
-    say(f"  {', '.join(f'{one.per_second:,.0f}' for one in worked_off)} requests/s")
-    return Try(worked_off, idle)
