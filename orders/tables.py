@@ -283,6 +283,8 @@ orders = Table(
     ),
     # The orders of one interchange, for confirming and for releasing.
     Index("orders_interchange_id_index", "interchange_id", postgresql_where=text("interchange_id IS NOT NULL")),
+    # Every order changes. On its own page that is one page to read and write instead of two, and less for the log.
+    postgresql_with={"fillfactor": 85},
 )
 
 order_line = Table(

@@ -18,7 +18,7 @@ from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
-from tests.builders import DECIDING, a_request, an_order, deliver, encoded, load, rows, settle
+from tests.builders import DECIDING, a_request, an_order, deliver, encoded, load, order, rows, settle
 from tests.race.gates import observing
 from workers.embedded import Services
 
@@ -87,6 +87,21 @@ def test_a_foreign_key_is_not_looked_up_row_by_row_because_the_inbox_was_empty_a
     take([Delivery("test", None, encoded(a_request(f"{number}"))) for number in range(100, 200)])
     assert rows("SELECT count(*) FROM effect") == [(400,)]
     assert rows_read_in_sequence() == before
+
+
+@pytest.mark.usefixtures("system")
+def test_a_changed_order_stays_on_its_page() -> None:
+    load(*(an_order(f"{number}") for number in range(100)))
+    before = page_of("50")
+    deliver(a_request("50"))
+    settle()
+    assert order("50")["status"] == "cancelled"
+    assert page_of("50") == before
+
+
+def page_of(number: str) -> int:
+    [(page,)] = rows("SELECT (CAST(CAST(ctid AS text) AS point))[0] FROM orders WHERE number = :number", number=number)
+    return int(page)
 
 
 @pytest.fixture
