@@ -1,6 +1,5 @@
 """Calling a desk's API: time-outs, and what each answer means for a notice that must be delivered once."""
 
-import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, Self
 import httpx2
 
 from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden, NotDelivered, Refused, Unclear
+from desks.parsing import parse_json
 
 # A page of a ticket's comments is far smaller; an answer that never ends must not fill the memory.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
@@ -146,8 +146,8 @@ def _parsed(what: str, raw: bytes) -> Any:
     if not raw.strip():
         return None
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        return parse_json(raw)
+    except ValueError as error:
         raise Unclear(f"{what}: the answer is not JSON") from error
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from configuration import told
 from desks.echoes import is_ours
+from desks.parsing import parse_json
 
 ROLES = ("shipping", "billing")
 ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
@@ -126,8 +127,8 @@ def read_json(body: bytes) -> Any:
     """Parses a delivery's body. Raises Unusable."""
     try:
         # Not strict about control characters: a template may have put a customer's line break into a text as it was.
-        return json.loads(body, strict=False, object_pairs_hook=_each_once)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body, strict=False, object_pairs_hook=_each_once)
+    except ValueError as error:
         where = f" ({error.msg} at character {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
         raise Unusable(
             f"the body is not JSON{where}; a template must write each text through its desk's JSON filter, "
