@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import redis
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, make_url, text
 
 from benchmarks.usage import Processes
 from orders.migrate import migrate
@@ -39,9 +39,8 @@ class System:
     @contextmanager
     def fresh_database(self) -> Iterator[str]:
         """Makes a database of its own, migrated, the one of this process and of those it starts; yields its URL."""
-        server = create_engine(self.services.database_url, isolation_level="AUTOCOMMIT")
-        with server.connect() as connection:
-            connection.execute(text("CREATE DATABASE measured"))
+        with _on_the_server(self.services.database_url) as server:
+            server.execute(text("CREATE DATABASE measured"))
         url = make_url(self.services.database_url).set(database="measured").render_as_string(hide_password=False)
         redis.Redis.from_url(self.services.broker_url).flushall()
         # Its control numbers begin anew, and an interchange never replaces another's file.
@@ -52,9 +51,14 @@ class System:
             yield url
         finally:
             database.engine().dispose()
-            with server.connect() as connection:
-                connection.execute(text("DROP DATABASE measured WITH (FORCE)"))
-            server.dispose()
+            with _on_the_server(self.services.database_url) as server:
+                server.execute(text("DROP DATABASE measured WITH (FORCE)"))
+
+    def hold_autovacuum(self) -> None:
+        """Has PostgreSQL vacuum nothing by itself from now on."""
+        with _on_the_server(self.services.database_url) as server:
+            server.execute(text("ALTER SYSTEM SET autovacuum = off"))
+            server.execute(text("SELECT pg_reload_conf()"))
 
     def use(self, url: str) -> None:
         """Makes a database of this system the one of this process and of those it starts, instead of another."""
@@ -91,13 +95,21 @@ def running_system() -> Iterator[System]:
 
 def _fill_the_log(url: str) -> None:
     """Writes as much to PostgreSQL's log as it keeps files of: one that has run for a day need not make them anew."""
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        size = connection.execute(text("SELECT pg_size_bytes(current_setting('min_wal_size'))")).scalar_one()
+    with _on_the_server(url) as server:
+        size = server.execute(text("SELECT pg_size_bytes(current_setting('min_wal_size'))")).scalar_one()
         for _ in range(size // _MEGABYTE):
-            connection.execute(_TO_THE_LOG, {"bytes": _MEGABYTE})
-        connection.execute(text("CHECKPOINT"))
-    server.dispose()
+            server.execute(_TO_THE_LOG, {"bytes": _MEGABYTE})
+        server.execute(text("CHECKPOINT"))
+
+
+@contextmanager
+def _on_the_server(url: str) -> Iterator[Connection]:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def our_programs(concurrency: int = 2) -> dict[str, list[str]]:

@@ -77,14 +77,6 @@ class InterchangeState(StrEnum):
     RELEASED = "released"
 
 
-def constant(word: StrEnum) -> ColumnElement[Any]:
-    """Returns a word as part of a statement's text.
-
-    As a parameter it would be unknown to a plan that serves all values, and no partial index serves such a plan.
-    """
-    return literal(word, Text, literal_execute=True)
-
-
 class Verdict(StrEnum):
     """What has become of one delivery of an interchange.
 
@@ -112,6 +104,14 @@ class DeadLetterState(StrEnum):
 
     NEW = "new"
     REQUEUED = "requeued"
+
+
+def constant(word: StrEnum) -> ColumnElement[Any]:
+    """Returns a word as part of a statement's text.
+
+    As a parameter it would be unknown to a plan that serves all values, and no partial index serves such a plan.
+    """
+    return literal(word, Text, literal_execute=True)
 
 
 def _one_of(column: str, values: type[StrEnum], *without: StrEnum) -> CheckConstraint:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from statistics import median
 
-from sqlalchemy import create_engine, text
-
 from benchmarks.backlog import WorkedOff
 from benchmarks.parts.ours import Store, Try, as_figures, once, store
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
-from benchmarks.system import System, running_system
+from benchmarks.system import running_system
 
 
 def measure(run: Run) -> Figures:
@@ -45,17 +43,9 @@ def _by_orders(run: Run) -> Figures:
 def _with_orders(stack: ExitStack, orders: int, requests: int) -> Store:
     say(f"  {orders:,} orders in the table, half of them sent")
     system = stack.enter_context(running_system())
-    _hold_autovacuum(system)
-    return stack.enter_context(store(system, requests=requests, sent=orders // 2))
-
-
-def _hold_autovacuum(system: System) -> None:
     # What a store needs vacuumed would be vacuumed while another has its turn.
-    server = create_engine(system.services.database_url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("ALTER SYSTEM SET autovacuum = off"))
-        connection.execute(text("SELECT pg_reload_conf()"))
-    server.dispose()
+    system.hold_autovacuum()
+    return stack.enter_context(store(system, requests=requests, sent=orders // 2))
 
 
 def _turn(stores: Sequence[Store], backlog: int) -> Sequence[WorkedOff]:

@@ -23,7 +23,7 @@ class Try:
     """Backlogs, worked off one after the other, and what single requests took after them, in milliseconds."""
 
     backlogs: Sequence[WorkedOff]
-    idle: Sequence[tuple[float, float]] = ()
+    idle: Sequence[tuple[float, float]]
 
     @property
     def measured(self) -> Sequence[WorkedOff]:

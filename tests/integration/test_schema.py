@@ -32,7 +32,7 @@ from orders.tables import (
 from rules.model import Edi, Effect, Kind, Outcome, Status
 from tasks.database import in_transaction
 from tasks.partners import partners
-from tests.builders import a_request, an_order, decide_all, deliver, load, rows, settle
+from tests.builders import a_request, an_order, decide_all, deliver, load, order, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -555,3 +555,18 @@ def test_a_parked_request_may_become_undecided_again_and_a_claimed_order_may_be_
             "UPDATE interchange SET fence = fence + 1, lease_until = now(), error = 'late' WHERE state = 'claimed'",
         ):
             assert connection.exec_driver_sql(statement).rowcount == 1
+
+
+@pytest.mark.usefixtures("system")
+def test_a_changed_order_stays_on_its_page() -> None:
+    load(*(an_order(f"{number}") for number in range(100)))
+    before = page_of("50")
+    deliver(a_request("50"))
+    settle()
+    assert order("50")["status"] == "cancelled"
+    assert page_of("50") == before
+
+
+def page_of(number: str) -> int:
+    [(page,)] = rows("SELECT (CAST(CAST(ctid AS text) AS point))[0] FROM orders WHERE number = :number", number=number)
+    return int(page)
