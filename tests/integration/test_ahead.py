@@ -183,6 +183,8 @@ def export_though_the_drafter_is_killed() -> None:
         # It is in the middle of it: a pipe does not hold all of it.
         assert self._line.poll(60)
         os.kill(self._process, signal.SIGKILL)
+        # Until it has ended it may go on writing, as soon as reading makes room in the pipe.
+        os.waitid(os.P_PID, self._process, os.WEXITED | os.WNOWAIT)
         note("killed", self._process)
         return _of_drafter(self)
 
