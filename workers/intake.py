@@ -44,7 +44,10 @@ class Source(Protocol):
         """Returns what is there; with `wait` it waits about a second for a first message."""
 
     def acknowledge(self) -> None:
-        """Acknowledges everything that `receive` returned since the last call."""
+        """Acknowledges everything that `receive` returned since the last call; with the next one at the latest."""
+
+    def flush(self) -> None:
+        """Acknowledges now what would wait for the next `receive`."""
 
     def start_over(self) -> None:
         """Forgets what was received and not acknowledged: it will be received again."""
@@ -97,8 +100,17 @@ def run(source: Source, stop: Stop) -> None:
             except _Stopped:
                 source.start_over()
                 return
+        _flush(source, outage)
     finally:
         bells.ring()
+
+
+def _flush(source: Source, outage: Outage) -> None:
+    try:
+        source.flush()
+    except source.outages as error:
+        # It is delivered once more then, and known.
+        outage.note(error, broker_told(error))
 
 
 def step(source: Source, take_all: _Take | None = None, bells: HeldBack | None = None) -> int:

@@ -93,6 +93,9 @@ class QueueSource:
             last.channel.basic_ack(last.delivery_tag, multiple=True)
         self._handed_out.clear()
 
+    def flush(self) -> None:
+        """Does nothing: nobody waits for an answer to an acknowledgement, so each is sent at once."""
+
     def keep_alive(self) -> None:
         """Answers the broker's heartbeats, and reads what it has to say."""
         if self._connection is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
+from redis.client import Pipeline
 
 from orders.inbox import Delivery
 from workers.broker import FIELD, GROUP, STREAM
@@ -34,6 +35,7 @@ class StreamSource:
         self._may_have_own = True
         self._looked_for_abandoned = 0.0
         self._received: list[bytes] = []
+        self._taken: list[bytes] = []
         self._count = _FEWEST
 
     def receive(self, *, wait: bool = True) -> list[Delivery]:
@@ -64,18 +66,18 @@ class StreamSource:
         return deliveries
 
     def acknowledge(self) -> None:
-        """Acknowledges and deletes in one step: what the inbox has need not fill the broker's memory."""
-        if not self._received:
-            return
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xack(STREAM, GROUP, *self._received)
-        pipeline.xdel(STREAM, *self._received)
-        pipeline.execute()
+        """Acknowledges with the next read: each answer of a broker that keeps what it was told waits for its disk."""
+        self._taken += self._received
         self._received = []
+
+    def flush(self) -> None:
+        """Acknowledges now."""
+        if self._taken:
+            self._acknowledging().execute()
 
     def start_over(self) -> None:
         """Reads its own unacknowledged entries again, from the first."""
-        self._received = []
+        self._received, self._taken = [], []
         self._may_have_own = True
         self._has_group = False
         self._count = _FEWEST
@@ -102,6 +104,7 @@ class StreamSource:
         """
         if not self._may_have_own:
             return [], {}
+        self.flush()
         pending: Any = self._client.xpending_range(STREAM, GROUP, "-", "+", self._count, self._consumer)
         times = {entry["message_id"]: int(entry["times_delivered"]) for entry in pending}
         is_suspect = max(times.values(), default=0) >= _SUSPECT_AFTER
@@ -127,13 +130,26 @@ class StreamSource:
         return self._read(">", count=self._count, block=_WAIT_MILLISECONDS if wait else None)
 
     def _read(self, after: str, *, count: int, block: int | None = None) -> Sequence[Any]:
-        read: Any = self._client.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=count, block=block)
+        pipeline = self._acknowledging()
+        pipeline.xreadgroup(GROUP, self._consumer, {STREAM: after}, count=count, block=block)
+        read: Any = pipeline.execute()[-1]
         if not read:
             return []
         # RESP3 answers with a map, RESP2 with pairs; each entry comes as (id, fields).
         streams = read.values() if isinstance(read, dict) else [entries for _, entries in read]
         entries: Sequence[Any] = next(iter(streams))
         return entries[0] if entries and isinstance(entries[0], list) else entries
+
+    def _acknowledging(self) -> Pipeline:
+        """Begins with what is to be acknowledged, and deletes it: what the inbox has need not fill the memory here."""
+        pipeline = self._client.pipeline(transaction=False)
+        if self._taken:
+            # In this sequence: an entry that is deleted and still pending comes again, without its fields, and is
+            # acknowledged then; one that is acknowledged and not deleted would stay for ever.
+            pipeline.xdel(STREAM, *self._taken)
+            pipeline.xack(STREAM, GROUP, *self._taken)
+            self._taken = []
+        return pipeline
 
 
 def _delivery(entry: bytes, fields: dict[bytes, bytes], *, given_up: str | None, is_redelivered: bool) -> Delivery:

@@ -17,10 +17,10 @@ from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Bell, Doorbell, HeldBack
 from tasks.intake import take
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, request, rows
-from workers import intake_stream
+from workers import intake, intake_stream
 from workers.broker import FIELD, GROUP, STREAM, StreamBroker
 from workers.embedded import Services
-from workers.intake import Stop, run, step
+from workers.intake import Source, Stop, run
 from workers.intake_stream import StreamSource
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -310,6 +310,13 @@ def pending(client: redis.Redis) -> int:
     return int(answer["pending"])
 
 
+def step(source: Source, bells: HeldBack | None = None) -> int:
+    """Takes one batch and acknowledges it, which else the next read does."""
+    count = intake.step(source, bells=bells)
+    source.flush()
+    return count
+
+
 def requests(*ids: str) -> list[dict[str, Any]]:
     return [a_request(id=one) for one in ids]
 
@@ -351,6 +358,8 @@ def test_of_what_is_delivered_again_and_again_only_what_nobody_survives_is_put_a
                 break
             take(deliveries)
             source.acknowledge()
+        else:
+            source.flush()
     # Twice all together, then one by one: the others die of it no more.
     assert (deaths, seen) == (10, [7, 7, 1, 1, 1, *[1] * 8, 1, 1, 1, 1])
     assert taken() == [str(place) for place in range(6)]
@@ -395,6 +404,43 @@ def test_an_entry_is_acknowledged_only_after_the_commit(
     assert (client.xlen(STREAM), pending(client), taken()) == (2, 2, [])
     source.start_over()
     assert step(source) == 2
+    assert (client.xlen(STREAM), pending(client), taken()) == (0, 0, ["1", "2"])
+
+
+@in_both_protocols
+def test_a_batch_is_acknowledged_with_the_next_read(broker_url: str, client: redis.Redis) -> None:
+    publish(broker_url, *requests("1", "2"))
+    source = StreamSource(broker_url)
+    assert intake.step(source) == 2
+    assert (client.xlen(STREAM), pending(client), taken()) == (2, 2, ["1", "2"])
+    publish(broker_url, *requests("3"))
+    assert [one.raw for one in source.receive()] == [encoded(one) for one in requests("3")]
+    assert (client.xlen(STREAM), pending(client)) == (1, 1)
+
+
+@in_both_protocols
+def test_an_intake_that_ends_acknowledges_its_last_batch(broker_url: str, client: redis.Redis) -> None:
+    publish(broker_url, *requests("1", "2"))
+    run(StreamSource(broker_url), Stopped(after=2))
+    assert (client.xlen(STREAM), pending(client), taken()) == (0, 0, ["1", "2"])
+
+
+def test_an_intake_that_ends_while_the_broker_is_away_leaves_its_last_batch_to_the_next(
+    broker_url: str, client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = StreamSource(broker_url)
+
+    class Alone(Stopped):
+        def is_set(self) -> bool:
+            if is_over := super().is_set():
+                source._client = redis.Redis(port=1)
+            return is_over
+
+    publish(broker_url, *requests("1", "2"))
+    run(source, Alone(after=2))
+    assert "cannot take requests now, they stay on the broker" in capsys.readouterr().out
+    assert (client.xlen(STREAM), pending(client)) == (2, 2)
+    assert drain(StreamSource(broker_url)) == 2
     assert (client.xlen(STREAM), pending(client), taken()) == (0, 0, ["1", "2"])
 
 
@@ -518,6 +564,7 @@ def test_what_was_received_before_a_wipe_is_taken_all_the_same(broker_url: str, 
     client.flushdb()
     take(received)
     source.acknowledge()
+    source.flush()
     publish(broker_url, *requests("2"))
     assert [step(source), step(source)] == [0, 1]
     assert taken() == ["1", "2"]

@@ -160,6 +160,9 @@ class FakeSource:
         self.calls.append("acknowledge")
         self.stop.set()
 
+    def flush(self) -> None:
+        self.calls.append("flush")
+
     def start_over(self) -> None:
         self.calls.append("start over")
 
@@ -184,7 +187,7 @@ def test_an_intake_keeps_its_batch_in_hand_while_the_database_is_away(monkeypatc
     stop = workers.intake.Stop()
     source = FakeSource(stop)
     workers.intake.run(source, stop)
-    assert source.calls == ["receive", "keep alive", "keep alive", "acknowledge"]
+    assert source.calls == ["receive", "keep alive", "keep alive", "acknowledge", "flush"]
     assert [row.external_id for row in rows("SELECT external_id FROM change_request")] == ["in hand"]
 
 

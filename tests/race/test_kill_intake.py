@@ -18,7 +18,7 @@ from tests.deliveries import a_delivery, configured, sign
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
 from tests.race.crash_points import has_passed
-from tests.race.test_kill import ACKNOWLEDGED, Taking, taking
+from tests.race.test_kill import WITH_THE_NEXT, Taking, is_acknowledged, taking
 from workers.app import app
 from workers.broker import FIELD, STREAM
 from workers.embedded import Services
@@ -97,7 +97,7 @@ class Refused(Taking):
 
     def look(self, passed: Sequence[str]) -> None:
         assert self.dead_letters() == ("new",) * has_passed("intake._refused: COMMIT", passed)
-        assert self._broker.xlen(STREAM) == (not has_passed(ACKNOWLEDGED, passed))
+        assert self._broker.xlen(STREAM) == (not is_acknowledged(passed))
 
     def check(self) -> None:
         assert (self._broker.xlen(STREAM), self.dead_letters(), self.tries()) == (0, ("new",), [])
@@ -121,4 +121,4 @@ def test_an_intake_killed_anywhere_puts_what_the_database_refuses_aside_once(
 ) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE change_request ADD CHECK (ticket <> 'poison')")
-    kill_everywhere(taking, Refused(broker), record_property, ACKNOWLEDGED)
+    kill_everywhere(taking, Refused(broker), record_property, WITH_THE_NEXT)
