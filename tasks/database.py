@@ -1,6 +1,7 @@
 """One task run, one transaction: only here it begins and ends. Returning commits, raising rolls back."""
 
 import random
+import select
 import time
 from collections.abc import Callable
 from functools import cache
@@ -10,7 +11,8 @@ import psycopg
 import structlog
 from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from orders.faults import Fault, classify
 from tasks.settings import settings
@@ -57,7 +59,8 @@ def engine() -> Engine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=5,
-        pool_pre_ping=True,
+        # What lies behind a pooler has to be asked; PostgreSQL itself says so when it goes.
+        pool_pre_ping=pooled,
         # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
         hide_parameters=True,
         # Several times faster than the standard library's, and a request's order alone has three values in JSON.
@@ -76,6 +79,7 @@ def engine() -> Engine:
         event.listen(made, "begin", _set_for_this_transaction)
     else:
         event.listen(made, "connect", _expect_what_was_asked_for)
+        event.listen(made, "checkout", _leave_one_that_has_ended)
     event.listen(made, "handle_error", _leave_out_the_detail)
     return made
 
@@ -98,6 +102,19 @@ def _expect_what_was_asked_for(connection: psycopg.Connection[Any], _record: obj
         raise psycopg.OperationalError(
             f"lock_timeout is {found[0] if found else 'not shown'} and not {asked}, {_POOLER}"
         )
+
+
+def _leave_one_that_has_ended(connection: psycopg.Connection[Any], record: ConnectionPoolEntry, _: object) -> None:
+    """Has the pool connect anew where the server has hung up: nothing else comes on a line before anything is asked.
+
+    A ping (`pool_pre_ping`) would be another round trip for a lone request, and for each batch of a steady load.
+    """
+    was_used, record.info["was_used"] = record.info.get("was_used", False), True
+    line = select.poll()
+    line.register(connection.fileno(), select.POLLIN)
+    # What becomes of a new one is the transaction's to tell: the pool tries no third time.
+    if was_used and line.poll(0):
+        raise DisconnectionError("the server has ended this connection")
 
 
 def _leave_out_the_detail(context: ExceptionContext) -> None:

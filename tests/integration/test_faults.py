@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 import tasks.database
 from orders.faults import Fault, classify, told
@@ -167,6 +168,38 @@ def test_a_terminated_backend_is_an_outage_and_the_next_transaction_is_fine(engi
     error = caught(lambda: in_transaction(work))
     assert (state_of(error), classify(error)) == ("57P01", Fault.OUTAGE)
     assert quantities()["A"] == 0
+
+
+def _session(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+
+def _end(session: int) -> None:
+    # By a session of its own, and not by one of the pool that is looked at.
+    with create_engine(tasks.database.engine().url, poolclass=NullPool).connect() as other:
+        assert other.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": session})
+
+
+def test_a_session_that_ended_between_two_transactions_is_noticed_by_neither() -> None:
+    for _ in range(3):
+        session = in_transaction(_session)
+        assert in_transaction(_session) == session
+        _end(session)
+        assert in_transaction(_session) != session
+
+
+def test_a_session_that_ends_as_soon_as_it_is_there_is_an_outage() -> None:
+    ours = tasks.database.engine()
+
+    def end(connection: Any, _record: object) -> None:
+        _end(connection.info.backend_pid)
+
+    ours.dispose()
+    event.listen(ours, "connect", end)
+    error = caught(lambda: in_transaction(_session))
+    event.remove(ours, "connect", end)
+    assert (state_of(error), classify(error)) == ("57P01", Fault.OUTAGE)
+    assert in_transaction(_session)
 
 
 def test_a_session_ended_for_idling_in_its_transaction_is_an_outage(engine: Engine) -> None:
