@@ -37,6 +37,11 @@ def open_numbers(connection: Connection, count: int) -> list[str]:
     return random.Random(6).sample(list(connection.scalars(of_open)), count)  # noqa: S311  # made-up data
 
 
+def request_id(number: str) -> str:
+    """Returns the id of the one request for an order."""
+    return f"{number}-1"
+
+
 def cancel_requests(numbers: Sequence[str]) -> list[bytes]:
     """Returns one message an order that cancels it, as an integration would publish it."""
     now = datetime.now(UTC).isoformat()
@@ -48,7 +53,7 @@ def _cancel(number: str, time: str) -> bytes:
         "specversion": "1.0",
         "type": "order.change.requested",
         "source": SOURCE,
-        "id": f"{number}-1",
+        "id": request_id(number),
         "time": time,
         "data": {
             "order": number,

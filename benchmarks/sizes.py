@@ -15,8 +15,11 @@ class Sizes:
     tries: int
     # Single requests, one after the other.
     probes: int
-    # How long each of the half loads lasts.
+    # How often half of the throughput of this backlog is published, for how long each time, after how many single ones.
+    half_loads: int
+    half_load_backlog: int
     half_load_seconds: int
+    idle_probes: int
     exported_orders: int
     # Orders that are in the table already, requests on top of them, and how often so many, the first time not counted.
     growth: tuple[int, ...]
@@ -33,11 +36,14 @@ FULL = Sizes(
     naive_backlog=2_000,
     tries=3,
     probes=500,
-    half_load_seconds=20,
+    half_loads=5,
+    half_load_backlog=5_000,
+    half_load_seconds=12,
+    idle_probes=100,
     exported_orders=20_000,
     growth=(10_000, 100_000, 1_000_000),
-    growth_backlog=10_000,
-    growth_backlogs=8,
+    growth_backlog=4_000,
+    growth_backlogs=20,
     worker_processes=(1, 2, 4),
     memory_warm_up=20_000,
     memory_requests=200_000,
@@ -48,7 +54,10 @@ QUICK = Sizes(
     naive_backlog=300,
     tries=1,
     probes=60,
+    half_loads=1,
+    half_load_backlog=1_000,
     half_load_seconds=5,
+    idle_probes=60,
     exported_orders=2_000,
     growth=(1_000, 10_000),
     growth_backlog=2_000,

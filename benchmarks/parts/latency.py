@@ -1,79 +1,117 @@
-"""Latency: single requests on an idle system, and beside half of the throughput that was measured."""
+"""Latency: single requests on an idle system, and some of those that are half of its throughput.
+
+Round by round: a machine that is slower for a minute has less throughput then, and takes longer for a single request.
+"""
 
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing.connection import Connection
+from typing import Any
 
-from benchmarks.backlog import await_done, prove, publish
-from benchmarks.latency import LOOKS_BESIDE_A_LOAD, percentiles, single_request
-from benchmarks.made import cancel_requests, load_orders, open_numbers
-from benchmarks.parts.ours import WARM_UP
+import redis
+
+from benchmarks.backlog import await_done
+from benchmarks.latency import percentiles, watch
+from benchmarks.made import cancel_requests
+from benchmarks.parts.ours import Store, store
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run, median_try
-from benchmarks.system import our_programs, tidy_up
-from tasks.database import in_transaction
-from workers.broker import broker_at
+from workers.broker import FIELD, STREAM
+from workers.errors import CommandError
 
-# How often the half load is published, in small bunches.
+# How often the half load is published, in small bunches; of each third bunch one request is watched.
 _TICK_SECONDS = 0.01
-# More probes than can be made within the half load, one after the other.
-_PROBES_A_SECOND = 100
+_WATCHED_BUNCHES = 3
+# A round's throughput is its own. There are orders for one that is so much more than that of `ours`.
+_AT_MOST = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What single requests took with nothing else to do, and beside half of the throughput that was measured then."""
+
+    idle: Sequence[tuple[float, float]]
+    half_load: Sequence[tuple[float, float]]
+    per_second: float
+
+    @property
+    def p99_against_idle(self) -> float:
+        """Returns p99 at half load against the idle p50, published to decided."""
+        return _until_decided(self.half_load)["p99"] / _until_decided(self.idle)["p50"]
 
 
 def measure(run: Run) -> Figures:
     """Returns the percentiles of both, in milliseconds."""
-    rate = run.measure("ours")["requests_per_second"] / 2
     sizes = run.sizes
-    load, probes = int(rate * sizes.half_load_seconds), _PROBES_A_SECOND * sizes.half_load_seconds
-    total = WARM_UP + sizes.probes + sizes.tries * (load + probes)
-    with run.system.fresh_database():
-        in_transaction(lambda connection: load_orders(connection, open_orders=total))
-        numbers = iter(in_transaction(lambda connection: open_numbers(connection, total)))
-        tidy_up()
-        with run.system.processes(our_programs()):
-            publish(_messages(numbers, WARM_UP))
-            await_done(WARM_UP, "warm-up")
-            idle = [single_request(number) for number in islice(numbers, sizes.probes)]
-            say(f"  idle: {percentiles(idle)}")
-            beside = []
-            for _ in range(sizes.tries):
-                beside.append(_beside(run.system.services.broker_url, _messages(numbers, load), rate, numbers))
-                await_done(load, "the rest of the half load")
-                say(f"  half load: {percentiles(beside[-1])}")
-        prove(WARM_UP + len(idle) + sum(load + len(probed) for probed in beside))
-    half_loads = [percentiles(probed) for probed in beside]
-    median = median_try(half_loads, lambda one: one["decided_ms"]["p99"])
-    all_p99 = [one["decided_ms"]["p99"] for one in half_loads]
+    half_load = int(run.measure("ours")["requests_per_second"] / 2 * _AT_MOST * sizes.half_load_seconds)
+    requests = sizes.half_loads * (sizes.idle_probes + sizes.half_load_backlog + half_load)
+    with store(run.system, requests=requests) as ours:
+        rounds = [_round(run, ours) for _ in range(sizes.half_loads)]
+    median = median_try(rounds, lambda one: one.p99_against_idle)
     return {
-        "idle": percentiles(idle),
-        "half_load": {"requests_per_second": rate, **median, "decided_p99_of_all_tries": all_p99},
+        "idle": percentiles([probed for one in rounds for probed in one.idle]),
+        "half_load": {"requests_per_second": median.per_second, **percentiles(median.half_load)},
+        "half_load_p99_against_idle_p50": median.p99_against_idle,
+        "half_load_p99_against_idle_p50_by_round": [one.p99_against_idle for one in rounds],
     }
 
 
-def _messages(numbers: Iterator[str], count: int) -> list[bytes]:
-    return cancel_requests(list(islice(numbers, count)))
+def _round(run: Run, ours: Store) -> _Round:
+    sizes = run.sizes
+    idle = ours.probe(sizes.idle_probes)
+    rate = ours.work_off(sizes.half_load_backlog).per_second / 2
+    numbers = ours.to_cancel(int(rate * sizes.half_load_seconds))
+    beside = _half_load(run.system.services.broker_url, numbers, rate)
+    await_done(len(numbers), "the rest of the half load")
+    measured = _Round(idle, beside, rate)
+    shown = [f"p50 {one['p50']:.1f}, p99 {one['p99']:.1f} ms" for one in map(_until_decided, (idle, beside))]
+    say(f"  idle {shown[0]}; {rate:,.0f} requests/s {shown[1]}: {measured.p99_against_idle:.1f}")
+    return measured
 
 
-def _beside(broker_url: str, load: Sequence[bytes], rate: float, numbers: Iterator[str]) -> list[tuple[float, float]]:
-    """Returns what single requests took while the load was published by a process of its own."""
-    publisher = multiprocessing.get_context("spawn").Process(target=_publish_steadily, args=(broker_url, load, rate))
+def _until_decided(tries: Sequence[tuple[float, float]]) -> dict[str, float]:
+    decided: dict[str, float] = percentiles(tries)["decided_ms"]
+    return decided
+
+
+def _half_load(broker_url: str, numbers: Sequence[str], rate: float) -> list[tuple[float, float]]:
+    """Returns what some requests of a steady load took, which a process of its own publishes."""
+    line, there = multiprocessing.Pipe(duplex=False)
+    publisher = multiprocessing.get_context("spawn").Process(
+        target=_publish_steadily, args=(broker_url, numbers, rate, there)
+    )
     publisher.start()
-    tries = []
-    while publisher.is_alive():
-        tries.append(single_request(next(numbers), LOOKS_BESIDE_A_LOAD))
+    # Its own end is the only one then: the line ends with the publisher.
+    there.close()
+    watched = watch(line)
     publisher.join()
-    return tries
+    if publisher.exitcode:
+        raise CommandError("the steady load could not be published; why stands above")
+    return watched
 
 
-def _publish_steadily(broker_url: str, messages: Sequence[bytes], rate: float) -> None:
-    broker = broker_at(broker_url)
-    # Connects: what would be late by that would come as one rush.
-    broker.backlog()
+def _publish_steadily(broker_url: str, numbers: Sequence[str], rate: float, line: Connection) -> None:
+    """Publishes so many requests a second, in bunches, and tells the line of some of them: each the last of its bunch.
+
+    The commands are made before the clock starts: a tenth of the machine that is measured would go into making them.
+    """
+    # A driver's connection, whose methods have no types.
+    broker: Any = redis.Redis.from_url(broker_url).connection_pool.get_connection()
+    made = [broker.pack_command("XADD", STREAM, "*", FIELD, message) for message in cancel_requests(numbers)]
+    commands = [b"".join(command) for command in made]
+    bunches = count(1)
     started, sent = time.monotonic(), 0
-    while sent < len(messages):
-        due = min(len(messages), int((time.monotonic() - started) * rate) + 1)
-        for _ in broker.publish(messages[sent:due]):
-            pass
+    while sent < len(commands):
+        now = time.monotonic()
+        due = min(len(commands), int((now - started) * rate) + 1)
+        if due > sent:
+            broker.send_packed_command([b"".join(commands[sent:due])])
+            for _ in range(sent, due):
+                broker.read_response()
+            if next(bunches) % _WATCHED_BUNCHES == 0:
+                line.send((numbers[due - 1], now))
         sent = due
         time.sleep(_TICK_SECONDS)
