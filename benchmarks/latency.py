@@ -18,7 +18,7 @@ from workers.errors import CommandError
 # longer, each fifth time.
 _LOOK_SECONDS = 0.001
 _LOOK_SECONDS_BESIDE_A_LOAD = 0.004
-_LOOKS_FOR_DECISIONS = 5
+_LOOK_FOR_EFFECTS_EACH = 5
 _PATIENCE_SECONDS = 60
 
 _LOOK = """
@@ -74,7 +74,7 @@ def watch(line: Connection) -> list[tuple[float, float]]:
         watched = _Watched(looking)
         turns = count(1)
         while watched.hear(line) or not watched.are_done():
-            watched.look(next(turns) % _LOOKS_FOR_DECISIONS == 0)
+            watched.look(next(turns) % _LOOK_FOR_EFFECTS_EACH == 0)
             time.sleep(_LOOK_SECONDS_BESIDE_A_LOAD)
     return watched.milliseconds()
 

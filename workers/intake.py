@@ -44,7 +44,7 @@ class Source(Protocol):
         """Returns what is there; with `wait` it waits about a second for a first message."""
 
     def acknowledge(self) -> None:
-        """Acknowledges everything that `receive` returned since the last call; with the next one at the latest."""
+        """Acknowledges what `receive` returned since the last call, at the latest with the next `receive`."""
 
     def flush(self) -> None:
         """Acknowledges now what would wait for the next `receive`."""

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Any
-
-import redis
 
 from benchmarks.backlog import await_done
 from benchmarks.latency import percentiles, watch
@@ -19,13 +16,15 @@ from benchmarks.made import cancel_requests
 from benchmarks.parts.ours import Store, store
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run, median_try
-from workers.broker import FIELD, STREAM
+from benchmarks.sizes import Sizes
+from workers.broker import broker_at
 from workers.errors import CommandError
 
 # How often the half load is published, in small bunches; of each third bunch one request is watched.
 _TICK_SECONDS = 0.01
 _WATCHED_BUNCHES = 3
-# A round's throughput is its own. There are orders for one that is so much more than that of `ours`.
+# A round's throughput is its own. Where it is more than so many times that of `ours`, the half load is shorter, as
+# there are orders for no more.
 _AT_MOST = 1.25
 
 
@@ -46,10 +45,10 @@ class _Round:
 def measure(run: Run) -> Figures:
     """Returns the percentiles of both, in milliseconds."""
     sizes = run.sizes
-    half_load = int(run.measure("ours")["requests_per_second"] / 2 * _AT_MOST * sizes.half_load_seconds)
-    requests = sizes.half_loads * (sizes.idle_probes + sizes.half_load_backlog + half_load)
+    at_most = int(run.measure("ours")["requests_per_second"] / 2 * _AT_MOST * sizes.half_load_seconds)
+    requests = sizes.half_loads * (sizes.idle_probes + sizes.half_load_backlog + at_most)
     with store(run.system, requests=requests) as ours:
-        rounds = [_round(run, ours) for _ in range(sizes.half_loads)]
+        rounds = [_round(sizes, ours, at_most) for _ in range(sizes.half_loads)]
     median = median_try(rounds, lambda one: one.p99_against_idle)
     return {
         "idle": percentiles([probed for one in rounds for probed in one.idle]),
@@ -59,12 +58,11 @@ def measure(run: Run) -> Figures:
     }
 
 
-def _round(run: Run, ours: Store) -> _Round:
-    sizes = run.sizes
+def _round(sizes: Sizes, ours: Store, at_most: int) -> _Round:
     idle = ours.probe(sizes.idle_probes)
     rate = ours.work_off(sizes.half_load_backlog).per_second / 2
-    numbers = ours.to_cancel(int(rate * sizes.half_load_seconds))
-    beside = _half_load(run.system.services.broker_url, numbers, rate)
+    numbers = ours.to_cancel(min(int(rate * sizes.half_load_seconds), at_most))
+    beside = _half_load(ours.system.services.broker_url, numbers, rate)
     await_done(len(numbers), "the rest of the half load")
     measured = _Round(idle, beside, rate)
     shown = [f"p50 {one['p50']:.1f}, p99 {one['p99']:.1f} ms" for one in map(_until_decided, (idle, beside))]
@@ -94,24 +92,18 @@ def _half_load(broker_url: str, numbers: Sequence[str], rate: float) -> list[tup
 
 
 def _publish_steadily(broker_url: str, numbers: Sequence[str], rate: float, line: Connection) -> None:
-    """Publishes so many requests a second, in bunches, and tells the line of some of them: each the last of its bunch.
-
-    The commands are made before the clock starts: a tenth of the machine that is measured would go into making them.
-    """
-    # A driver's connection, whose methods have no types.
-    broker: Any = redis.Redis.from_url(broker_url).connection_pool.get_connection()
-    made = [broker.pack_command("XADD", STREAM, "*", FIELD, message) for message in cancel_requests(numbers)]
-    commands = [b"".join(command) for command in made]
-    bunches = count(1)
+    """Publishes so many requests a second, in bunches; tells the line of some of them, each the last of its bunch."""
+    messages, bunches = cancel_requests(numbers), count(1)
+    broker = broker_at(broker_url)
+    # Connects: what would be late by that would come as one rush.
+    broker.backlog()
     started, sent = time.monotonic(), 0
-    while sent < len(commands):
+    while sent < len(messages):
         now = time.monotonic()
-        due = min(len(commands), int((now - started) * rate) + 1)
-        if due > sent:
-            broker.send_packed_command([b"".join(commands[sent:due])])
-            for _ in range(sent, due):
-                broker.read_response()
-            if next(bunches) % _WATCHED_BUNCHES == 0:
-                line.send((numbers[due - 1], now))
+        due = min(len(messages), int((now - started) * rate) + 1)
+        for _ in broker.publish(messages[sent:due]):
+            pass
+        if due > sent and next(bunches) % _WATCHED_BUNCHES == 0:
+            line.send((numbers[due - 1], now))
         sent = due
         time.sleep(_TICK_SECONDS)

@@ -13,6 +13,7 @@ from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import System, our_programs, tidy_up
 from benchmarks.usage import Processes
 from tasks.database import in_transaction
+from workers.errors import CommandError
 
 # Opens the connections and loads the templates of every process.
 WARM_UP = 500
@@ -57,8 +58,12 @@ class Store:
         await_done(WARM_UP, "warm-up")
 
     def to_cancel(self, count: int) -> list[str]:
-        """Returns the numbers of so many orders, which whoever takes them has cancelled."""
+        """Returns the numbers of so many orders, which whoever takes them has cancelled. Raises if there are fewer."""
         numbers = list(islice(self.open_orders, count))
+        if len(numbers) < count:
+            raise CommandError(
+                f"{count} orders are to be cancelled, and of those that were made {len(numbers)} are left"
+            )
         self.asked += len(numbers)
         return numbers
 
