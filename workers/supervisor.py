@@ -21,7 +21,8 @@ _STOP_SECONDS = 15
 # So that one partner which hangs holds up no other.
 _EXPORTERS = 2
 # Whoever waits, waits for the intake to decide; what follows decisions may take what processors that leaves.
-_PRIORITY = {"worker": ["nice", "-n", "10"]}
+_LATER = ["nice", "-n", "10"]
+_PRIORITY = {"worker": _LATER, "answerer": _LATER, "beat": _LATER}
 _CONFIG, _PID = "supervisord.conf", "supervisord.pid"
 
 
