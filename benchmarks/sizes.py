@@ -21,6 +21,7 @@ class Sizes:
     half_load_seconds: int
     idle_probes: int
     exported_orders: int
+    exports: int
     # Orders that are in the table already, requests on top of them, and how often so many, the first time not counted.
     growth: tuple[int, ...]
     growth_backlog: int
@@ -35,12 +36,13 @@ FULL = Sizes(
     backlog=20_000,
     naive_backlog=2_000,
     tries=3,
-    probes=500,
+    probes=200,
     half_loads=5,
     half_load_backlog=5_000,
     half_load_seconds=12,
     idle_probes=100,
     exported_orders=20_000,
+    exports=5,
     growth=(10_000, 100_000, 1_000_000),
     growth_backlog=4_000,
     growth_backlogs=20,
@@ -59,6 +61,7 @@ QUICK = Sizes(
     half_load_seconds=5,
     idle_probes=60,
     exported_orders=2_000,
+    exports=1,
     growth=(1_000, 10_000),
     growth_backlog=2_000,
     growth_backlogs=2,

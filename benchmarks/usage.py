@@ -1,12 +1,36 @@
 """What each process has used, read from /proc by psutil."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 SERVICES = {"postgres": "postgres", "valkey-server": "valkey"}
+
+
+def cpu_seconds(processes: Iterable[tuple[str, psutil.Process]]) -> dict[str, float]:
+    """Returns the CPU seconds of these so far, by name, with those of children that have ended."""
+    used: dict[str, float] = {}
+    for name, process in processes:
+        times = process.cpu_times()
+        # As a backend whose client has gone.
+        ended = times.children_user + times.children_system
+        used[name] = used.get(name, 0.0) + times.user + times.system + ended
+    return used
+
+
+def per_1000(now: Mapping[str, float], before: Mapping[str, float], count: int) -> dict[str, float]:
+    """Returns what each has used since `before` for 1,000 of so many."""
+    return {name: (used - before[name]) / count * 1000 for name, used in now.items()}
+
+
+def services(home: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Yields the processes of the services that this one has started in a home, by the names of their programs."""
+    for process in psutil.Process().children():
+        if process.name() in SERVICES and Path(process.cwd()).is_relative_to(home.resolve()):
+            for one in (process, *process.children(recursive=True)):
+                yield SERVICES[process.name()], one
 
 
 class Processes:
@@ -19,17 +43,11 @@ class Processes:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Returns the CPU seconds of each program so far, with those of its children."""
-        used: dict[str, float] = {}
-        for name, process in self._all():
-            times = process.cpu_times()
-            # Of children that have ended, as a backend whose client has gone.
-            ended = times.children_user + times.children_system
-            used[name] = used.get(name, 0.0) + times.user + times.system + ended
-        return used
+        return cpu_seconds(self._all())
 
     def cpu_per_1000(self, before: Mapping[str, float], requests: int) -> dict[str, float]:
         """Returns the CPU seconds of each program per 1,000 requests since `before`."""
-        return {name: (now - before[name]) / requests * 1000 for name, now in self.cpu_seconds().items()}
+        return per_1000(self.cpu_seconds(), before, requests)
 
     def rss_megabytes(self) -> dict[str, float]:
         """Returns the resident memory of each program, but for PostgreSQL: its processes share most of theirs."""
@@ -55,7 +73,4 @@ class Processes:
             name = self._names.get(tuple(process.cmdline()))
             if name is not None:
                 yield name, process
-        for process in psutil.Process().children():
-            if process.name() in SERVICES and Path(process.cwd()).is_relative_to(self._home.resolve()):
-                for one in (process, *process.children(recursive=True)):
-                    yield SERVICES[process.name()], one
+        yield from services(self._home)

@@ -3,10 +3,11 @@
 import gc
 import logging
 import multiprocessing
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, select
@@ -15,10 +16,10 @@ from benchmarks.made import load_orders
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import broker_is_known, tidy_up
+from benchmarks.usage import cpu_seconds, per_1000, services
 from edi import drafts
 from edi.documents.order import OrderDocument
 from edi.documents.standards import assemble, render_order
-from edi.partners import Partner
 from orders.tables import orders
 from tasks.database import in_transaction
 from tasks.export import export_steps
@@ -27,61 +28,78 @@ from workers.errors import CommandError
 from workers.logs import configure_logs
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """Orders a second, exported and only rendered, and the CPU seconds of each program for 1,000 exported orders."""
+
+    per_second: float
+    bare: float
+    cpu_seconds_per_1000: dict[str, float]
+
+    @property
+    def against_bare(self) -> float:
+        """Returns the one against the other."""
+        return self.per_second / self.bare
+
+
 def measure(run: Run) -> Figures:
-    """Returns orders per second of both, those of the median try, and the ratios of all."""
-    tries = [_once(run) for _ in range(run.sizes.tries)]
-    per_second, bare = median_try(tries, _ratio)
+    """Returns orders per second of both and CPU seconds, those of the median try, and the ratios of all."""
+    tries = [_once(run) for _ in range(run.sizes.exports)]
+    median = median_try(tries, lambda one: one.against_bare)
     return {
         "orders": run.sizes.exported_orders,
-        "orders_per_second": per_second,
-        "only_rendered_per_second": bare,
-        "all_tries": [_ratio(one) for one in tries],
+        "orders_per_second": median.per_second,
+        "only_rendered_per_second": median.bare,
+        "cpu_seconds_per_1000_orders": median.cpu_seconds_per_1000,
+        "all_tries": [one.against_bare for one in tries],
     }
 
 
-def _ratio(one: tuple[float, float]) -> float:
-    per_second, bare = one
-    return per_second / bare
-
-
-def _once(run: Run) -> tuple[float, float]:
-    count = run.sizes.exported_orders
+def _once(run: Run) -> _Try:
+    count, home = run.sizes.exported_orders, run.system.home
     with run.system.fresh_database():
         in_transaction(lambda connection: load_orders(connection, open_orders=count, held=False))
         tidy_up()
         # An exporter's process has no threads beside it; this one looks after the servers.
-        quiet = partial(configure_logs, level=logging.WARNING)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=quiet) as exporter:
-            bare, exported = exporter.submit(_seconds, run.system.home / "bare.edi", count).result()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_become_exporter) as exporter:
+            bare = exporter.submit(_only_rendered, home / "bare.edi").result()
+            before = cpu_seconds(services(home))
+            exported, own = exporter.submit(_exported, count).result()
+            of_services = per_1000(cpu_seconds(services(home)), before, count)
     say(f"  {count / exported:,.0f} orders/s, only rendered {count / bare:,.0f} orders/s")
-    return count / exported, count / bare
+    return _Try(count / exported, count / bare, per_1000(own, dict.fromkeys(own, 0.0), count) | of_services)
 
 
-def _seconds(bare_file: Path, count: int) -> tuple[float, float]:
-    """Returns what the bare loop and the export took."""
+def _become_exporter() -> None:
+    configure_logs(level=logging.WARNING)
     broker_is_known()
-    (partner,) = partners()
     # As a worker's process does.
     gc.freeze()
-    return _only_rendered(partner, bare_file), _exported(partner, count)
 
 
-def _only_rendered(partner: Partner, file: Path) -> float:
+def _only_rendered(file: Path) -> float:
+    """Returns the seconds that it takes."""
     documents = in_transaction(_documents)
+    (partner,) = partners()
     started = time.perf_counter()
     messages = [render_order(document, partner) for document in documents]
     file.write_bytes(assemble(messages, partner, 1, datetime.now(UTC)))
     return time.perf_counter() - started
 
 
-def _exported(partner: Partner, count: int) -> float:
-    started = time.perf_counter()
+def _exported(count: int) -> tuple[float, dict[str, float]]:
+    """Returns the seconds that it takes, and the CPU seconds of the exporter and of what makes drafts ahead for it."""
+    (partner,) = partners()
+    before, started = os.times(), time.perf_counter()
     steps = list(export_steps(partner))
-    seconds = time.perf_counter() - started
+    seconds, after = time.perf_counter() - started, os.times()
     sent = sum(step.claim.interchange.orders for step in steps if step.claim.interchange and not step.error)
     if sent != count:
         raise CommandError(f"{sent} of {count} orders were exported")
-    return seconds
+    return seconds, {
+        "exporter": after.user + after.system - before.user - before.system,
+        "drafter": after.children_user + after.children_system - before.children_user - before.children_system,
+    }
 
 
 def _documents(connection: Connection) -> list[OrderDocument]:
