@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import accumulate
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -38,9 +39,12 @@ _ORDERS = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """The message of an order as it was at a version."""
+class Draft(NamedTuple):
+    """The message of an order as it was at a version.
+
+    Drafts and messages go from one process to another (`tasks.ahead`): of tuples that costs a third of what it does of
+    dataclasses.
+    """
 
     version: int
     message: Message

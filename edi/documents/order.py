@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from rules.model import Address
 
@@ -30,8 +31,7 @@ class OrderDocument:
     lines: tuple[Line, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One rendered order: its segments between the header and trailer that number it, and how many they are."""
 
     body: str
