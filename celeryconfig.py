@@ -2,6 +2,7 @@
 
 from tasks.doorbells import EXPIRES_SECONDS, Doorbell
 from tasks.settings import settings
+from tasks.sweeps import Slots
 
 _settings = settings()
 
@@ -73,17 +74,24 @@ else:
     }
 
 # The sweeps: whatever a lost doorbell left lying is found within seconds.
+_sweeps = {
+    Doorbell.APPLY_CHANGES: _settings.sweep_seconds,
+    Doorbell.RESTOCK: _settings.sweep_seconds,
+    Doorbell.NOTIFY: _settings.sweep_seconds,
+    Doorbell.ANSWER: _settings.sweep_seconds,
+    Doorbell.PARK_UNKNOWN: _settings.sweep_seconds * 5,
+    Doorbell.EXPORT: _settings.export_seconds,
+    Doorbell.READ_INBOXES: _settings.export_seconds,
+}
+# All at once they would take the processors from decisions: each has its share of the shortest interval.
+_share = min(_sweeps.values()) / len(_sweeps)
 beat_schedule = {
-    doorbell.value: {"task": doorbell, "schedule": seconds, "options": {"expires": EXPIRES_SECONDS}}
-    for doorbell, seconds in (
-        (Doorbell.APPLY_CHANGES, _settings.sweep_seconds),
-        (Doorbell.RESTOCK, _settings.sweep_seconds),
-        (Doorbell.NOTIFY, _settings.sweep_seconds),
-        (Doorbell.ANSWER, _settings.sweep_seconds),
-        (Doorbell.PARK_UNKNOWN, _settings.sweep_seconds * 5),
-        (Doorbell.EXPORT, _settings.export_seconds),
-        (Doorbell.READ_INBOXES, _settings.export_seconds),
-    )
+    doorbell.value: {
+        "task": doorbell,
+        "schedule": Slots(seconds, offset=place * _share),
+        "options": {"expires": EXPIRES_SECONDS},
+    }
+    for place, (doorbell, seconds) in enumerate(_sweeps.items())
 }
 # The schedule is here and holds no state worth a file of its own; what cannot be rung is told in a line.
 beat_scheduler = "workers.beat:Scheduler"

@@ -20,12 +20,14 @@ class Sizes:
     half_load_backlog: int
     half_load_seconds: int
     idle_probes: int
+    # Orders of an export, and of how many the median counts: one is over in two seconds.
     exported_orders: int
-    exports: int
+    export_tries: int
     # Orders that are in the table already, requests on top of them, and how often so many, the first time not counted.
     growth: tuple[int, ...]
     growth_backlog: int
     growth_backlogs: int
+    # With how many of them a backlog is worked off.
     worker_processes: tuple[int, ...]
     # Requests until memory is looked at for the first time, and for the last time.
     memory_warm_up: int
@@ -42,7 +44,7 @@ FULL = Sizes(
     half_load_seconds=12,
     idle_probes=100,
     exported_orders=20_000,
-    exports=5,
+    export_tries=5,
     growth=(10_000, 100_000, 1_000_000),
     growth_backlog=4_000,
     growth_backlogs=20,
@@ -61,7 +63,7 @@ QUICK = Sizes(
     half_load_seconds=5,
     idle_probes=60,
     exported_orders=2_000,
-    exports=1,
+    export_tries=1,
     growth=(1_000, 10_000),
     growth_backlog=2_000,
     growth_backlogs=2,

@@ -1,7 +1,7 @@
 """What each process has used, read from /proc by psutil."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -13,15 +13,17 @@ def cpu_seconds(processes: Iterable[tuple[str, psutil.Process]]) -> dict[str, fl
     """Returns the CPU seconds of these so far, by name, with those of children that have ended."""
     used: dict[str, float] = {}
     for name, process in processes:
-        times = process.cpu_times()
-        # As a backend whose client has gone.
-        ended = times.children_user + times.children_system
-        used[name] = used.get(name, 0.0) + times.user + times.system + ended
+        # Its parent has them from then on.
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            # As a backend whose client has gone.
+            ended = times.children_user + times.children_system
+            used[name] = used.get(name, 0.0) + times.user + times.system + ended
     return used
 
 
 def per_1000(now: Mapping[str, float], before: Mapping[str, float], count: int) -> dict[str, float]:
-    """Returns what each has used since `before` for 1,000 of so many."""
+    """Returns what each has used since `before`, for each 1,000 of `count`."""
     return {name: (used - before[name]) / count * 1000 for name, used in now.items()}
 
 

@@ -42,8 +42,8 @@ _ORDERS = text(
 class Draft(NamedTuple):
     """The message of an order as it was at a version.
 
-    Drafts and messages go from one process to another (`tasks.ahead`): of tuples that costs a third of what it does of
-    dataclasses.
+    It goes from one process to another (`tasks.ahead`), and Python pickles a tuple in less than half of the time that a
+    dataclass takes.
     """
 
     version: int

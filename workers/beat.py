@@ -1,5 +1,7 @@
-"""Beat's scheduler: Celery's own, but for what it says when it cannot ring, and what it does when nobody answers."""
+"""Beat's scheduler: Celery's own, but for when it wakes up, what it says when it cannot ring, and what it does when
+nobody answers."""
 
+from time import monotonic
 from typing import Any
 
 import celery.beat
@@ -22,15 +24,13 @@ class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyp
         self._unheard = Outage("beat could not ring, its next ring will do", over="beat rings again")
         super().__init__(*arguments, **options)
 
-    def setup_schedule(self) -> None:
-        """Spreads the first rings over their intervals: all at once they would take the processors from decisions."""
-        super().setup_schedule()
-        for place, entry in enumerate(self.schedule.values()):
-            entry.last_run_at -= entry.schedule.run_every * place / len(self.schedule)
+    def _when(self, _entry: Any, seconds: float, *_: Any) -> float:
+        """Returns when an entry is to be looked at, in so many seconds, by a clock that nobody sets.
 
-    def adjust(self, n: float, drift: float = 0.0) -> float:
-        """Wakes up when a ring is due, and not 10 ms before: Celery would look again and again until it is."""
-        return n + drift
+        By Celery's own, beat is silent for as long as the machine's clock is set back; and it wakes up 10 ms early,
+        and looks again and again until a ring is due.
+        """
+        return monotonic() + seconds
 
     def apply_entry(self, entry: Any, producer: Any) -> None:
         """Rings once, and throws away doorbells that nobody answers."""

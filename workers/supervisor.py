@@ -20,7 +20,8 @@ from tasks.database import CONNECTIONS
 _STOP_SECONDS = 15
 # So that one partner which hangs holds up no other.
 _EXPORTERS = 2
-# Whoever waits, waits for the intake to decide; what follows decisions may take what processors that leaves.
+# Whoever waits, waits for the intake to decide. What follows decisions, and the sweeps, which look for what was left
+# lying, may take what processors that leaves; but not the exporter, for a cut-off does not wait.
 _LATER = ["nice", "-n", "10"]
 _PRIORITY = {"worker": _LATER, "answerer": _LATER, "beat": _LATER}
 _CONFIG, _PID = "supervisord.conf", "supervisord.pid"

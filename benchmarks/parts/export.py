@@ -33,25 +33,25 @@ class _Try:
     """Orders a second, exported and only rendered, and the CPU seconds of each program for 1,000 exported orders."""
 
     per_second: float
-    bare: float
+    only_rendered_per_second: float
     cpu_seconds_per_1000: dict[str, float]
 
     @property
-    def against_bare(self) -> float:
-        """Returns the one against the other."""
-        return self.per_second / self.bare
+    def against_rendering(self) -> float:
+        """Returns how many are exported while one would only be rendered."""
+        return self.per_second / self.only_rendered_per_second
 
 
 def measure(run: Run) -> Figures:
     """Returns orders per second of both and CPU seconds, those of the median try, and the ratios of all."""
-    tries = [_once(run) for _ in range(run.sizes.exports)]
-    median = median_try(tries, lambda one: one.against_bare)
+    tries = [_once(run) for _ in range(run.sizes.export_tries)]
+    median = median_try(tries, lambda one: one.against_rendering)
     return {
         "orders": run.sizes.exported_orders,
         "orders_per_second": median.per_second,
-        "only_rendered_per_second": median.bare,
+        "only_rendered_per_second": median.only_rendered_per_second,
         "cpu_seconds_per_1000_orders": median.cpu_seconds_per_1000,
-        "all_tries": [one.against_bare for one in tries],
+        "all_tries": [one.against_rendering for one in tries],
     }
 
 
@@ -67,7 +67,8 @@ def _once(run: Run) -> _Try:
             exported, own = exporter.submit(_exported, count).result()
             of_services = per_1000(cpu_seconds(services(home)), before, count)
     say(f"  {count / exported:,.0f} orders/s, only rendered {count / bare:,.0f} orders/s")
-    return _Try(count / exported, count / bare, per_1000(own, dict.fromkeys(own, 0.0), count) | of_services)
+    of_exporter = {name: used / count * 1000 for name, used in own.items()}
+    return _Try(count / exported, count / bare, of_exporter | of_services)
 
 
 def _become_exporter() -> None:

@@ -32,7 +32,10 @@ class OrderDocument:
 
 
 class Message(NamedTuple):
-    """One rendered order: its segments between the header and trailer that number it, and how many they are."""
+    """One rendered order: its segments between the header and trailer that number it, and how many they are.
+
+    A tuple for the reason that a draft is one (`edi.drafts`).
+    """
 
     body: str
     segments: int

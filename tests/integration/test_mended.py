@@ -64,7 +64,7 @@ from workers.broker import StreamBroker
 from workers.cli import terminal
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
-from workers.supervisor import end_earlier, supervised
+from workers.supervisor import end_earlier, programs, supervised
 from workers.up import without_password
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -419,18 +419,24 @@ def test_what_a_killed_up_has_left_running_is_ended(
     assert [runs(process) for process in left_behind] == [False, False]
 
 
-def test_the_worker_leaves_the_processors_to_the_intake(home: Path) -> None:
+def test_what_follows_decisions_leaves_the_processors_to_the_intake_and_the_export(home: Path) -> None:
     home.mkdir()
-    intake, worker = ["sleep", "600"], ["sleep", "601"]
-    with supervised(home, {"intake": intake, "worker": worker}, log_folder=home) as supervisord:
+    ours = os.nice(0)
+    later = min(ours + 10, 19)
+    expected = {"intake": ours, "http": ours, "exporter": ours, "worker": later, "answerer": later, "beat": later}
+    assert expected.keys() == programs().keys()
+    commands = {name: ["sleep", str(600 + place)] for place, name in enumerate(expected)}
+    names = {tuple(command): name for name, command in commands.items()}
+    with supervised(home, commands, log_folder=home) as supervisord:
         for _ in range(1000):
             running = psutil.Process(supervisord.pid).children()
             # Before it is the program it is `nice`, and before that supervisord.
-            found = {one.cmdline()[-1]: one.nice() for one in running if one.cmdline() in (intake, worker)}
-            if len(found) == 2:
+            started = {tuple(one.cmdline()): one.nice() for one in running}
+            found = {names[command]: nice for command, nice in started.items() if command in names}
+            if len(found) == len(expected):
                 break
             Event().wait(0.01)
-    assert found == {"600": os.nice(0), "601": min(os.nice(0) + 10, 19)}
+    assert found == expected
 
 
 def test_a_line_without_end_is_read_only_as_far_as_shows_that_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
