@@ -8,8 +8,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from configuration import ConfigurationError
+
 # Two programs that start at once must not migrate at once.
 _MIGRATING = 0x434D4D  # "CMM"
+
+
+class WrongEncoding(ConfigurationError):
+    """The database has no room for names and addresses in every script."""
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -22,12 +28,25 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def migrate(connection: Connection) -> str:
-    """Brings the schema up to date within the caller's transaction; returns the revision that it is at then."""
+    """Brings the schema up to date within the caller's transaction; returns the revision that it is at then.
+
+    Raises WrongEncoding where the database is not in UTF-8: requests and orders would be refused one by one, later.
+    """
+    _expect_utf8(connection)
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
     # A new index or constraint reads a whole table. It still waits for a lock no longer than anyone else.
     connection.execute(text("SET LOCAL statement_timeout = '1h'"))
     command.upgrade(alembic_config(connection), "head")
     return current_revision(connection) or "none"
+
+
+def _expect_utf8(connection: Connection) -> None:
+    name, encoding = connection.execute(text("SELECT current_database(), current_setting('server_encoding')")).one()
+    if encoding != "UTF8":
+        raise WrongEncoding(
+            f"the database {name} is in {encoding}, which cannot write every name and address; expected UTF8: make "
+            f"another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name that"
+        )
 
 
 def current_revision(connection: Connection) -> str | None:

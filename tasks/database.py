@@ -69,6 +69,8 @@ def engine() -> Engine:
             # Unless PGAPPNAME says which of our processes it is, as the supervisor has it say.
             "fallback_application_name": "countermand",
             "connect_timeout": 5,
+            # Whatever the database's own, or the environment's: texts come as texts.
+            "client_encoding": "utf8",
             # A pooler gives the next transaction to another session of the server: nothing that belongs to one may be
             # asked for, so no options at its start, and no prepared statements.
             **({"prepare_threshold": None} if pooled else {"options": _options()}),

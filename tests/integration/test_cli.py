@@ -15,7 +15,7 @@ from typing import Any
 import alembic.command
 import pytest
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, NullPool, create_engine, make_url
 from typer.main import get_command
 
 from orders.migrate import alembic_config
@@ -25,6 +25,7 @@ from tasks import database
 from tasks.settings import settings
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, encoded, load, request, rows, settle
 from tests.commands import Countermand, Ended, told
+from tests.databases import working_on
 from workers.broker import STREAM, StreamBroker
 from workers.cli.main import cli
 from workers.discovery import announced
@@ -403,6 +404,25 @@ def test_a_database_of_an_earlier_version_is_told_to_be_migrated(countermand: Co
     assert told(countermand("dead-letters", "list"), 2).endswith("run `countermand migrate`")
     assert countermand("migrate").code == 0
     assert countermand("dead-letters", "list", "--json").json == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_is_not_in_utf8_is_refused_before_anything_is_in_it(
+    countermand: Countermand, system: Services, encoding: str
+) -> None:
+    url = make_url(system.database_url)
+    name = f"{url.database}_{encoding}".lower()
+    server = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING {encoding} LOCALE 'C' TEMPLATE template0")
+    try:
+        with working_on(url.set(database=name).render_as_string(hide_password=False)):
+            refused = told(countermand("migrate"), 2)
+            assert told(countermand("orders", "list"), 2).endswith("run `countermand migrate`")
+    finally:
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    assert refused.startswith(f"the database {name} is in {encoding}, which cannot write every name and address")
 
 
 def test_loading_while_the_broker_is_away_loads_and_keeps_stdout_pure(system: Services, tmp_path: Path) -> None:
