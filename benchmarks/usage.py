@@ -13,7 +13,7 @@ def cpu_seconds(processes: Iterable[tuple[str, psutil.Process]]) -> dict[str, fl
     """Returns the CPU seconds of these so far, by name, with those of children that have ended."""
     used: dict[str, float] = {}
     for name, process in processes:
-        # Its parent has them from then on.
+        # One may just have ended; its parent has them from then on.
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             # As a backend whose client has gone.

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 
 class ConfigurationError(Exception):
-    """A configuration file, or a secret that it names, cannot be used; says where, and what is expected."""
+    """What is configured (a file, a secret that it names, a database) cannot be used; says where and what instead."""
 
 
 class Table(BaseModel):

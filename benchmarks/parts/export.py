@@ -63,12 +63,11 @@ def _once(run: Run) -> _Try:
         # An exporter's process has no threads beside it; this one looks after the servers.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_become_exporter) as exporter:
             bare = exporter.submit(_only_rendered, home / "bare.edi").result()
-            before = cpu_seconds(services(home))
-            exported, own = exporter.submit(_exported, count).result()
-            of_services = per_1000(cpu_seconds(services(home)), before, count)
+            before = exporter.submit(_own_cpu_seconds).result() | cpu_seconds(services(home))
+            exported = exporter.submit(_exported, count).result()
+            after = exporter.submit(_own_cpu_seconds).result() | cpu_seconds(services(home))
     say(f"  {count / exported:,.0f} orders/s, only rendered {count / bare:,.0f} orders/s")
-    of_exporter = {name: used / count * 1000 for name, used in own.items()}
-    return _Try(count / exported, count / bare, of_exporter | of_services)
+    return _Try(count / exported, count / bare, per_1000(after, before, count))
 
 
 def _become_exporter() -> None:
@@ -88,19 +87,22 @@ def _only_rendered(file: Path) -> float:
     return time.perf_counter() - started
 
 
-def _exported(count: int) -> tuple[float, dict[str, float]]:
-    """Returns the seconds that it takes, and the CPU seconds of the exporter and of what makes drafts ahead for it."""
+def _exported(count: int) -> float:
+    """Returns the seconds that it takes."""
     (partner,) = partners()
-    before, started = os.times(), time.perf_counter()
+    started = time.perf_counter()
     steps = list(export_steps(partner))
-    seconds, after = time.perf_counter() - started, os.times()
+    seconds = time.perf_counter() - started
     sent = sum(step.claim.interchange.orders for step in steps if step.claim.interchange and not step.error)
     if sent != count:
         raise CommandError(f"{sent} of {count} orders were exported")
-    return seconds, {
-        "exporter": after.user + after.system - before.user - before.system,
-        "drafter": after.children_user + after.children_system - before.children_user - before.children_system,
-    }
+    return seconds
+
+
+def _own_cpu_seconds() -> dict[str, float]:
+    """Returns those of the exporter so far, and of the processes that have made drafts ahead for it and have ended."""
+    times = os.times()
+    return {"exporter": times.user + times.system, "drafter": times.children_user + times.children_system}
 
 
 def _documents(connection: Connection) -> list[OrderDocument]:

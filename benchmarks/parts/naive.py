@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks.latency import percentiles, timed
+from benchmarks.made import request_id
 from benchmarks.progress import bar, say
 from benchmarks.run import Figures, Run
 from benchmarks.system import tidy_up
@@ -83,7 +84,7 @@ def _loaded(run: Run, url: str, orders: int) -> ModuleType:
 def _publish(module: Any, numbers: Sequence[str]) -> None:
     for number in numbers:
         email = f"customer{number.removeprefix('SO-')}@example.com"
-        module.cancel_order.delay(f"{number}-1", number, email, "Ordered twice")
+        module.cancel_order.delay(request_id(number), number, email, "Ordered twice")
 
 
 def _work_off(module: ModuleType, processes: Processes, numbers: Sequence[str]) -> Figures:
@@ -114,4 +115,4 @@ def _await_done(count: int) -> None:
 
 
 def _single(module: ModuleType, number: str) -> tuple[float, float]:
-    return timed(lambda: _publish(module, [number]), _LOOK, {"external_id": f"{number}-1"})
+    return timed(lambda: _publish(module, [number]), _LOOK, {"external_id": request_id(number)})
