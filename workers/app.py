@@ -49,5 +49,5 @@ def _leave_the_parents_connections(**_: Any) -> None:
 
 @worker_process_init.connect
 def _collect_no_garbage_among_what_was_imported(**_: Any) -> None:
-    # A hundred thousand objects that stay, and were looked through again and again (docs/performance.md).
+    # A hundred thousand objects that stay, and were looked through again and again (docs/performance-log.md).
     gc.freeze()
