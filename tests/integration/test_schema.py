@@ -165,9 +165,7 @@ def make_history() -> None:
     )
     load(an_order("abandoned", status="pre_order"), an_order("pre_order", status="pre_order"), an_order("cancelled"))
     deliver(a_request("abandoned", id="abandon"), a_request("cancelled", id="cancel"), a_request("unknown", id="lost"))
-    rows(
-        "INSERT INTO renumbering (partner, last_used, next_before, next_after) VALUES ('AWAY', 1, 2, 9) RETURNING id"
-    )
+    rows("INSERT INTO renumbering (partner, last_used, next_before, next_after) VALUES ('AWAY', 1, 2, 9) RETURNING id")
     rows("UPDATE change_request SET not_before = now() + interval '1 day' WHERE external_id = 'open' RETURNING id")
     settle()
     in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
@@ -440,7 +438,8 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
     "change_request_faults_of_an_invalid_address": _each(
         "UPDATE change_request SET address_faults = '[]'{} WHERE external_id = 'open'",
         "",
-        ", state = 'decided', outcome = 'refused', decided_at = now(), decided_place = 0, reasons = '{{note_required}}'",
+        ", state = 'parked', parked_at = now(), reasons = '{{invalid_address}}'",
+        ", state = 'decided', outcome = 'refused', decided_at = now(), decided_place = 0, reasons = '{{x}}'",
     ),
     # What follows from a decision
     "changelog_change_request_id_action_unique": [
