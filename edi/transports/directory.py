@@ -101,6 +101,14 @@ class DirectoryTransport:
         _expect_folder(done, os.W_OK | os.X_OK)
         _try_a_link(self.inbox, done)
 
+    def list_outbox(self) -> list[str]:
+        """Lists nothing while the folder is still to be made."""
+        with _receiving(self.folder):
+            if not self.folder.exists():
+                return []
+            with os.scandir(self.folder) as entries:
+                return sorted(islice((one.name for one in entries if not one.name.startswith(".")), MOST_NAMES))
+
     def list_inbox(self) -> list[str]:
         """Lists regular files only: what a link or a pipe leads to was not left by the partner."""
         if self.inbox is None:

@@ -93,6 +93,11 @@ class SftpTransport:
             else:
                 self._expect_folder(session, done)
 
+    def list_outbox(self) -> list[str]:
+        """Lists the folder."""
+        with self._session(NotReceived) as session:
+            return sorted(name for name in session.names(self._folder, MOST_NAMES) if not name.startswith("."))
+
     def list_inbox(self) -> list[str]:
         """Lists what the server does not call something else than a file."""
         if self.config.inbox is None:

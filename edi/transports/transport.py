@@ -90,6 +90,9 @@ class Transport(Protocol):
     def check_outbox(self) -> None:
         """Does all that a delivery does, with a file of its own that it removes; raises NotReady or NotTried."""
 
+    def list_outbox(self) -> list[str]:
+        """The visible names that lie where deliveries are put, sorted; up to MOST_NAMES. Raises NotReceived."""
+
     def list_inbox(self) -> list[str]:
         """The names of the files that wait in the inbox, sorted; none without an inbox. Raises NotReceived."""
 
@@ -185,5 +188,6 @@ def conflict(final: object, found: str, content: bytes) -> DeliveryConflict:
     """Returns the error that says what stands where this content should."""
     return DeliveryConflict(
         f"{final} exists with other content: found {found}, expected {described(content)}. "
-        "It was left as it is: find out who wrote it and move it away, then send again"
+        "It was left as it is: find out who wrote it and move it away, then send again; if an older backup was "
+        "restored, it is an interchange that the backup does not know: see `countermand partners next-number`"
     )

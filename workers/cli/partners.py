@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from edi import counters
+from edi import counters, numbers
 from edi.documents import gs1
+from edi.interventions import NotPossible
 from edi.partners import Partner, served_warehouses
 from edi.transports.transport import NotTried, TransportError
 from orders.reading import as_utc
 from tasks.database import in_transaction
 from tasks.partners import partners
 from tasks.settings import settings
-from workers.cli.terminal import AsJson, counted, err, out, plain, print_json
+from workers.cli.terminal import AsJson, brief, counted, err, out, plain, print_json
 from workers.discovery import find_database
 from workers.errors import CommandError, UsageError
 
@@ -38,10 +39,10 @@ def check(as_json: AsJson = False) -> int:
     """
     checked = []
     # First: with the database it finds the partners file of a running `countermand up`.
-    numbers = _next_numbers()
+    next_numbers = _next_numbers()
     for partner in partners():
         with err.status(f"trying the transport of {partner.name} …"):
-            checked.append(_check(partner, numbers.get(partner.name)))
+            checked.append(_check(partner, next_numbers.get(partner.name)))
     ok = not any(one["problem"] or one["untried"] for one in checked)
     serves_all = served_warehouses(partners()) is None
     if as_json:
@@ -55,6 +56,37 @@ def check(as_json: AsJson = False) -> int:
             for hint in one["hints"]:
                 out.print(plain(f"hint: {one['partner']}: {hint}"), highlight=False)
     return 0 if ok else 1
+
+
+@cli.command("next-number")
+def next_number(
+    name: Annotated[str, typer.Argument(metavar="PARTNER", help="The partner's name, as in the partners file.")],
+    number: Annotated[
+        int | None, typer.Option("--set", metavar="N", min=1, max=2**62, help="The number that comes next.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show which control number comes next, or set it: after a restore, to the one after the last that the partner has.
+
+    It never goes back to one that an interchange bears. What is skipped is kept, and is no gap to the audit.
+    """
+    find_database()
+    partner = configured(name)
+    if number is not None:
+        try:
+            in_transaction(lambda connection: numbers.set_next(connection, partner, number))
+        except NotPossible as impossible:
+            raise UsageError(str(impossible)) from None
+    found = in_transaction(lambda connection: numbers.show(connection, partner))
+    if as_json:
+        print_json(found)
+        return 0
+    used = f"the last one bears {found['last_used']}" if found["last_used"] else "there has been none"
+    out.print(plain(f"the next interchange of {name} bears {found['next_control_number']}; {used}"), soft_wrap=True)
+    for one in found["set"]:
+        told = f"  {brief(one['at'])} (UTC)  an operator set it from {one['before']} to {one['after']}"
+        out.print(plain(told), highlight=False, soft_wrap=True)
+    return 0
 
 
 def _next_numbers() -> dict[str, int]:
