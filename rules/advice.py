@@ -85,7 +85,7 @@ _PARTS = {"line1": "first line of the street", "line2": "second line of the stre
 _PROBLEMS = {
     Problem.MISSING: "is missing",
     Problem.CHARACTERS: "has characters that cannot be written there; please use Latin letters",
-    Problem.TOO_LONG: "has more than {} characters",
+    Problem.TOO_LONG: "is longer than fits (at most {} characters)",
     Problem.TOO_SHORT: "has fewer than {} characters",
 }
 

@@ -101,7 +101,7 @@ class Fields:
                 f"{field} does not fit, {self.version} allows {limit} times {width} characters",
                 field,
                 Problem.TOO_LONG,
-                limit * width if len(rows) > limit else width,
+                limit * width,
             )
         return rows
 

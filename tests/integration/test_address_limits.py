@@ -47,8 +47,11 @@ def test_what_cannot_be_said_is_refused_with_the_reason(decide: Any) -> None:
     notify()
     told = request(event)
     assert (told["outcome"], told["reasons"]) == ("refused", ["invalid_address"])
-    assert "In the shipping address, the city has more than 35 characters." in told["advice"]
-    assert "Nell'indirizzo di spedizione, la città ha più di 35 caratteri." in told["notification"]["body"]
+    assert "In the shipping address, the city is longer than fits (at most 35 characters)." in told["advice"]
+    assert (
+        "Nell'indirizzo di spedizione, la città supera lo spazio disponibile (al massimo 35 caratteri)."
+        in told["notification"]["body"]
+    )
     assert order()["shipping"] == an_address()
     assert rows("SELECT address_faults FROM change_request")[0].address_faults == [
         {"role": "shipping", "part": "city", "problem": "too_long", "limit": 35}
@@ -89,7 +92,7 @@ def test_a_dry_run_of_reprocessing_says_what_would_be_refused_and_why() -> None:
     load(an_order())
     [shown] = previews(Filter())
     assert shown["reasons"] == ["invalid_address"]
-    assert "the city has more than 35 characters" in shown["advice"]
+    assert "the city is longer than fits (at most 35 characters)" in shown["advice"]
 
 
 def test_a_later_request_of_the_same_batch_is_told_of_its_own_address_alone() -> None:
