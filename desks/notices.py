@@ -6,7 +6,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from desks.texts import fixed, language_for, render
-from rules.model import Outcome, Reason
+from rules.model import AddressFault, Outcome, Reason
 
 
 class Visibility(StrEnum):
@@ -60,6 +60,7 @@ def write_notice(
     order: str,
     outcome: Outcome,
     reasons: Sequence[Reason],
+    faults: Sequence[AddressFault] = (),
     language: str | None = None,
 ) -> Notice:
     """Puts a decision into words: the advice for the customer, or for colleagues the reason with it.
@@ -67,7 +68,8 @@ def write_notice(
     Whatever is escalated is for colleagues alone: the requester may be a stranger.
     """
     chosen = language_for(language)
-    advice = "\n\n".join(fixed(chosen, reason) for reason in reasons)
+    faulty = {Reason.INVALID_ADDRESS: render(chosen, "address_faults", faults=faults)} if faults else {}
+    advice = "\n\n".join(faulty.get(reason) or fixed(chosen, reason) for reason in reasons)
     visibility = Visibility.INTERNAL if outcome is Outcome.ESCALATED else Visibility.PUBLIC
     internal = visibility is Visibility.INTERNAL
     body = render(chosen, "note", reasons=reasons, advice=advice) if internal else advice

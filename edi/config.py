@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from configuration import ConfigurationError, Table, read_file
+from edi.limits import Limits
 from edi.partner_tables import Name, PartnerTable
-from edi.partners import Partner, Standard
+from edi.partners import CharacterSet, Partner, Standard
 
 _WHAT = "the partners file"
 
@@ -22,16 +23,11 @@ class File(Table):
 
 def open_partners(path: Path, environ: Mapping[str, str]) -> list[Partner]:
     """Reads the partners file and takes the secrets out of the environment. Raises ConfigurationError."""
-    tables = read_file(path, File, _WHAT).partners
-    if not tables:
-        raise ConfigurationError(f"{_WHAT} {path} names no partner; expected a table such as [partners.NORTH]")
+    tables = _read(path)
     partners = []
     for name, table in tables.items():
-        others = frozenset(
-            warehouse for other, one in tables.items() if other != name for warehouse in one.warehouses or ()
-        )
         try:
-            partners.append(table.partner(name, others, environ))
+            partners.append(table.partner(name, _served_by_others(name, tables), environ))
         except ValueError as error:
             told = str(error).removeprefix(f"partner {name}: ")
             raise ConfigurationError(f"{_WHAT} {path}: partners.{name}: {told}") from error
@@ -39,6 +35,36 @@ def open_partners(path: Path, environ: Mapping[str, str]) -> list[Partner]:
         if shared := [*_shared_names(name, other_name), *_shared(one, other)]:
             raise ConfigurationError(f"{_WHAT} {path}: {name} and {other_name} {'; they '.join(shared)}")
     return partners
+
+
+def read_limits(path: Path) -> list[Limits]:
+    """Reads of the partners file what limits the addresses of their documents; needs no secret.
+
+    Raises ConfigurationError.
+    """
+    tables = _read(path)
+    return [
+        Limits(
+            Standard(table.standard),
+            CharacterSet(table.character_set),
+            None if table.warehouses is None else frozenset(table.warehouses),
+            _served_by_others(name, tables),
+        )
+        for name, table in tables.items()
+    ]
+
+
+def _read(path: Path) -> Mapping[str, PartnerTable]:
+    tables = read_file(path, File, _WHAT).partners
+    if not tables:
+        raise ConfigurationError(f"{_WHAT} {path} names no partner; expected a table such as [partners.NORTH]")
+    return tables
+
+
+def _served_by_others(name: str, tables: Mapping[str, PartnerTable]) -> frozenset[str]:
+    return frozenset(
+        warehouse for other, table in tables.items() if other != name for warehouse in table.warehouses or ()
+    )
 
 
 def _shared_names(one: str, other: str) -> Iterator[str]:

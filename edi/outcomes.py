@@ -70,11 +70,15 @@ def settle_as_released(
     released, action = InterchangeState.RELEASED, changelog.Action.EDI_RELEASED
     _settle(connection, undelivered, released, action, Edi.NOT_SENT, error, actor=actor, note=note)
     if reuse_number:
-        # It is the partner's last one: no other is claimed while one is in flight.
-        freed = update(interchange).where(interchange.c.id == undelivered.id)
-        connection.execute(freed.values(number_is_free=True))
-        counted = update(partner_table).where(partner_table.c.name == undelivered.partner)
-        connection.execute(counted.values(last_control_number=undelivered.control_number - 1))
+        # It is the partner's last one, as no other is claimed while one is in flight; unless an operator has set which
+        # comes next. Then its number stays used.
+        counted = update(partner_table).where(
+            partner_table.c.name == undelivered.partner,
+            partner_table.c.last_control_number == undelivered.control_number,
+        )
+        if connection.execute(counted.values(last_control_number=undelivered.control_number - 1)).rowcount:
+            freed = update(interchange).where(interchange.c.id == undelivered.id)
+            connection.execute(freed.values(number_is_free=True))
 
 
 def note_error(connection: Connection, unsettled: InFlight, error: str, *, delivered_nothing: bool = False) -> None:

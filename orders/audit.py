@@ -1,6 +1,6 @@
 """The nine promises of the contract, checked on the live database: one query a promise, returning what breaks it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from orders.fingerprint import ORDER_SHA256
 
+_OF_NUMBERS = 9
 # How many violations of a check are spelled out.
 EXAMPLES = 5
 # A request that is due and still undecided this long after its patience has been forgotten by the workers.
@@ -212,14 +213,26 @@ CHECKS = (
         "control numbers without gap or repeat, same bytes",
         "SELECT count(*) FROM interchange",
         """
+        WITH used AS (
+            SELECT partner, control_number AS number FROM interchange WHERE NOT number_is_free
+            UNION ALL SELECT name, first_control_number - 1 FROM partner
+        ), sequence AS (
+            SELECT *, lead(number) OVER (PARTITION BY partner ORDER BY number) AS following FROM used
+        ), skipped AS (
+            -- By an operator, after the last number that was used then; what was set back counts against it.
+            SELECT partner, last_used AS number, sum(next_after - next_before) AS numbers FROM renumbering GROUP BY 1, 2
+        ), broken AS (
+            SELECT sequence.partner FROM sequence JOIN partner ON name = sequence.partner
+            LEFT JOIN skipped USING (partner, number)
+            WHERE coalesce(following, last_control_number + 1) <> number + 1 + coalesce(numbers, 0)
+               OR number < first_control_number - 1
+        )
         SELECT format('partner %s: %s interchanges with control numbers %s to %s, the counter stands at %s', name,
             count(interchange.id), coalesce(min(control_number), 0), coalesce(max(control_number), 0),
             last_control_number)
         FROM partner LEFT JOIN interchange ON interchange.partner = name AND NOT number_is_free
+        WHERE name IN (SELECT partner FROM broken)
         GROUP BY name
-        HAVING count(DISTINCT control_number) <> last_control_number - first_control_number + 1
-            OR count(interchange.id) <> last_control_number - first_control_number + 1
-            OR min(control_number) <> first_control_number OR max(control_number) <> last_control_number
         UNION ALL
         SELECT format('partner %s: file name %s was used %s times', partner, filename, count(*))
         FROM interchange WHERE NOT number_is_free GROUP BY partner, filename HAVING count(*) > 1
@@ -258,6 +271,13 @@ WARNINGS = (
     ORDER BY partner, control_number
     """,
     """
+    SELECT format('%s answers interchange %s, and its counter stands at %s: if an older backup was restored, see '
+        '`countermand partners next-number`', partner.name, max(control_number), last_control_number)
+    FROM acknowledgement JOIN partner_file ON partner_file.id = partner_file_id
+    JOIN partner ON partner.name = partner_file.partner
+    WHERE state = 'unmatched' AND control_number > last_control_number GROUP BY partner.name ORDER BY partner.name
+    """,
+    """
     SELECT format('interchange %s of %s was delivered after its release, by a sender that had stalled: ask the '
         'partner, its orders may have been sent twice', control_number, partner)
     FROM interchange WHERE delivered_late_at IS NOT NULL ORDER BY id DESC
@@ -288,6 +308,23 @@ WARNINGS = (
       AND (CAST(:configured AS text[]) IS NULL OR name = ANY (CAST(:configured AS text[]))) ORDER BY name
     """,
 )
+
+
+def with_contradictions(found: dict[str, Any], contradictions: Sequence[str], unseen: Sequence[str]) -> dict[str, Any]:
+    """Adds to an audit what contradicts the database outside of it, which breaks promise 9, and what was not seen."""
+    checks = [
+        {
+            **check,
+            "violations": check["violations"] + len(contradictions),
+            "examples": [*check["examples"], *contradictions][:EXAMPLES],
+        }
+        if check["promise"] == _OF_NUMBERS
+        else check
+        for check in found["checks"]
+    ]
+    warnings = [*found.get("warnings", []), *unseen]
+    result = {**found, "ok": found["ok"] and not contradictions, "checks": checks}
+    return {**result, "warnings": warnings} if warnings else result
 
 
 def audit(

@@ -9,8 +9,19 @@ from sqlalchemy import Connection, text
 from orders.inbox import Arrived
 from orders.locks import AnyRow, claim_orders, due_requests
 from orders.messages import ChangeMessage, parse_change
-from rules.decide import decide
-from rules.model import Address, Decision, Edi, Order, OrderAddress, Outcome, Status
+from rules.decide import Faults, decide
+from rules.model import (
+    Address,
+    AddressFault,
+    AddressRole,
+    ChangeRequest,
+    Decision,
+    Edi,
+    Order,
+    OrderAddress,
+    Outcome,
+    Status,
+)
 
 # How many requests at once are looked through, at most, for one that need not wait.
 _LOOK_AHEAD = 20_000
@@ -35,6 +46,12 @@ _UNDECIDED = text(
 
 class LostGuard(Exception):
     """Rows were not in the state that their lock should have kept them in. Nothing of the batch is written."""
+
+
+class AddressCheck(Protocol):
+    """Says what the document for a warehouse could not say of an address; nothing if all of it goes in."""
+
+    def __call__(self, warehouse: str, role: AddressRole, address: Address, /) -> Sequence[AddressFault]: ...
 
 
 class OpenRequest(Protocol):
@@ -144,12 +161,19 @@ def order_for_the_rules(row: AnyRow) -> Order:
     )
 
 
-def decide_requests(open_order: OpenOrder[_Request]) -> Iterator[Decided[_Request]]:
+def faults_of(request: ChangeRequest, warehouse: str, check: AddressCheck) -> Faults:
+    """Returns what the document for a warehouse could not say of the addresses that a request wants."""
+    wanted = ((AddressRole.SHIPPING, request.shipping), (AddressRole.BILLING, request.billing))
+    return {role: check(warehouse, role, address) for role, address in wanted if address is not None}
+
+
+def decide_requests(open_order: OpenOrder[_Request], check: AddressCheck) -> Iterator[Decided[_Request]]:
     """Decides the requests of one order; each sees the order as the one before it left it."""
     before = order_for_the_rules(open_order.row)
     for request in open_order.requests:
         message = request.message
-        decision = decide(before, message.to_rules())
+        asked = message.to_rules()
+        decision = decide(before, asked, faults_of(asked, open_order.row.warehouse, check))
         if decision.outcome is Outcome.DEFERRED:
             raise LostGuard(f"order {message.data.order} is {before.edi} to the warehouse under its own lock")
         yield Decided(open_order.id, request, message, before, decision)

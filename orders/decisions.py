@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, TextClause, text
@@ -58,9 +59,10 @@ def _statement(decided_requests: str) -> TextClause:
 _DECIDE_WAITING = _statement(
     """
             UPDATE change_request SET state = 'decided', decided_at = statement_timestamp(),
-                decided_place = decided.place, outcome = decided.outcome, reasons = decided.reasons, error = NULL
+                decided_place = decided.place, outcome = decided.outcome, reasons = decided.reasons,
+                address_faults = decided.address_faults, error = NULL
             FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS decided (id bigint, outcome text, reasons text[],
-                place int)
+                address_faults jsonb, place int)
             -- Not `=`: for that the planner would go through all that is undecided, once a row.
             WHERE change_request.id = decided.id AND state IS NOT DISTINCT FROM 'received'
             RETURNING change_request.id, decided_place AS place
@@ -69,11 +71,12 @@ _DECIDE_WAITING = _statement(
 # The ids are handed out in the sequence of the places.
 _ACCEPT_DECIDED = _statement(
     f"""
-            INSERT INTO change_request ({inbox.COLUMNS}, outcome, reasons, state, decided_at, decided_place)
-            SELECT {inbox.VALUES}, outcome, reasons, state, CASE state WHEN 'decided' THEN statement_timestamp() END,
-                decided_place
+            INSERT INTO change_request ({inbox.COLUMNS}, outcome, reasons, address_faults, state, decided_at,
+                decided_place)
+            SELECT {inbox.VALUES}, outcome, reasons, address_faults, state,
+                CASE state WHEN 'decided' THEN statement_timestamp() END, decided_place
             FROM jsonb_to_recordset(CAST(:requests AS jsonb)) AS arrived ({inbox.FIELDS}, outcome text, reasons text[],
-                state text, decided_place int, place int)
+                address_faults jsonb, state text, decided_place int, place int)
             ORDER BY place
             ON CONFLICT DO NOTHING
             RETURNING id, id AS place
@@ -165,7 +168,8 @@ def _if_changed(before: Address, after: Address) -> dict[str, str] | None:
 
 
 def _answer(one: Decided[Any]) -> dict[str, Any]:
-    return {"outcome": one.decision.outcome, "reasons": one.decision.reasons}
+    faults = [asdict(fault) for fault in one.decision.faults]
+    return {"outcome": one.decision.outcome, "reasons": one.decision.reasons, "address_faults": faults or None}
 
 
 def _expect(expected: int, found: int, what: str) -> None:

@@ -95,7 +95,7 @@ _LOCK_NUMBERS = sql(
 )
 _CLAIM_ORDERS = sql(
     """
-    SELECT id, version, orders.number, status, edi_state, customer, shipping, billing, shipping_asked_at,
+    SELECT id, version, orders.number, warehouse, status, edi_state, customer, shipping, billing, shipping_asked_at,
         billing_asked_at
     FROM unnest(CAST(:numbers AS text[])) WITH ORDINALITY AS wanted (number, place)
     JOIN orders ON orders.number = wanted.number
@@ -195,7 +195,7 @@ def _claims(columns: str, source: str, is_due: str) -> _Claims:
 
 _CLAIM_RESTOCKS = _claims("effect.id", "effect", "effect.kind = 'restock'")
 _CLAIM_NOTICES = _claims(
-    "effect.id, change_request_id, source, external_id, order_number, ticket, body, outcome, reasons",
+    "effect.id, change_request_id, source, external_id, order_number, ticket, body, outcome, reasons, address_faults",
     "effect JOIN change_request AS request ON request.id = change_request_id",
     """effect.kind = 'notify'
         AND NOT EXISTS (SELECT FROM notification WHERE change_request_id = effect.change_request_id)""",

@@ -22,7 +22,7 @@ from orders.tables import (
     orders,
 )
 from rules.advice import advice
-from rules.model import Address, ParkedReason, Reason
+from rules.model import Address, AddressFault, AddressRole, ParkedReason, Problem, Reason
 
 
 def as_utc(moment: datetime | None) -> str | None:
@@ -35,10 +35,18 @@ def address_as_json(address: Address) -> dict[str, str]:
     return {name: value for name, value in asdict(address).items() if value is not None}
 
 
-def advice_for(reasons: Sequence[str]) -> str | None:
+def faults_as_stored(faults: Sequence[Mapping[str, Any]] | None) -> tuple[AddressFault, ...]:
+    """Returns what was stored with a decision of an address that no document could say."""
+    return tuple(
+        AddressFault(AddressRole(one["role"]), one["part"], Problem(one["problem"]), one["limit"])
+        for one in faults or ()
+    )
+
+
+def advice_for(reasons: Sequence[str], faults: Sequence[AddressFault] = ()) -> str | None:
     """Returns the customer's text for stored reasons; None while there are none."""
     parked = set(ParkedReason)
-    return advice(ParkedReason(one) if one in parked else Reason(one) for one in reasons) or None
+    return advice((ParkedReason(one) if one in parked else Reason(one) for one in reasons), faults) or None
 
 
 def show_order(connection: Connection, number: str) -> dict[str, Any] | None:
@@ -139,7 +147,7 @@ def show_request(connection: Connection, source: str, external_id: str) -> dict[
     effects = connection.execute(select(effect).where(of_request).order_by(effect.c.id))
     return {
         **_request_summary(row),
-        "advice": advice_for(row.reasons),
+        "advice": advice_for(row.reasons, faults_as_stored(row.address_faults)),
         "error": row.error,
         "effects": [_effect(one) for one in effects],
         "notification": _notification(connection, row.id),

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_, update
 
-from orders.changes import order_for_the_rules
+from orders.changes import AddressCheck, faults_of, order_for_the_rules
 from orders.decisions import changes
 from orders.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
 from orders.messages import parse_change
@@ -109,7 +109,14 @@ class Preview:
     place: Place
 
 
-def preview(connection: Connection, wanted: Filter, after: Place = BEGINNING, *, limit: int | None = None) -> Preview:
+def preview(
+    connection: Connection,
+    wanted: Filter,
+    after: Place = BEGINNING,
+    *,
+    check: AddressCheck,
+    limit: int | None = None,
+) -> Preview:
     """Says for each of the next parked requests what would be decided now, as the orders are; writes nothing.
 
     Requests for one order see the order as the earlier ones would leave it.
@@ -120,7 +127,7 @@ def preview(connection: Connection, wanted: Filter, after: Place = BEGINNING, *,
     shown, place = [], after
     for row in requests:
         left = place.order if place.number == row.order_number else None
-        said, order = _would_be(row, left, known.get(row.order_number))
+        said, order = _would_be(row, left, known.get(row.order_number), check)
         place = Place(row.order_number, row.id, order)
         shown.append(
             {
@@ -135,20 +142,23 @@ def preview(connection: Connection, wanted: Filter, after: Place = BEGINNING, *,
     return Preview(shown, place)
 
 
-def _would_be(request: AnyRow, left: Order | None, known: AnyRow | None) -> tuple[dict[str, Any], Order | None]:
+def _would_be(
+    request: AnyRow, left: Order | None, known: AnyRow | None, check: AddressCheck
+) -> tuple[dict[str, Any], Order | None]:
     """Returns what would be decided of one request, and how that leaves its order."""
     parked_again = {"outcome": None, "reasons": request.reasons, "advice": None, "changes": []}
     if known is None:
         return {**parked_again, "reasons": [ParkedReason.UNKNOWN_ORDER]}, None
     try:
         before = left or order_for_the_rules(known)
-        decision = decide(before, parse_change(request.body).to_rules())
+        asked = parse_change(request.body).to_rules()
+        decision = decide(before, asked, faults_of(asked, known.warehouse, check))
     except Exception as error:  # noqa: BLE001  # whatever it is, it would park the request, and that is the answer
         return {**parked_again, "reasons": [ParkedReason.FAILED_REPEATEDLY], "error": type(error).__name__}, left
     said = {
         "outcome": decision.outcome,
         "reasons": list(decision.reasons),
-        "advice": advice_for(decision.reasons),
+        "advice": advice_for(decision.reasons, decision.faults),
         "changes": [
             {"action": action, "before": was, "after": then} for action, was, then in changes(before, decision.order)
         ],

@@ -25,7 +25,7 @@ class Role(StrEnum):
 RUN_AS: Mapping[Role, str] = {
     Role.OWNER: "migrate",
     Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue",
-    Role.EXPORTER: "exporter; export, interchanges resend, release, receive",
+    Role.EXPORTER: "exporter; export, interchanges resend, release, receive; partners next-number --set",
     Role.READER: "audit; orders, requests, dead-letters, interchanges: list, show, wait, received; partners check",
 }
 
@@ -52,9 +52,9 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.WORKER: """
             SELECT,
             INSERT (source, external_id, order_number, kind, ticket, body, data_sha256, state, outcome, reasons,
-                    decided_at, decided_place),
-            UPDATE (state, outcome, reasons, decided_at, decided_place, parked_at, undecided_since, attempts,
-                    not_before, error)
+                    address_faults, decided_at, decided_place),
+            UPDATE (state, outcome, reasons, address_faults, decided_at, decided_place, parked_at, undecided_since,
+                    attempts, not_before, error)
             """,
         Role.EXPORTER: "SELECT (order_number, state, undecided_since)",
         Role.READER: "SELECT",
@@ -98,6 +98,10 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
             UPDATE (first_control_number, last_control_number, failures, not_before, scheduled_until, error,
                     failing_since, inbox_read_at, inbox_lease_until, inbox_failures, inbox_not_before, inbox_error)
             """,
+        Role.READER: "SELECT",
+    },
+    "renumbering": {
+        Role.EXPORTER: "SELECT, INSERT (partner, last_used, next_before, next_after)",
         Role.READER: "SELECT",
     },
     # The bytes are written once, and never by anyone else.

@@ -152,6 +152,21 @@ partner = Table(
     Column("inbox_error", Text),
 )
 
+# What an operator did to a partner's counter, as after a restore: without it a gap would be a lost interchange.
+renumbering = Table(
+    "renumbering",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("partner", Text, ForeignKey("partner.name"), nullable=False),
+    _moment_now("at"),
+    # The last number that an interchange bore then; all that is skipped follows it.
+    Column("last_used", BigInteger, nullable=False),
+    # Which number would have come next, and which does now.
+    Column("next_before", BigInteger, nullable=False),
+    Column("next_after", BigInteger, nullable=False),
+    CheckConstraint("next_before > last_used AND next_after > last_used", name="is_of_unused_numbers"),
+)
+
 interchange = Table(
     "interchange",
     metadata,
@@ -317,6 +332,8 @@ change_request = Table(
     Column("state", Text, nullable=False, server_default=RequestState.RECEIVED),
     Column("outcome", Text),
     Column("reasons", ARRAY(Text), nullable=False, server_default="{}"),
+    # What of an address the document for the order's warehouse could not say, as `rules.model.AddressFault`.
+    Column("address_faults", JSONB),
     _moment_now("received_at"),
     # Equal to received_at, until a parked request is reprocessed.
     _moment_now("undecided_since"),
@@ -337,6 +354,10 @@ change_request = Table(
     ),
     CheckConstraint("(state = 'parked') = (parked_at IS NOT NULL)", name="parked_has_its_time"),
     CheckConstraint("state = 'received' OR cardinality(reasons) > 0", name="has_its_reasons"),
+    CheckConstraint(
+        "address_faults IS NULL OR (state = 'decided' AND 'invalid_address' = ANY (reasons))",
+        name="faults_of_an_invalid_address",
+    ),
     # The backlog in order of acceptance; decided requests would make it grow for ever.
     Index("change_request_undecided", "id", postgresql_where=text("state = 'received'")),
     # Whether an order has undecided requests: asked for every order that is exported.

@@ -4,9 +4,9 @@ The advice is the back-office guide's; the words are ours. No text carries a nam
 be logged and quoted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from rules.model import ParkedReason, Reason
+from rules.model import AddressFault, ParkedReason, Problem, Reason
 
 _ADVICE: dict[Reason | ParkedReason, str] = {
     Reason.REQUESTER_IS_NOT_THE_CUSTOMER: (
@@ -81,6 +81,31 @@ _ADVICE: dict[Reason | ParkedReason, str] = {
 }
 
 
-def advice(reasons: Iterable[Reason | ParkedReason]) -> str:
-    """Returns the customer's text for these reasons, one paragraph a reason, in their order."""
-    return "\n\n".join(_ADVICE[reason] for reason in reasons)
+_PARTS = {"line1": "first line of the street", "line2": "second line of the street", "postal_code": "postal code"}
+_PROBLEMS = {
+    Problem.MISSING: "is missing",
+    Problem.CHARACTERS: "has characters that cannot be written there; please use Latin letters",
+    Problem.TOO_LONG: "is longer than fits (at most {} characters)",
+    Problem.TOO_SHORT: "has fewer than {} characters",
+}
+
+
+def advice(reasons: Iterable[Reason | ParkedReason], faults: Sequence[AddressFault] = ()) -> str:
+    """Returns the customer's text for these reasons, one paragraph a reason, in their order.
+
+    With `faults`, `invalid_address` says what of the address it was.
+    """
+    told = {**_ADVICE, Reason.INVALID_ADDRESS: _faulty_address(faults)} if faults else _ADVICE
+    return "\n\n".join(told[reason] for reason in reasons)
+
+
+def _faulty_address(faults: Sequence[AddressFault]) -> str:
+    listed = ". ".join(
+        f"In the {fault.role} address, the {_PARTS.get(fault.part, fault.part)} "
+        f"{_PROBLEMS[fault.problem].format(fault.limit)}"
+        for fault in faults
+    )
+    return (
+        "We could not use the new address, because we could not write it in the order to our warehouse. "
+        f"{listed}. Please send us the complete address again, written so that it fits."
+    )

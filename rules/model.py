@@ -93,6 +93,28 @@ class AddressRole(StrEnum):
     BILLING = "billing"
 
 
+class Problem(StrEnum):
+    """What keeps a part of an address out of a warehouse's document."""
+
+    MISSING = "missing"
+    CHARACTERS = "characters"
+    TOO_LONG = "too_long"
+    TOO_SHORT = "too_short"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFault:
+    """A part of an address that the order's document cannot say; `limit` is in characters, of a length alone.
+
+    `part` is a field of `Address`, or `street` for its two lines together. It quotes nothing of the address.
+    """
+
+    role: AddressRole
+    part: str
+    problem: Problem
+    limit: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A postal address; `country` is an ISO 3166-1 alpha-2 code."""
@@ -141,9 +163,13 @@ class ChangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one request: outcome, reasons, the order as it is afterwards, and what follows."""
+    """The answer to one request: outcome, reasons, the order as it is afterwards, and what follows.
+
+    `faults` say more of `invalid_address`: what of it no document of the order's warehouse can say.
+    """
 
     outcome: Outcome
     reasons: tuple[Reason, ...]
     order: Order
     effects: tuple[Effect, ...]
+    faults: tuple[AddressFault, ...] = ()

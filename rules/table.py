@@ -1,11 +1,12 @@
 """The decision table, row by row: the back-office guide as data, tried from the top, the first match decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rules.addresses import address_problems, same_address
 from rules.model import (
     Address,
+    AddressFault,
     AddressRole,
     ChangeRequest,
     Edi,
@@ -34,13 +35,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One address that a request wants to put in the place of the order's own."""
+    """One address that a request wants to put in the place of the order's own.
+
+    `faults` are what the document for the order's warehouse could not say of it.
+    """
 
     role: AddressRole
     wanted: Address
     current: OrderAddress
     order: Order
     request: ChangeRequest
+    faults: Sequence[AddressFault] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +171,10 @@ ADDRESS_RULES: tuple[AddressRule, ...] = (
     ),
     AddressRule(
         "9b",
-        "change_address: not a valid postal address of its country",
+        "change_address: not a valid postal address of its country, or none that the warehouse can be told",
         Outcome.REFUSED,
         lambda _: Reason.INVALID_ADDRESS,
-        lambda p: bool(address_problems(p.wanted)),
+        lambda p: bool(address_problems(p.wanted) or p.faults),
     ),
     AddressRule(
         "9c",

@@ -13,6 +13,7 @@ from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.effects import NOTIFY, RESTOCK
+from tasks.partners import address_check
 from tasks.settings import settings
 
 # Long enough to be worth a task, short enough that a shutdown need not wait for it.
@@ -24,7 +25,8 @@ def _claim(connection: Connection, limit: int, among: Sequence[int] | None) -> B
     effects: dict[Effect, Sequence[int]] = {}
 
     def perform() -> None:
-        decided = [one for open_order in open_orders for one in decide_requests(open_order)]
+        check = address_check()
+        decided = [one for open_order in open_orders for one in decide_requests(open_order, check)]
         effects.update(record_decisions(connection, open_orders, decided))
 
     ids = [request.id for open_order in open_orders for request in open_order.requests]
@@ -38,7 +40,8 @@ def accept_new(connection: Connection, new: Sequence[Arrived], unhindered: Seque
     desks.
     """
     open_orders = claim_orders_of(connection, unhindered)
-    decided = [one for open_order in open_orders for one in decide_requests(open_order)]
+    check = address_check()
+    decided = [one for open_order in open_orders for one in decide_requests(open_order, check)]
     return len(decided), accept_decided(connection, new, open_orders, decided)
 
 

@@ -11,6 +11,7 @@ from orders import answers
 from orders.effects import count_failure, mark_done, take_back_try
 from orders.locks import AnyRow, claim_notices, claim_restocks
 from orders.messages import language_wanted
+from orders.reading import faults_as_stored
 from orders.stock import restock as restock_effects
 from orders.tables import NotificationState
 from rules.model import Outcome, Reason
@@ -66,6 +67,7 @@ def _notice(row: AnyRow) -> Notice:
         order=row.order_number,
         outcome=Outcome(row.outcome),
         reasons=[Reason(reason) for reason in row.reasons],
+        faults=faults_as_stored(row.address_faults),
         language=language_wanted(row.body),
     )
 

@@ -12,7 +12,7 @@ from edi import cutoffs, interchanges, interventions, outcomes, rests
 from edi.interchanges import Claim, InFlight, LostFence
 from edi.interventions import NotPossible
 from edi.partners import Partner
-from edi.transports.transport import NotDelivered, TransportError
+from edi.transports.transport import NotDelivered, NotTried, TransportError
 from orders.faults import Fault, classify, told
 from orders.tables import InterchangeState
 from tasks.ahead import Ahead
@@ -76,6 +76,9 @@ def _check_after_failures(partner: Partner) -> int:
         return 0
     try:
         partner.transport.check_outbox()
+    except NotTried as untried:
+        # Only a delivery can show it.
+        _log.info("the way to the partner could not be tried beforehand", partner=partner.name, why=str(untried))
     except TransportError as error:
         told = str(error)
         _log.error("nothing reaches the partner, nothing is claimed", partner=partner.name, error=told)

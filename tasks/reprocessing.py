@@ -10,6 +10,7 @@ from orders.effects import revive_dead
 from orders.reprocessing import BEGINNING, Filter, Place, find_parked, preview, revive
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
+from tasks.partners import address_check
 
 # Requests or effects a transaction. A preview reads requests whole, and one may have 256 KiB.
 _SLICE = 500
@@ -38,9 +39,10 @@ def _revive_next(connection: Connection, wanted: Filter, after: Place) -> tuple[
 
 
 def previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
-    """Yields for each parked request what would be decided now; writes nothing."""
-    place = BEGINNING
-    while (found := in_transaction(partial(preview, wanted=wanted, after=place, limit=_SLICE_OF_PREVIEW))).shown:
+    """Yields for each parked request what would be decided now; writes nothing. Raises ConfigurationError."""
+    place, check = BEGINNING, address_check()
+    next_ones = partial(preview, wanted=wanted, check=check, limit=_SLICE_OF_PREVIEW)
+    while (found := in_transaction(partial(next_ones, after=place))).shown:
         yield from found.shown
         place = found.place
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edi.partners import Partner
-from tasks.partners import _configured, partners
+from tasks.partners import _check_by, _configured, partners
 from tasks.settings import settings
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -75,4 +75,5 @@ def configure(file: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch) -> di
     monkeypatch.setenv("COUNTERMAND_PARTNERS", str(file))
     settings.cache_clear()
     _configured.cache_clear()
+    _check_by.cache_clear()
     return {partner.name: partner for partner in partners()}

@@ -11,11 +11,13 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
+from configuration import ConfigurationError
 from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
 from tasks.doorbells import Bell, HeldBack
 from tasks.intake import take
 from tasks.outages import Outage, broker_told
+from tasks.partners import address_check
 from workers.app import app
 from workers.broker import is_stream
 from workers.discovery import find_services
@@ -173,6 +175,8 @@ def main() -> None:
     configure_logs()
     app.finalize()
     url = find_services().broker_url
+    # Its file is read before anything is taken: a mistake in it is told in one line.
+    address_check()
     stop = Stop()
     stop.install()
     source: Source = StreamSource(url) if is_stream(url) else QueueSource(url)
@@ -186,5 +190,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except CommandError as error:
+    except (CommandError, ConfigurationError) as error:
         raise SystemExit(f"intake: {error}") from error

@@ -11,6 +11,7 @@ from edi.acknowledgements.segments import (
     Delimiters,
     Party,
     Segment,
+    begins,
     check_parties,
     check_trailer,
     control_number,
@@ -21,7 +22,9 @@ from edi.acknowledgements.segments import (
     interchanges,
     remarks,
     skip_blank,
+    stray,
     tag_of,
+    taken,
     the_only,
 )
 from edi.acknowledgements.verdicts import Acknowledgement, Kind, UnreadableAcknowledgement, Verdict
@@ -34,6 +37,9 @@ _RECEIVED = ("5", "8")
 _ACKNOWLEDGED = ("1", "2", "7", *_RECEIVED)
 _REJECTED = ("3", "4", "6")
 _DUPLICATE = "26"
+_OF_AN_ANSWER = ("UCI", "UCF", "UCM", "UCS", "UCD")
+
+_UNA = 9
 
 _DEFAULT = Delimiters(":", "+", "'", "?")
 
@@ -51,8 +57,9 @@ def _segments(text: str) -> Iterator[Segment]:
     while place < len(text):
         if delimiters is None:
             delimiters = _DEFAULT
-            if text.startswith("UNA", place):
-                delimiters, place = _advised(text[place + 3 : place + 9]), skip_blank(text, place + 9)
+            if begins(text, place, "UNA"):
+                una, end = taken(text, place, _UNA)
+                delimiters, place = _advised(una[3:]), skip_blank(text, end)
         segment, place = delimiters.segment_at(place, text)
         yield segment
         if segment.tag == "UNZ":
@@ -70,9 +77,10 @@ def _answers(interchange: Sequence[Segment], partner: Partner) -> Iterator[Ackno
     reference = header.at(5)
     if not re.fullmatch(r"[ -~\xa0-\xff]{1,14}", reference):
         raise UnreadableAcknowledgement("has no control reference of 1 to 14 characters in UNB")
-    messages = enclosed(body, "UNH", "UNT")
-    groups = enclosed(body, "UNG", "UNE")
+    messages, outside = enclosed(body, "UNH", "UNT")
+    groups, _ = enclosed(body, "UNG", "UNE")
     check_trailer(trailer, len(groups) or len(messages), reference)
+    yield from stray((one for one in outside if one.tag not in ("UNG", "UNE")), _OF_AN_ANSWER, "a message")
     for message in messages:
         check_trailer(message[-1], len(message), message[0].at(1))
         kind = tag_of(message[0].at(2))

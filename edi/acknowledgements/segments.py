@@ -1,7 +1,7 @@
 """Segments of either standard, as a partner's file has them: read within bounds, and only where they are consistent."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,8 +15,11 @@ MOST_SEGMENTS = 200_000
 LONGEST_SEGMENT = 10_000
 _MOST_REMARKS = 50
 
-# What stands between segments: line ends, and what transfer programs fill the last block with.
-_BLANK = re.compile(r"[\s\x00\x1a]*")
+# What stands between segments: line ends, what transfer programs fill the last block with, and the byte order mark
+# (UTF-8, read as ISO 8859-1) of a file that was put behind another.
+_BLANK = re.compile(r"(?:[\s\x00\x1a]|\xef\xbb\xbf)*+")
+# Programs wrap long lines, anywhere. No element that is read has a line break in it.
+_LINE_BREAK = re.compile(r"[\r\n]+")
 
 # Stands in for a released character until its component is read: no character of ISO 8859-1 is there.
 _RELEASED = 0xE000
@@ -45,7 +48,10 @@ class Delimiters:
             raise UnreadableAcknowledgement(
                 f"has no segment of at most {LONGEST_SEGMENT} characters where one was expected, at character {place}"
             )
-        return Segment(self._hidden(found[1]), self), skip_blank(text, found.end())
+        return Segment(self._hidden(self._on_one_line(found[1])), self), skip_blank(text, found.end())
+
+    def _on_one_line(self, text: str) -> str:
+        return text if self.terminator in "\r\n" else without_line_breaks(text)
 
     def _hidden(self, text: str) -> str:
         if not self.release or self.release not in text:
@@ -54,7 +60,7 @@ class Delimiters:
 
     @cached_property
     def _segment(self) -> re.Pattern[str]:
-        released = f"|{re.escape(self.release)}." if self.release else ""
+        released = rf"|{re.escape(self.release)}[\r\n]*+." if self.release else ""
         # Possessive: what does not match is given up at once.
         plain = f"[^{re.escape(self.terminator + self.release)}]++"
         return re.compile(f"((?:{plain}{released})*+){re.escape(self.terminator)}", re.DOTALL)
@@ -92,9 +98,33 @@ def skip_blank(text: str, place: int) -> int:
     return found.end() if found else place
 
 
-def enclosed(segments: Iterable[Segment], opening: str, closing: str) -> list[list[Segment]]:
-    """The runs from one tag to the other, both included; what stands outside of them is left out."""
+def without_line_breaks(text: str) -> str:
+    """The text as it was before it was wrapped."""
+    return _LINE_BREAK.sub("", text)
+
+
+def begins(text: str, place: int, tag: str) -> bool:
+    """True if a segment of this tag stands there, perhaps with a line break in the tag."""
+    return without_line_breaks(text[place : place + 2 * len(tag)]).startswith(tag) and text.startswith(tag[0], place)
+
+
+def taken(text: str, place: int, count: int) -> tuple[str, int]:
+    """So many characters from there on, and the place of what follows them; line breaks before the last are skipped."""
+    whole = text[place : place + count]
+    if not _LINE_BREAK.search(whole[:-1]):
+        return whole, place + count
+    end = place
+    unwrapped = ""
+    while len(unwrapped) < count and end < len(text):
+        unwrapped += "" if text[end] in "\r\n" else text[end]
+        end += 1
+    return unwrapped, end
+
+
+def enclosed(segments: Iterable[Segment], opening: str, closing: str) -> tuple[list[list[Segment]], list[Segment]]:
+    """The runs from one tag to the other, both included, and what stands outside of them."""
     runs: list[list[Segment]] = []
+    outside: list[Segment] = []
     inside = False
     for segment in segments:
         tag = segment.tag
@@ -103,12 +133,11 @@ def enclosed(segments: Iterable[Segment], opening: str, closing: str) -> list[li
         if tag == opening:
             runs.append([])
             inside = True
-        if inside:
-            runs[-1].append(segment)
+        (runs[-1] if inside else outside).append(segment)
         inside = inside and tag != closing
     if inside:
         raise UnreadableAcknowledgement(f"ends before the {closing} of its last {opening}: it is cut short")
-    return runs
+    return runs, outside
 
 
 def interchanges(segments: Iterable[Segment], opening: str, closing: str) -> list[list[Segment]]:
@@ -118,10 +147,18 @@ def interchanges(segments: Iterable[Segment], opening: str, closing: str) -> lis
         if len(everything) == MOST_SEGMENTS:
             raise UnreadableAcknowledgement(f"has more than {MOST_SEGMENTS} segments, expected an acknowledgement")
         everything.append(segment)
-    runs = enclosed(everything, opening, closing)
-    if not runs or sum(map(len, runs)) != len(everything):
+    runs, outside = enclosed(everything, opening, closing)
+    if not runs or outside:
         raise UnreadableAcknowledgement(f"has segments outside of {opening} and {closing}: it is damaged")
     return runs
+
+
+def stray(segments: Iterable[Segment], of_an_answer: Collection[str], where: str) -> Iterator[str]:
+    """What to call segments that stand where none should; raises if one belongs to an answer, for it may reject."""
+    for segment in segments:
+        if segment.tag in of_an_answer:
+            raise UnreadableAcknowledgement(f"has {segment.tag} outside of {where}: it is damaged")
+        yield f"{tag_of(segment.tag)} outside of {where}"
 
 
 def the_only(segments: Sequence[Segment], tag: str) -> Segment:

@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 
 from edi.acknowledgements.codes import X12_ELEMENT, X12_GROUP, X12_INTERCHANGE, X12_SEGMENT, X12_SET
 from edi.acknowledgements.segments import (
     Delimiters,
     Segment,
+    begins,
     check_parties,
     check_trailer,
     control_number,
@@ -19,7 +19,9 @@ from edi.acknowledgements.segments import (
     interchanges,
     remarks,
     skip_blank,
+    stray,
     tag_of,
+    taken,
     the_only,
 )
 from edi.acknowledgements.verdicts import Acknowledgement, Kind, UnreadableAcknowledgement, Verdict
@@ -37,6 +39,7 @@ _REJECTED = {
     "W": "rejected, assurance failed validity tests", "X": "rejected, decrypted content could not be analysed",
 }  # fmt: skip
 _DUPLICATE = "025"
+_OF_AN_ANSWER = ("AK1", "AK2", "AK3", "AK4", "AK5", "AK9", "IK3", "IK4", "IK5")
 
 
 def read(text: str, partner: Partner) -> Iterator[Acknowledgement | str]:
@@ -48,10 +51,10 @@ def read(text: str, partner: Partner) -> Iterator[Acknowledgement | str]:
 def _segments(text: str) -> Iterator[Segment]:
     """Each ISA tells the delimiters of its interchange by its fixed places."""
     place = skip_blank(text, 0)
-    delimiters = _delimiters(text[place : place + _ISA])
+    delimiters = _delimiters(taken(text, place, _ISA)[0])
     while place < len(text):
-        if text.startswith("ISA", place):
-            delimiters = _delimiters(text[place : place + _ISA])
+        if begins(text, place, "ISA"):
+            delimiters = _delimiters(taken(text, place, _ISA)[0])
         segment, place = delimiters.segment_at(place, text)
         yield segment
 
@@ -69,18 +72,26 @@ def _answers(interchange: Sequence[Segment], partner: Partner) -> Iterator[Ackno
     reference, test = isa.at(13), isa.at(15) == "T"
     if control_number(reference) is None:
         raise UnreadableAcknowledgement("has a control number in ISA that is not of digits")
-    groups = enclosed(body, "GS", "GE")
+    groups, outside = enclosed(body, "GS", "GE")
     check_trailer(iea, len(groups), reference)
-    for segment in takewhile(lambda segment: segment.tag == "TA1", body):
-        yield _ta1(segment, reference, test=test)
+    # Its place is before the groups, but who puts it elsewhere means it all the same.
+    for segment in body:
+        if segment.tag == "TA1":
+            yield _ta1(segment, reference, test=test)
+    yield from stray(_but_ta1(outside), _OF_AN_ANSWER, "a group")
     for group in groups:
-        sets = enclosed(group, "ST", "SE")
+        sets, outside = enclosed(group[1:-1], "ST", "SE")
         check_trailer(group[-1], len(sets), group[0].at(6))
+        yield from stray(_but_ta1(outside), _OF_AN_ANSWER, "a transaction set")
         for one in sets:
             check_trailer(one[-1], len(one), one[0].at(2))
             kind = tag_of(one[0].at(1))
             is_answer = kind in (Kind.X12_997, Kind.X12_999)
             yield _functional(one, Kind(kind), reference, test=test) if is_answer else kind
+
+
+def _but_ta1(segments: Sequence[Segment]) -> list[Segment]:
+    return [segment for segment in segments if segment.tag != "TA1"]
 
 
 def _ta1(segment: Segment, reference: str, *, test: bool) -> Acknowledgement:

@@ -12,12 +12,13 @@ from pydifact.segments import Segment
 from pydifact.serializer import Serializer
 
 from edi.documents import charset, gs1
-from edi.documents.fields import Fields, Misfit, refusal, utc
+from edi.documents.fields import Fields, Misfit, faults_of, refusal, utc
+from edi.documents.localities import city_of
 from edi.documents.order import Line, Message, OrderDocument
 from edi.partners import CharacterSet, Partner
-from rules.model import Address
+from rules.model import Address, AddressFault, AddressRole
 
-__all__ = ["LARGEST_CONTROL_NUMBER", "Message", "assemble", "check_partner", "render_order"]
+__all__ = ["LARGEST_CONTROL_NUMBER", "Message", "address_faults", "assemble", "check_partner", "render_order"]
 
 # One serializer for all: it compiles its expression when it is made, and keeps no state after that. The delimiters
 # are told in every UNA, as level B would by default have other ones than A and C.
@@ -49,10 +50,15 @@ _PHONE = "DELIVERY PHONE "
 def render_order(order: OrderDocument, partner: Partner) -> Message:
     """The order as a message that is still free of any control number; raises CannotRender."""
     try:
-        segments = _segments(order, partner, _fields(partner))
+        segments = _segments(order, partner, _fields(partner.character_set))
     except Misfit as misfit:
         raise refusal(order, misfit) from misfit
     return Message(_SERIALIZER.serialize(segments, with_una_header=False), len(segments))
+
+
+def address_faults(role: AddressRole, address: Address, character_set: CharacterSet) -> tuple[AddressFault, ...]:
+    """What of the address no message could say; none if all of it goes in."""
+    return faults_of(role, address, _fields(character_set), (_names, _streets, _city, _region, _postcode))
 
 
 def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:
@@ -70,7 +76,7 @@ def assemble(messages: Sequence[Message], partner: Partner, control_number: int,
 def check_partner(partner: Partner) -> None:
     """ValueError if the partner's identifications or character set have no place in UNB."""
     try:
-        fields = _fields(partner)
+        fields = _fields(partner.character_set)
         for name in ("our_id", "their_id"):
             fields.identifier(name, getattr(partner, name), _WIDTH)
         for name in ("our_qualifier", "their_qualifier"):
@@ -79,10 +85,10 @@ def check_partner(partner: Partner) -> None:
         raise ValueError(f"partner {partner.name}: {wrong}") from wrong
 
 
-def _fields(partner: Partner) -> Fields:
-    if partner.character_set not in _SETS:
-        raise ValueError(f"EDIFACT has no character set {partner.character_set}; it has {', '.join(_SETS)}")
-    return Fields("D.96A", partner.character_set)
+def _fields(character_set: CharacterSet) -> Fields:
+    if character_set not in _SETS:
+        raise ValueError(f"EDIFACT has no character set {character_set}; it has {', '.join(_SETS)}")
+    return Fields("D.96A", character_set)
 
 
 def _interchange_header(partner: Partner, control_number: int, prepared_at: datetime) -> Segment:
@@ -120,8 +126,8 @@ def _header(order: OrderDocument, partner: Partner, fields: Fields) -> Iterator[
         yield Segment("FTX", "AAI", "", "", f"{_PHONE}{phone}")
     yield _trader("BY", partner.our_id, partner.our_qualifier)
     yield _trader("SU", partner.their_id, partner.their_qualifier)
-    yield _party("DP", "shipping", order.shipping, fields)
-    yield _party("IV", "billing", order.billing, fields)
+    yield _party("DP", AddressRole.SHIPPING, order.shipping, fields)
+    yield _party("IV", AddressRole.BILLING, order.billing, fields)
     yield Segment("CUX", ["2", fields.identifier("currency", order.currency, _CODE), "9"])
 
 
@@ -131,32 +137,61 @@ def _trader(role: str, identification: str, qualifier: str) -> Segment:
     return Segment("NAD", role, [identification, "", "9" if is_location else "92"])
 
 
-def _party(role: str, field: str, address: Address, fields: Fields) -> Segment:
-    # The person before the company, as CLDR has it for most countries.
-    names = [fields.required(f"{field} name", address.name), fields.text(f"{field} company", address.company)]
-    streets = [fields.required(f"{field} line1", address.line1), fields.text(f"{field} line2", address.line2)]
-    region = fields.text(f"{field} region", address.region)
-    if len(region) > _REGION:
-        # The element holds a code such as CA or NSW; a name spelled out is a line of the address like any other.
-        streets, region = [*streets, region], ""
+def _party(function: str, role: AddressRole, address: Address, fields: Fields) -> Segment:
     return Segment(
         "NAD",
-        role,
+        function,
         "",
         "",
-        fields.rows(f"{field} name", names, _NAMES, _WIDTH),
-        fields.rows(f"{field} street", streets, _STREETS, _WIDTH),
-        fields.fit(f"{field} city", fields.required(f"{field} city", address.city), _WIDTH),
-        region,
-        _postcode(f"{field} postal_code", address, fields),
-        fields.identifier(f"{field} country", address.country, _CODE),
+        _names(role, address, fields),
+        _streets(role, address, fields),
+        _city(role, address, fields),
+        _region(role, address, fields),
+        _postcode(role, address, fields),
+        fields.identifier(f"{role} country", address.country, _CODE),
     )
 
 
-def _postcode(field: str, address: Address, fields: Fields) -> str:
-    text = fields.text(field, address.postal_code)
+def _names(role: AddressRole, address: Address, fields: Fields) -> list[str]:
+    # The person before the company, as CLDR has it for most countries.
+    names = [fields.required(f"{role} name", address.name), fields.text(f"{role} company", address.company)]
+    return fields.rows(f"{role} name", names, _NAMES, _WIDTH)
+
+
+def _streets(role: AddressRole, address: Address, fields: Fields) -> list[str]:
+    streets = [fields.required(f"{role} line1", address.line1), fields.text(f"{role} line2", address.line2)]
+    # The elements hold a code such as CA or NSW, and a postal code. What is longer, a region that is spelled out or the
+    # ten digits of an Iranian postal code, is a line of the address like any other.
+    too_long = (
+        text
+        for text, limit in (
+            (fields.text(f"{role} region", address.region), _REGION),
+            (_compact_postcode(role, address, fields), _POSTCODE),
+        )
+        if len(text) > limit
+    )
+    return fields.rows(f"{role} street", [*streets, *too_long], _STREETS, _WIDTH)
+
+
+def _city(role: AddressRole, address: Address, fields: Fields) -> str:
+    return fields.fit(f"{role} city", fields.required(f"{role} city", city_of(address, _WIDTH)), _WIDTH)
+
+
+def _region(role: AddressRole, address: Address, fields: Fields) -> str:
+    region = fields.text(f"{role} region", address.region)
+    return region if len(region) <= _REGION else ""
+
+
+def _postcode(role: AddressRole, address: Address, fields: Fields) -> str:
+    code = _compact_postcode(role, address, fields)
+    return code if len(code) <= _POSTCODE else ""
+
+
+def _compact_postcode(role: AddressRole, address: Address, fields: Fields) -> str:
+    text = fields.text(f"{role} postal_code", address.postal_code)
     # A nine-digit ZIP code fits without its hyphen, and is the same code.
-    return fields.fit(field, text if len(text) <= _POSTCODE else text.replace("-", ""), _POSTCODE)
+    compact = text.replace("-", "")
+    return compact if len(compact) <= _POSTCODE < len(text) else text
 
 
 def _details(lines: Sequence[Line], fields: Fields) -> Iterator[Segment]:

@@ -1,18 +1,44 @@
 """An order's fields as a document standard takes them: in its character set and within its limits, or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from textwrap import wrap
+from typing import TypeAlias
 
 from edi.documents import charset
 from edi.documents.order import CannotRender, OrderDocument
 from edi.partners import CharacterSet
+from rules.model import Address, AddressFault, AddressRole, Problem
+
+# Writes a part of an address; raises Misfit.
+AddressPart: TypeAlias = Callable[[AddressRole, Address, "Fields"], object]
 
 
 class Misfit(ValueError):
-    """One field does not fit; the message does not name the order yet."""
+    """One field does not fit; the message does not name the order yet. `limit` is in characters."""
+
+    def __init__(
+        self, told: str, field: str = "", problem: Problem = Problem.CHARACTERS, limit: int | None = None
+    ) -> None:
+        super().__init__(told)
+        self.field = field
+        self.problem = problem
+        self.limit = limit
+
+
+def faults_of(
+    role: AddressRole, address: Address, fields: "Fields", parts: Iterable[AddressPart]
+) -> tuple[AddressFault, ...]:
+    """Returns what the parts of a document's address cannot say of this one; none if it goes in whole."""
+    faults = []
+    for part in parts:
+        try:
+            part(role, address, fields)
+        except Misfit as misfit:
+            faults.append(AddressFault(role, misfit.field.removeprefix(f"{role} "), misfit.problem, misfit.limit))
+    return tuple(dict.fromkeys(faults))
 
 
 def refusal(order: OrderDocument, misfit: Misfit) -> CannotRender:
@@ -35,13 +61,13 @@ class Fields:
             return charset.spell(value or "", self.character_set)
         except ValueError as lost:
             # Names and streets stay out of what is stored and listed; `countermand orders show` has them.
-            raise Misfit(f"{field}: {lost}") from lost
+            raise Misfit(f"{field}: {lost}", field, Problem.CHARACTERS) from lost
 
     def required(self, field: str, value: str) -> str:
         """The same of a field that must not be blank."""
         text = self.text(field, value)
         if not text:
-            raise Misfit(f"{field} is blank, the document needs it")
+            raise Misfit(f"{field} is blank, the document needs it", field, Problem.MISSING)
         return text
 
     def identifier(self, field: str, value: str, limit: int, *, at_least: int = 1) -> str:
@@ -55,16 +81,28 @@ class Fields:
     def fit(self, field: str, text: str, limit: int, *, at_least: int = 0) -> str:
         """The text if it has a length that the directory allows."""
         if len(text) > limit:
-            raise Misfit(f"{field} has {len(text)} characters, {self.version} allows {limit}")
+            raise Misfit(
+                f"{field} has {len(text)} characters, {self.version} allows {limit}", field, Problem.TOO_LONG, limit
+            )
         if len(text) < at_least:
-            raise Misfit(f"{field} has {len(text)} characters, {self.version} wants {at_least}")
+            raise Misfit(
+                f"{field} has {len(text)} characters, {self.version} wants {at_least}",
+                field,
+                Problem.TOO_SHORT,
+                at_least,
+            )
         return text
 
     def rows(self, field: str, texts: Sequence[str], limit: int, width: int) -> list[str]:
         """The texts one after the other, each broken at spaces into rows of this width; nothing is ever cut."""
         rows = [row for text in texts for row in _broken(text, width, break_long_words=False)]
         if len(rows) > limit or max(map(len, rows)) > width:
-            raise Misfit(f"{field} does not fit, {self.version} allows {limit} times {width} characters")
+            raise Misfit(
+                f"{field} does not fit, {self.version} allows {limit} times {width} characters",
+                field,
+                Problem.TOO_LONG,
+                limit * width,
+            )
         return rows
 
     def excerpt(self, value: str, limit: int, width: int) -> list[str]:

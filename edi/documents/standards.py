@@ -5,13 +5,23 @@ from datetime import datetime
 
 from edi.documents import edifact, x12
 from edi.documents.order import Message, OrderDocument
-from edi.partners import Partner, Standard
+from edi.partners import CharacterSet, Partner, Standard
+from rules.model import Address, AddressFault, AddressRole
 
 
 def render_order(order: OrderDocument, partner: Partner) -> Message:
     """The order in the partner's standard, still free of any control number; raises CannotRender."""
     render = x12.render_order if partner.standard.is_x12 else edifact.render_order
     return render(order, partner)
+
+
+def address_faults(
+    role: AddressRole, address: Address, standard: Standard, character_set: CharacterSet
+) -> tuple[AddressFault, ...]:
+    """What of an address no document of this standard could say; none if all of it goes in."""
+    if standard.is_x12:
+        return x12.address_faults(role, address, standard, character_set)
+    return edifact.address_faults(role, address, character_set)
 
 
 def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:

@@ -10,12 +10,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from edi.documents import charset, gs1
-from edi.documents.fields import Fields, Misfit, refusal, utc
+from edi.documents.fields import Fields, Misfit, faults_of, refusal, utc
+from edi.documents.localities import city_of
 from edi.documents.order import Line, Message, OrderDocument
 from edi.partners import CharacterSet, Partner, Standard
-from rules.model import Address
+from rules.model import Address, AddressFault, AddressRole
 
-__all__ = ["LARGEST_CONTROL_NUMBER", "assemble", "check_partner", "render_order"]
+__all__ = ["LARGEST_CONTROL_NUMBER", "address_faults", "assemble", "check_partner", "render_order"]
 
 _SETS = (CharacterSet.X12_BASIC, CharacterSet.X12_EXTENDED)
 _DELIMITERS = "*>^~"
@@ -61,10 +62,17 @@ _RELEASES = {
 def render_order(order: OrderDocument, partner: Partner) -> Message:
     """The order as a transaction set that is still free of any control number; raises CannotRender."""
     try:
-        segments = _segments(order, partner, _fields(partner))
+        segments = _segments(order, partner, _fields(partner.standard, partner.character_set))
     except Misfit as misfit:
         raise refusal(order, misfit) from misfit
     return Message("".join(segments), len(segments))
+
+
+def address_faults(
+    role: AddressRole, address: Address, standard: Standard, character_set: CharacterSet
+) -> tuple[AddressFault, ...]:
+    """What of the address no transaction set could say; none if all of it goes in."""
+    return faults_of(role, address, _fields(standard, character_set), (_names, _streets, _city, _state, _postcode))
 
 
 def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:
@@ -83,7 +91,7 @@ def assemble(messages: Sequence[Message], partner: Partner, control_number: int,
 def check_partner(partner: Partner) -> None:
     """ValueError if the partner's identifications, character set or standard have no place in ISA and GS."""
     try:
-        fields = _fields(partner)
+        fields = _fields(partner.standard, partner.character_set)
         for name in ("our_id", "their_id"):
             least, most = _IDENTIFICATION
             fields.identifier(name, getattr(partner, name), most, at_least=least)
@@ -93,10 +101,10 @@ def check_partner(partner: Partner) -> None:
         raise ValueError(f"partner {partner.name}: {wrong}") from wrong
 
 
-def _fields(partner: Partner) -> Fields:
-    if partner.character_set not in _SETS:
-        raise ValueError(f"X12 has no character set {partner.character_set}; it has {', '.join(_SETS)}")
-    return Fields(_RELEASES[partner.standard].group, partner.character_set)
+def _fields(standard: Standard, character_set: CharacterSet) -> Fields:
+    if character_set not in _SETS:
+        raise ValueError(f"X12 has no character set {character_set}; it has {', '.join(_SETS)}")
+    return Fields(_RELEASES[standard].group, character_set)
 
 
 def _headers(partner: Partner, control_number: int, moment: datetime) -> str:
@@ -124,11 +132,11 @@ def _heading(order: OrderDocument, partner: Partner, fields: Fields) -> Iterator
     yield _segment("W05", "N", fields.identifier("number", order.number, _NUMBER))
     yield _trader("DE", partner.our_id, partner.our_qualifier)
     yield _trader("WH", partner.their_id, partner.their_qualifier)
-    yield from _party("ST", "shipping", order.shipping, fields)
+    yield from _party("ST", AddressRole.SHIPPING, order.shipping, fields)
     # Informative: a phone number that does not fit is left out, since one cut short would call someone else.
     if phone := fields.fitting(order.shipping.phone, _PHONE):
         yield _segment("PER", "DC", "", "TE", phone)
-    yield from _party("BT", "billing", order.billing, fields)
+    yield from _party("BT", AddressRole.BILLING, order.billing, fields)
     yield _segment("G62", "04", f"{utc(order.placed_at):%Y%m%d}")
     # Prepaid parcels: what a store sends its customers. Many partners require W66 and then take their own carrier.
     yield _segment("W66", "PP", "U")
@@ -138,31 +146,49 @@ def _trader(role: str, identification: str, qualifier: str) -> str:
     return _segment("N1", role, "", _PARTY_QUALIFIERS.get(qualifier, _MUTUALLY_DEFINED), identification)
 
 
-def _party(role: str, field: str, address: Address, fields: Fields) -> Iterator[str]:
-    # The person before the company, as CLDR has it for most countries.
-    names = [fields.required(f"{field} name", address.name), fields.text(f"{field} company", address.company)]
-    streets = [fields.required(f"{field} line1", address.line1), fields.text(f"{field} line2", address.line2)]
-    state = fields.text(f"{field} region", address.region).upper()
-    if not (len(state) == _STATE and state.isalpha()):
-        # The element holds a code; a name spelled out is a line of the address like any other.
-        streets, state = [*streets, fields.text(f"{field} region", address.region)], ""
-    first, *more = fields.rows(f"{field} name", names, _NAMES, _NAME)
-    yield _segment("N1", role, first)
+def _party(code: str, role: AddressRole, address: Address, fields: Fields) -> Iterator[str]:
+    first, *more = _names(role, address, fields)
+    yield _segment("N1", code, first)
     yield from _in_pairs("N2", more)
-    yield from _in_pairs("N3", fields.rows(f"{field} street", streets, _STREETS, _STREET))
-    yield _location(field, address, state, fields)
-
-
-def _location(field: str, address: Address, state: str, fields: Fields) -> str:
-    least, most = _CITY
-    city = fields.fit(f"{field} city", fields.required(f"{field} city", address.city), most, at_least=least)
-    postcode = fields.text(f"{field} postal_code", address.postal_code)
-    if postcode:
-        least, most = _POSTCODE
-        fields.fit(f"{field} postal_code", postcode, most, at_least=least)
+    yield from _in_pairs("N3", _streets(role, address, fields))
     least, most = _COUNTRY
-    country = fields.identifier(f"{field} country", address.country, most, at_least=least)
-    return _segment("N4", city, state, postcode, country)
+    country = fields.identifier(f"{role} country", address.country, most, at_least=least)
+    place = _city(role, address, fields), _state(role, address, fields), _postcode(role, address, fields)
+    yield _segment("N4", *place, country)
+
+
+def _names(role: AddressRole, address: Address, fields: Fields) -> list[str]:
+    # The person before the company, as CLDR has it for most countries.
+    names = [fields.required(f"{role} name", address.name), fields.text(f"{role} company", address.company)]
+    return fields.rows(f"{role} name", names, _NAMES, _NAME)
+
+
+def _streets(role: AddressRole, address: Address, fields: Fields) -> list[str]:
+    streets = [fields.required(f"{role} line1", address.line1), fields.text(f"{role} line2", address.line2)]
+    # The elements hold the code of a state and a postal code. A region that is spelled out, or a code that is too short
+    # or too long, is a line of the address like any other.
+    others = (
+        fields.text(f"{role} {name}", getattr(address, name))
+        for name, place in (("region", _state), ("postal_code", _postcode))
+        if not place(role, address, fields)
+    )
+    return fields.rows(f"{role} street", [*streets, *others], _STREETS, _STREET)
+
+
+def _city(role: AddressRole, address: Address, fields: Fields) -> str:
+    least, most = _CITY
+    return fields.fit(f"{role} city", fields.required(f"{role} city", city_of(address, most)), most, at_least=least)
+
+
+def _state(role: AddressRole, address: Address, fields: Fields) -> str:
+    state = fields.text(f"{role} region", address.region).upper()
+    return state if len(state) == _STATE and state.isalpha() else ""
+
+
+def _postcode(role: AddressRole, address: Address, fields: Fields) -> str:
+    least, most = _POSTCODE
+    code = fields.text(f"{role} postal_code", address.postal_code)
+    return code if least <= len(code) <= most else ""
 
 
 def _details(lines: Sequence[Line], fields: Fields) -> Iterator[str]:

@@ -13,15 +13,20 @@ from edi.transports.transport import (
     DONE,
     MOST_BYTES,
     MOST_NAMES,
+    PROBE,
     DeliveryUnknown,
     NotDelivered,
     NotReady,
     NotReceived,
+    NotTried,
+    TransportError,
     archived_name,
+    check_both_ways,
     conflict,
     described,
     is_leftover,
     plain,
+    probe_name,
     temporary_name,
     waits,
     waits_in,
@@ -32,8 +37,6 @@ from edi.transports.transport import (
 _REFUSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 )  # fmt: skip
-
-_PROBE = "countermand-check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +75,19 @@ class DirectoryTransport:
 
     def check(self) -> None:
         """Tries both ways."""
-        self.check_outbox()
-        self.check_inbox()
+        check_both_ways(self.check_outbox, self.check_inbox)
 
     def check_outbox(self) -> None:
-        """Looks at permissions, of the folder or of where it would be made; tries a hard link."""
+        """Delivers a file and takes it away; while the folder is missing, tries whether it can be made."""
         try:
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         except OSError as error:
             raise NotReady(f"{self.folder} cannot be looked at: {error}") from error
         _expect_folder(there, os.W_OK | os.X_OK)
-        _try_a_link(there, there)
+        if there == self.folder:
+            _try_a_delivery(there)
+        else:
+            _try_a_link(there, there)
 
     def check_inbox(self) -> None:
         """Looks at permissions; tries a hard link into `done`, or within the inbox while that is still to be made."""
@@ -95,6 +100,14 @@ class DirectoryTransport:
             done = self.inbox
         _expect_folder(done, os.W_OK | os.X_OK)
         _try_a_link(self.inbox, done)
+
+    def list_outbox(self) -> list[str]:
+        """Lists nothing while the folder is still to be made."""
+        with _receiving(self.folder):
+            if not self.folder.exists():
+                return []
+            with os.scandir(self.folder) as entries:
+                return sorted(islice((one.name for one in entries if not one.name.startswith(".")), MOST_NAMES))
 
     def list_inbox(self) -> list[str]:
         """Lists regular files only: what a link or a pipe leads to was not left by the partner."""
@@ -144,11 +157,28 @@ def _expect_folder(path: Path, mode: int) -> None:
         raise NotReady(f"the directory {path} does not let us do in it what a transport must")
 
 
+def _try_a_delivery(folder: Path) -> None:
+    final = folder / probe_name()
+    try:
+        _place(final, PROBE)
+        _sync(folder)
+    except (OSError, TransportError) as error:
+        raise NotReady(f"{folder}: a file cannot be delivered: {error}") from error
+    finally:
+        with suppress(OSError):
+            final.unlink()
+    if left := [path for path in folder.iterdir() if final.name in path.name]:
+        raise NotTried(
+            f"{folder}: a file can be delivered, but {' and '.join(path.name for path in left)} could not be removed "
+            "again, which this check has made: remove it, and let us remove files there"
+        )
+
+
 def _try_a_link(folder: Path, target: Path) -> None:
     """Some file systems (FAT, some network disks) have no hard links, and none leads from one to another."""
-    first, second = folder / temporary_name(_PROBE), target / temporary_name(_PROBE)
+    first, second = folder / temporary_name(probe_name()), target / temporary_name(probe_name())
     try:
-        _write(first, b"")
+        _write(first, PROBE)
         os.link(first, second)
     except (OSError, NotDelivered) as error:
         raise NotReady(f"{target}: a file cannot be put in place by a hard link: {error}") from error

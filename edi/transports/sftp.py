@@ -4,7 +4,7 @@ A rename whose answer is lost may have happened, and once the partner has collec
 nothing. So NotDelivered is said only where the rename was not sent, or was refused in a way that leaves no doubt.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -17,24 +17,27 @@ from edi.transports.transport import (
     DONE,
     MOST_BYTES,
     MOST_NAMES,
+    PROBE,
     DeliveryUnknown,
     NotDelivered,
     NotReady,
     NotReceived,
+    NotTried,
     TransportError,
     archived_name,
+    check_both_ways,
     conflict,
     described,
     is_leftover,
+    is_probe,
     plain,
+    probe_name,
     temporary_name,
     waits,
     waits_in,
 )
 
 __all__ = ["SftpConfig", "SftpTransport"]
-
-_PROBE = "countermand-check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +72,16 @@ class SftpTransport:
 
     def check(self) -> None:
         """Tries both ways."""
-        self.check_outbox()
-        self.check_inbox()
+        check_both_ways(self.check_outbox, self.check_inbox)
 
     def check_outbox(self) -> None:
-        """Makes, renames and removes an empty hidden file, unless the server forbids to remove one."""
+        """Delivers a file as any other and removes it, unless the server forbids to remove one."""
         with self._session(NotReady) as session:
             self._expect_folder(session, self._folder)
             self._probe(session)
 
     def check_inbox(self) -> None:
-        """Lists it; while `done` is missing, makes and removes a hidden folder, unless it may not remove one."""
+        """Lists it; while `done` is missing, makes and removes another folder, unless it may not remove one."""
         if self.config.inbox is None:
             return
         with self._session(NotReady) as session:
@@ -90,6 +92,11 @@ class SftpTransport:
                 self._probe_folder(session, inbox)
             else:
                 self._expect_folder(session, done)
+
+    def list_outbox(self) -> list[str]:
+        """Lists the folder."""
+        with self._session(NotReceived) as session:
+            return sorted(name for name in session.names(self._folder, MOST_NAMES) if not name.startswith("."))
 
     def list_inbox(self) -> list[str]:
         """Lists what the server does not call something else than a file."""
@@ -215,34 +222,50 @@ class SftpTransport:
                     session.remove(join(self._folder, name))
 
     def _probe_folder(self, session: Session, inbox: str) -> None:
-        probe = join(inbox, temporary_name(_PROBE))
-        try:
-            session.remove_folder(probe)
-        except Refused as refused:
-            if refused.code != Code.NO_SUCH_FILE:
-                return  # It could be made, but never removed.
+        probe = join(inbox, probe_name())
+        self._expect_removal(session.remove_folder, probe, f"whether `{DONE}` can be made in {inbox}")
         try:
             session.make_folder(probe)
         except Refused as refused:
             raise NotReady(f"{self.config}: {inbox}: `{DONE}` is not there and cannot be made: {refused}") from refused
         finally:
             # Also what a check left that was cut.
-            with suppress(SessionError):
-                for name in session.names(inbox, MOST_NAMES):
-                    if is_leftover(name, _PROBE):
-                        session.remove_folder(join(inbox, name))
+            self._sweep_probes(session, inbox, session.remove_folder)
 
     def _probe(self, session: Session) -> None:
-        first, second = (join(self._folder, temporary_name(_PROBE)) for _ in range(2))
+        name = probe_name()
+        final = self._path(name)
+        self._expect_removal(session.remove, final, f"whether a file can be delivered to {self._folder}")
         try:
-            session.remove(first)
+            self._place(session, name, PROBE)
         except Refused as refused:
-            if refused.code != Code.NO_SUCH_FILE:
-                return  # It could be made, but never removed.
-        session.write_new(first, b"")
-        try:
-            session.rename(first, second)
-            session.remove(second)
+            raise NotReady(
+                f"{self.config}: a file cannot be written under the name that a delivery begins with, such as "
+                f"{temporary_name(name)}: {refused}; "
+                "the server has to allow names that begin with a dot and end in .part"
+            ) from refused
+        except TransportError as error:
+            raise NotReady(str(error)) from error
         finally:
             # Also what a check left that was cut.
-            self._sweep(session, _PROBE)
+            with suppress(SessionError):
+                session.remove(final)
+            self._sweep_probes(session, self._folder, session.remove)
+        if session.stat(final) is not None:
+            raise NotTried(f"{self.config}: {final} can be delivered, but not removed again: ask the partner to do so")
+
+    def _expect_removal(self, remove: Callable[[str], None], missing: str, what: str) -> None:
+        """Raises NotTried where the server does not call a missing name missing: it may forbid removing."""
+        try:
+            remove(missing)
+        except Refused as refused:
+            if refused.code != Code.NO_SUCH_FILE:
+                raise NotTried(
+                    f"{self.config}: {what} was not tried: the server does not let us remove what a check would make "
+                    f"({refused})"
+                ) from refused
+
+    def _sweep_probes(self, session: Session, folder: str, remove: Callable[[str], None]) -> None:
+        with suppress(SessionError):
+            for name in filter(is_probe, session.names(folder, MOST_NAMES)):
+                remove(join(folder, name))

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 from typing import ClassVar, Protocol
@@ -16,7 +17,17 @@ MOST_BYTES = 8 * 1024 * 1024
 MOST_NAMES = 10_000
 # Where archived files go, inside the inbox.
 DONE = "done"
-_UNFINISHED = (".part", ".tmp", ".filepart")
+# What programs add to the name of a file while they write it: our own, curl, rsync, WinSCP, browsers, Windows, editors.
+_UNFINISHED = (
+    ".part", ".partial", ".tmp", ".temp", ".filepart", ".upload", ".uploading", ".crdownload", ".download",
+    ".opdownload", ".inprogress", ".in_progress", ".incomplete", ".writing", ".transfer", ".lock", ".lck", ".swp",
+    ".aria2", "~",
+)  # fmt: skip
+_UNFINISHED_BEGINS = ("~", ".")
+# What a check writes: long enough that a disk without any room has none for it.
+PROBE = b"written by `countermand partners check`, to be removed at once\n"
+_PROBE = "countermand-check"
+_PROBES = re.compile(rf"\.?{_PROBE}[.-][0-9a-f]{{8}}\.part(\.[0-9a-f]{{8}}\.part)?")
 
 
 class TransportError(Exception):
@@ -46,6 +57,10 @@ class NotReady(TransportError):
     """A check found something that would keep the transport from working."""
 
 
+class NotTried(TransportError):
+    """A check could not find out whether the transport works, since what it would make could not be removed again."""
+
+
 class NotReceived(TransportError):
     """The inbox could not be listed, or a file in it not read or moved away; listing it again tells what is there."""
 
@@ -70,10 +85,13 @@ class Transport(Protocol):
         """True if the partner leaves files for us."""
 
     def check(self) -> None:
-        """Tries everything that needs no delivery, both ways, and leaves nothing behind; raises NotReady."""
+        """Tries both ways, and leaves nothing behind; raises NotReady or NotTried."""
 
     def check_outbox(self) -> None:
-        """Tries all of a delivery but the file itself, and leaves nothing behind; raises NotReady."""
+        """Does all that a delivery does, with a file of its own that it removes; raises NotReady or NotTried."""
+
+    def list_outbox(self) -> list[str]:
+        """The visible names that lie where deliveries are put, sorted; up to MOST_NAMES. Raises NotReceived."""
 
     def list_inbox(self) -> list[str]:
         """The names of the files that wait in the inbox, sorted; none without an inbox. Raises NotReceived."""
@@ -97,7 +115,8 @@ def plain(name: str) -> str:
 
 def waits(name: str) -> bool:
     """True for the names in an inbox that a partner has finished writing and that we can handle safely."""
-    return _is_plain(name) and name != DONE and not name.lower().endswith(_UNFINISHED)
+    is_finished = not name.lower().endswith(_UNFINISHED) and not name.startswith(_UNFINISHED_BEGINS)
+    return _is_plain(name) and name != DONE and is_finished
 
 
 def waits_in(inbox: object, name: str) -> bool:
@@ -127,6 +146,29 @@ def temporary_name(filename: str) -> str:
     return f".{filename}.{secrets.token_hex(4)}.part"
 
 
+def probe_name() -> str:
+    """Returns a name for the file of one check.
+
+    It is visible, as those of deliveries are, and ends as an unfinished file does: whoever collects passes by it.
+    """
+    return f"{_PROBE}-{secrets.token_hex(4)}.part"
+
+
+def is_probe(name: str) -> bool:
+    """True for what a check has left that was cut, under its final name or its temporary one."""
+    return _PROBES.fullmatch(name) is not None
+
+
+def check_both_ways(check_outbox: Callable[[], None], check_inbox: Callable[[], None]) -> None:
+    """Does both checks, also where the first could not find out; what does not work is raised before that."""
+    try:
+        check_outbox()
+    except NotTried:
+        check_inbox()
+        raise
+    check_inbox()
+
+
 def is_leftover(name: str, filename: str) -> bool:
     """True if this is the temporary name of an attempt to deliver exactly this file."""
     return re.fullmatch(rf"\.{re.escape(filename)}\.[0-9a-f]{{8}}\.part", name) is not None
@@ -146,5 +188,6 @@ def conflict(final: object, found: str, content: bytes) -> DeliveryConflict:
     """Returns the error that says what stands where this content should."""
     return DeliveryConflict(
         f"{final} exists with other content: found {found}, expected {described(content)}. "
-        "It was left as it is: find out who wrote it and move it away, then send again"
+        "It was left as it is: find out who wrote it and move it away, then send again; if an older backup was "
+        "restored, it is an interchange that the backup does not know: see `countermand partners next-number`"
     )

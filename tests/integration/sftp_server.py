@@ -55,6 +55,8 @@ class Warehouse:
     refusals: dict[str, Exception] = field(default_factory=dict)
     # What happens when a step has been carried out, before it is answered.
     then: dict[str, Callable[[], object]] = field(default_factory=dict)
+    # Whether names that begin with a dot are refused, whatever is done to them.
+    forbids_hidden: bool = False
     keys: tuple[asyncssh.SSHKey, ...] = ()
     journal: list[str] = field(default_factory=list)
     # Visible files that were not CONTENT, with the step at which they were seen.
@@ -216,6 +218,11 @@ class _Sftp(asyncssh.SFTPServer):
                 self.connection.abort()
             if moment is Moment.ANSWERED:
                 asyncio.get_running_loop().call_soon(self.connection.abort)
+
+    def map_path(self, path: bytes) -> bytes:
+        if self._warehouse.forbids_hidden and _kind(path) == "hidden":
+            raise asyncssh.SFTPPermissionDenied("no such names")
+        return bytes(super().map_path(path))
 
     async def open(self, path: bytes, pflags: int, attrs: SFTPAttrs) -> object:
         return await self._step(f"open {_kind(path)}", lambda: super(_Sftp, self).open(path, pflags, attrs))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from orders.changes import claim_open_orders, decide_requests
+from orders.changes import AddressCheck, claim_open_orders, decide_requests
 from tasks.batches import run_batch
 from tasks.changes import CHANGES, apply_changes
 from tasks.database import in_transaction
@@ -93,10 +93,10 @@ def test_a_request_that_always_fails_is_parked_and_holds_up_no_one(monkeypatch: 
     load(*(an_order(str(number)) for number in range(20)))
     events = [a_request(str(number)) for number in range(20)]
 
-    def poisoned(open_order: Any) -> Any:
+    def poisoned(open_order: Any, check: AddressCheck) -> Any:
         if any(b'"order": "7"' in one.body for one in open_order.requests):
             raise ZeroDivisionError("poison")
-        return decide_requests(open_order)
+        return decide_requests(open_order, check)
 
     monkeypatch.setattr("tasks.changes.decide_requests", poisoned)
     deliver(*events)

@@ -215,7 +215,7 @@ def test_a_request_that_waits_for_an_unknown_order_within_its_patience_breaks_no
 
 
 def test_a_request_that_failed_and_waits_for_its_next_try_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Any) -> Iterator[Any]:
+    def fail(*_: Any) -> Iterator[Any]:
         raise ZeroDivisionError
 
     monkeypatch.setattr(tasks.changes, "decide_requests", fail)

@@ -82,6 +82,7 @@ COMMANDS = [
     "dead-letters requeue",
     "desks check",
     "partners check",
+    "partners next-number",
     "interchanges list",
     "interchanges show",
     "interchanges resend",

@@ -39,6 +39,7 @@ PARTNER = {
     "transport",
     "hints",
     "problem",
+    "untried",
 }
 NO_GLN = "their_id 4098765000006 with qualifier 14 is no GLN (check digit 3 expected)"
 NOBODY_LISTENS = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -135,6 +136,7 @@ def test_json_says_all_of_each_partner(check: Check, tmp_path: Path) -> None:
         "transport": str(tmp_path / "north"),
         "hints": [NO_GLN],
         "problem": None,
+        "untried": None,
     }
     # In X12 qualifier 14 says something else, and ZZ says nothing.
     assert second["hints"] == []
@@ -237,6 +239,28 @@ def test_a_server_that_works_is_left_as_it_was(check: Check, warehouse: Warehous
     ended = check("--json", SOUTH=sftp(warehouse))
     assert (ended.code, ended.json["partners"][0]["problem"]) == (0, None)
     assert (warehouse.files(), warehouse.files("out")) == ([], [])
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_server_that_forbids_names_with_a_dot_does_not_work(check: Check, warehouse: Warehouse) -> None:
+    warehouse.forbids_hidden = True
+    ended = check(SOUTH=sftp(warehouse))
+    assert ended.code == 1
+    assert "the server has to allow names that begin with a dot and end in .part" in ended.out
+    assert "works" not in ended.out
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_server_that_lets_nobody_remove_files_is_unclear(check: Check, warehouse: Warehouse) -> None:
+    warehouse.refusals["remove"] = asyncssh.SFTPPermissionDenied("denied")
+    ended = check(SOUTH=sftp(warehouse))
+    assert ended.code == 1
+    assert "  UNCLEAR        sftp://" in ended.out
+    assert "was not tried: the server does not let us remove what a check would make" in ended.out
+    assert "works" not in ended.out
+    [found] = check("--json", SOUTH=sftp(warehouse)).json["partners"]
+    assert (found["problem"], found["untried"] is None) == (None, False)
+    assert warehouse.files() == []
 
 
 def _closed_port() -> int:

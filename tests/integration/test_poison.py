@@ -19,7 +19,7 @@ import tasks.changes
 import tasks.effects
 import workers.intake
 import workers.intake_stream
-from orders.changes import OpenOrder, decide_requests
+from orders.changes import AddressCheck, OpenOrder, decide_requests
 from orders.effects import MAX_ATTEMPTS
 from orders.messages import ChangeMessage, parse_change
 from orders.stock import restock
@@ -46,25 +46,25 @@ def _holds_poison(open_order: OpenOrder[Any]) -> bool:
     return bool(open_order.row.number == _POISON)
 
 
-def broken_by_poison(open_order: OpenOrder[Any]) -> Any:
+def broken_by_poison(open_order: OpenOrder[Any], check: AddressCheck) -> Any:
     """Decides, and fails at the poison."""
     if _holds_poison(open_order):
         raise ZeroDivisionError("poison")
-    return decide_requests(open_order)
+    return decide_requests(open_order, check)
 
 
-def killed_by_poison(open_order: OpenOrder[Any]) -> Any:
+def killed_by_poison(open_order: OpenOrder[Any], check: AddressCheck) -> Any:
     """Decides, and dies of the poison as of a segmentation fault or a lack of memory."""
     if _holds_poison(open_order):
         os.kill(os.getpid(), signal.SIGKILL)
-    return decide_requests(open_order)
+    return decide_requests(open_order, check)
 
 
-def hung_by_poison(open_order: OpenOrder[Any]) -> Any:
+def hung_by_poison(open_order: OpenOrder[Any], check: AddressCheck) -> Any:
     """Decides, and waits at the poison for what never comes."""
     if _holds_poison(open_order):
         Event().wait()
-    return decide_requests(open_order)
+    return decide_requests(open_order, check)
 
 
 def killing_restock(connection: Connection, effect_ids: Sequence[int]) -> None:
@@ -110,7 +110,7 @@ def hanging_intake() -> None:
     _run_intake(hung_by_poison)
 
 
-def _run_intake(decide: Callable[[OpenOrder[Any]], Any]) -> None:
+def _run_intake(decide: Callable[[OpenOrder[Any], AddressCheck], Any]) -> None:
     tasks.changes.decide_requests = decide  # type: ignore[attr-defined, assignment]
     app.finalize()
     workers.intake.run(StreamSource(settings().broker_url or "", "intake-1"), workers.intake.Stop())

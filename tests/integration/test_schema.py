@@ -165,6 +165,7 @@ def make_history() -> None:
     )
     load(an_order("abandoned", status="pre_order"), an_order("pre_order", status="pre_order"), an_order("cancelled"))
     deliver(a_request("abandoned", id="abandon"), a_request("cancelled", id="cancel"), a_request("unknown", id="lost"))
+    rows("INSERT INTO renumbering (partner, last_used, next_before, next_after) VALUES ('AWAY', 1, 2, 9) RETURNING id")
     rows("UPDATE change_request SET not_before = now() + interval '1 day' WHERE external_id = 'open' RETURNING id")
     settle()
     in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
@@ -313,6 +314,7 @@ _GUARDED: dict[str, Sequence[str]] = {
         "UPDATE acknowledgement SET verdict = 'rejected'",
         "DELETE FROM acknowledgement",
     ],
+    "renumbering_is_append_only": ["UPDATE renumbering SET next_after = 3", "DELETE FROM renumbering"],
     # With CASCADE, or a foreign key would refuse before the trigger is asked.
     **{
         f"{table}_is_never_truncated": [f"TRUNCATE {table} CASCADE"]
@@ -327,6 +329,7 @@ _GUARDED: dict[str, Sequence[str]] = {
             "stock_movement",
             "partner_file",
             "acknowledgement",
+            "renumbering",
         )
     },
 }
@@ -360,6 +363,7 @@ _AN_ACKNOWLEDGEMENT = (
     "INSERT INTO acknowledgement (kind, reference, control_number, partner_file_id, place, verdict, state,"
     " interchange_id) VALUES ('CONTRL', '1', 1, {})"
 )
+_A_RENUMBERING = "INSERT INTO renumbering (partner, last_used, next_before, next_after) VALUES ({})"
 _A_NOTIFICATION = (
     "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
     " SELECT id, {} FROM change_request WHERE external_id = 'open'"
@@ -431,6 +435,12 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
         "state = 'parked', parked_at = now()",
         "state = 'decided', outcome = 'refused', decided_at = now(), decided_place = 0",
     ),
+    "change_request_faults_of_an_invalid_address": _each(
+        "UPDATE change_request SET address_faults = '[]'{} WHERE external_id = 'open'",
+        "",
+        ", state = 'parked', parked_at = now(), reasons = '{{invalid_address}}'",
+        ", state = 'decided', outcome = 'refused', decided_at = now(), decided_place = 0, reasons = '{{x}}'",
+    ),
     # What follows from a decision
     "changelog_change_request_id_action_unique": [
         "INSERT INTO changelog (order_id, actor, action, change_request_id)"
@@ -493,6 +503,8 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
         "UPDATE interchange SET delivered_late_at = now() WHERE state = '{}'", "claimed", "sent"
     ),
     "interchange_clean_fence_is_no_future_one": ["UPDATE interchange SET clean_fence = fence + 1"],
+    "renumbering_partner_fk": [_A_RENUMBERING.format("'NOBODY', 1, 2, 3")],
+    "renumbering_is_of_unused_numbers": _each(_A_RENUMBERING, "'AWAY', 1, 1, 3", "'AWAY', 1, 3, 1"),
     # What a partner answered
     "partner_file_partner_name_sha256_unique": [
         "INSERT INTO partner_file (partner, name, content, sha256) SELECT partner, name, '', sha256 FROM partner_file"

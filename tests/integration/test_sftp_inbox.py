@@ -10,9 +10,11 @@ from structlog.testing import capture_logs
 
 from edi.transports import sftp
 from edi.transports.sftp import SftpTransport
-from edi.transports.transport import MOST_BYTES, NotReady, NotReceived
-from tests.integration.sftp_server import Cut, Moment, Warehouse
+from edi.transports.transport import MOST_BYTES, NotDelivered, NotReady, NotReceived, NotTried
+from tests.integration.sftp_server import CONTENT, NAME, Cut, Moment, Warehouse
 
+# What a delivery does to files, in this sequence; the rest is looking.
+DELIVERY = ["open hidden", "write", "fsync", "rename"]
 LEFT_BY_A_CUT = ".countermand-check.0badc0de.part"
 DENIED = asyncssh.SFTPPermissionDenied("denied")
 
@@ -123,11 +125,36 @@ def test_a_cut_while_reading_is_told(warehouse: Warehouse, transport: SftpTransp
         transport.list_inbox() if step == "list" else transport.read("a.edi")
 
 
-def test_a_check_makes_renames_and_removes_a_hidden_file(warehouse: Warehouse, transport: SftpTransport) -> None:
-    (warehouse.drop / LEFT_BY_A_CUT).write_bytes(b"")
-    transport.check()
+def test_a_check_does_what_a_delivery_does_and_removes_it(warehouse: Warehouse, transport: SftpTransport) -> None:
+    for left in (LEFT_BY_A_CUT, "countermand-check-0badc0de.part"):
+        (warehouse.drop / left).write_bytes(b"")
+    SftpTransport(replace(warehouse.config, inbox=None)).check()
     assert warehouse.files() == []
-    assert {"open hidden", "rename", "remove"} <= set(warehouse.journal)
+    checked = [step for step in warehouse.journal if step in DELIVERY]
+    warehouse.journal.clear()
+    transport.put(NAME, CONTENT)
+    delivered = [step for step in warehouse.journal if step in DELIVERY]
+    assert list(dict.fromkeys(checked)) == list(dict.fromkeys(delivered)) == DELIVERY
+
+
+def test_a_check_finds_that_names_with_a_dot_are_forbidden(warehouse: Warehouse, transport: SftpTransport) -> None:
+    warehouse.forbids_hidden = True
+    with pytest.raises(NotReady, match="the server has to allow names that begin with a dot"):
+        transport.check()
+    with pytest.raises(NotDelivered):
+        transport.put(NAME, CONTENT)
+    assert warehouse.files() == warehouse.files("out") == []
+
+
+def test_a_check_says_what_it_could_not_remove(warehouse: Warehouse, transport: SftpTransport) -> None:
+    warehouse.then["rename"] = lambda: warehouse.refusals.update(remove=DENIED)
+    with pytest.raises(NotTried, match="can be delivered, but not removed again"):
+        transport.check_outbox()
+
+
+def test_a_probe_that_the_partner_collects_is_no_problem(warehouse: Warehouse, transport: SftpTransport) -> None:
+    warehouse.then["rename"] = lambda: list(map(Path.unlink, warehouse.drop.iterdir()))
+    transport.check()
 
 
 @pytest.mark.parametrize("step", ["open hidden", "rename", "list"])
@@ -142,8 +169,10 @@ def test_a_check_finds_what_is_not_permitted_and_leaves_nothing(
 
 def test_a_check_makes_nothing_that_it_could_not_remove(warehouse: Warehouse, transport: SftpTransport) -> None:
     warehouse.refusals["remove"] = DENIED
-    transport.check()
+    with pytest.raises(NotTried, match=r"delivered to drop was not tried: .* \(the server says 'denied'"):
+        transport.check()
     assert "open hidden" not in warehouse.journal
+    assert "list" in warehouse.journal  # the inbox is checked all the same
 
 
 @pytest.mark.parametrize(("folder", "found"), [("missing", "nothing"), ("file", "no folder")])
@@ -179,5 +208,6 @@ def test_a_check_finds_that_the_archive_cannot_be_made(warehouse: Warehouse, tra
 
 def test_a_check_makes_no_folder_that_it_could_not_remove(warehouse: Warehouse, transport: SftpTransport) -> None:
     warehouse.refusals["rmdir"] = DENIED
-    transport.check()
+    with pytest.raises(NotTried, match="whether `done` can be made in out was not tried"):
+        transport.check()
     assert "mkdir" not in warehouse.journal

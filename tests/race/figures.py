@@ -58,6 +58,12 @@ INTERLEAVINGS = (
         "E | apply × confirm, apply × release",
         "a_request_that_waits_for_an_interchange_is_decided_by_its_outcome",
     ),
+    _row(
+        "E | next number × export: forward, back; next number × next number",
+        "a_number_is_skipped_before_the_claim_or_after_it_and_never_left_out",
+        "nobody_sets_a_number_that_a_claim_takes_meanwhile",
+        "two_operators_at_once_leave_one_number_and_no_gap",
+    ),
     _row("R | apply × apply, one order", "two_workers_decide_the_requests_of_one_order_once_and_in_sequence"),
     _row(
         "R | apply × intake of a second request",

@@ -53,7 +53,7 @@ def failing() -> None:
         tasks.changes.apply_changes()
 
 
-def _fails(_: Any) -> Any:
+def _fails(*_: Any) -> Any:
     raise ZeroDivisionError("it always fails")
 
 

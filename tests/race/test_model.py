@@ -45,6 +45,7 @@ from tasks.changes import apply_changes, park_unknown
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import keep, take
+from tasks.partners import address_check
 from tasks.receipts import read_inbox
 from tests.builders import DECIDING
 from tests.integration.test_receipts import contrl
@@ -203,7 +204,7 @@ class Histories(RuleBasedStateMachine):
     def parked_requests_are_reprocessed(self, reason: str | None, order: str | None) -> None:
         expected = self.model.parked(reason, order)
         wanted = Filter(reason, order=order)
-        previews = in_transaction(lambda connection: preview(connection, wanted)).shown
+        previews = in_transaction(lambda connection: preview(connection, wanted, check=address_check())).shown
         assert [(one["source"], one["id"]) for one in previews] == [one.key for one in expected]
         assert [(one["outcome"], one["reasons"]) for one in previews] == self.model.previewed(expected)
         parked = in_transaction(lambda connection: find_parked(connection, wanted))

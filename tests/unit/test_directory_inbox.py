@@ -37,6 +37,31 @@ def test_only_finished_files_with_safe_names_are_listed(transport: DirectoryTran
     assert transport.list_inbox() == ["a 1.edi", "b.edi", "Ärger.edi"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "997.edi.partial",
+        "997.edi.upload",
+        "997.edi.crdownload",
+        "997.edi.Temp",
+        "997.edi.INPROGRESS",
+        "997.edi.incomplete",
+        "997.edi.writing",
+        "997.edi.lck",
+        "997.edi~",
+        "~997.edi",
+        "~$997.edi",
+    ],
+)
+def test_a_file_is_not_taken_while_its_name_says_that_it_grows(
+    transport: DirectoryTransport, inbox: Path, name: str
+) -> None:
+    (inbox / name).write_bytes(b"UNB")
+    assert transport.list_inbox() == []
+    (inbox / name).rename(inbox / "997.edi")
+    assert transport.list_inbox() == ["997.edi"]
+
+
 def test_a_name_that_cannot_be_handled_safely_is_told_once_and_as_text(
     transport: DirectoryTransport, inbox: Path
 ) -> None:

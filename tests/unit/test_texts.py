@@ -23,6 +23,7 @@ LANGUAGES = sorted(languages())
 FILLED_WITH: dict[str, tuple[str, ...]] = {
     "subject": ("order", "outcome"),
     "note": ("reasons", "advice"),
+    "address_faults": ("faults",),
     **{str(reason): () for reason in Reason},
 }
 # A deferred request has no answer yet.

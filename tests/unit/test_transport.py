@@ -16,6 +16,7 @@ from edi.transports.transport import (
     NotDelivered,
     NotReady,
     NotReceived,
+    NotTried,
     Transport,
     TransportError,
 )
@@ -218,6 +219,48 @@ def test_a_check_finds_what_a_folder_cannot_be_made_in(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     with pytest.raises(NotReady, match="does not let us do in it"):
         DirectoryTransport(tmp_path).check()
+
+
+def test_a_check_does_what_a_delivery_does_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    for name in ("link", "fsync"):
+        original = getattr(os, name)
+
+        def noted(*arguments: object, name: str = name, original: Callable[..., None] = original) -> None:
+            done.append(name)
+            original(*arguments)
+
+        monkeypatch.setattr(os, name, noted)
+    transport = DirectoryTransport(tmp_path)
+    transport.check()
+    assert files(tmp_path) == []
+    checked = done.copy()
+    done.clear()
+    transport.put("X-1.edi", CONTENT)
+    assert checked == done == ["fsync", "link", "fsync"]
+
+
+def test_a_check_says_what_it_could_not_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(NotTried, match=r"a file can be delivered, but .*countermand-check-.* could not be removed"):
+        DirectoryTransport(tmp_path).check()
+
+
+@pytest.mark.parametrize("fails", ["link", "fsync", "open"])
+def test_a_check_that_cannot_do_what_a_delivery_does_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, fails, refuse)
+    with pytest.raises(NotReady, match=r"a file cannot be delivered: .*Operation not permitted"):
+        DirectoryTransport(tmp_path).check_outbox()
+    monkeypatch.undo()
+    assert files(tmp_path) == []
 
 
 def test_a_check_tries_to_archive_and_leaves_nothing(tmp_path: Path) -> None:

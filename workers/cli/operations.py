@@ -13,8 +13,10 @@ from edi.partners import served_warehouses
 from orders import migrate as schema
 from orders import roles
 from orders.audit import audit as check_promises
+from orders.audit import with_contradictions
 from tasks.database import in_transaction
 from tasks.export import DELIVERED, Exported, export_steps
+from tasks.outboxes import look
 from tasks.partners import partners
 from tasks.settings import settings
 from workers.app import app
@@ -154,8 +156,11 @@ def _tell_export(steps: list[Exported], waits: list[str]) -> None:
 def audit(as_json: AsJson = False) -> int:
     """Check the nine promises on the live database; exit 1 if one is broken."""
     find_database()
+    with err.status("looking at the outboxes of the partners …"):
+        # Before the database: what lies there was stored before.
+        contradictions, unseen = look(partners())
     with err.status("checking the promises …"):
-        result = in_transaction(
+        found = in_transaction(
             partial(
                 check_promises,
                 patience=settings().patience,
@@ -163,6 +168,7 @@ def audit(as_json: AsJson = False) -> int:
                 configured=[partner.name for partner in partners()],
             )
         )
+    result = with_contradictions(found, contradictions, unseen)
     if as_json:
         print_json(result)
     else:

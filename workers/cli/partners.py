@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from edi import counters
+from edi import counters, numbers
 from edi.documents import gs1
+from edi.interventions import NotPossible
 from edi.partners import Partner, served_warehouses
-from edi.transports.transport import TransportError
+from edi.transports.transport import NotTried, TransportError
 from orders.reading import as_utc
 from tasks.database import in_transaction
 from tasks.partners import partners
 from tasks.settings import settings
-from workers.cli.terminal import AsJson, counted, err, out, plain, print_json
+from workers.cli.terminal import AsJson, brief, counted, err, out, plain, print_json
 from workers.discovery import find_database
 from workers.errors import CommandError, UsageError
 
@@ -32,17 +33,17 @@ def configured(name: str) -> Partner:
 
 @cli.command()
 def check(as_json: AsJson = False) -> int:
-    """Say who is configured, and try each transport without sending anything; exit 1 if one does not work.
+    """Say who is configured, and try each transport without sending anything; exit 1 unless it is known to work.
 
     With a database it also says which number comes next.
     """
     checked = []
     # First: with the database it finds the partners file of a running `countermand up`.
-    numbers = _next_numbers()
+    next_numbers = _next_numbers()
     for partner in partners():
         with err.status(f"trying the transport of {partner.name} …"):
-            checked.append(_check(partner, numbers.get(partner.name)))
-    ok = not any(one["problem"] for one in checked)
+            checked.append(_check(partner, next_numbers.get(partner.name)))
+    ok = not any(one["problem"] or one["untried"] for one in checked)
     serves_all = served_warehouses(partners()) is None
     if as_json:
         print_json({"ok": ok, "serves_all_warehouses": serves_all, "partners": checked})
@@ -55,6 +56,37 @@ def check(as_json: AsJson = False) -> int:
             for hint in one["hints"]:
                 out.print(plain(f"hint: {one['partner']}: {hint}"), highlight=False)
     return 0 if ok else 1
+
+
+@cli.command("next-number")
+def next_number(
+    name: Annotated[str, typer.Argument(metavar="PARTNER", help="The partner's name, as in the partners file.")],
+    number: Annotated[
+        int | None, typer.Option("--set", metavar="N", min=1, max=2**62, help="The number that comes next.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show which control number comes next, or set it: after a restore, to the one after the last that the partner has.
+
+    It never goes back to one that an interchange bears. What is skipped is kept, and is no gap to the audit.
+    """
+    find_database()
+    partner = configured(name)
+    if number is not None:
+        try:
+            in_transaction(lambda connection: numbers.set_next(connection, partner, number))
+        except NotPossible as impossible:
+            raise UsageError(str(impossible)) from None
+    found = in_transaction(lambda connection: numbers.show(connection, partner))
+    if as_json:
+        print_json(found)
+        return 0
+    used = f"the last one bears {found['last_used']}" if found["last_used"] else "there has been none"
+    out.print(plain(f"the next interchange of {name} bears {found['next_control_number']}; {used}"), soft_wrap=True)
+    for one in found["set"]:
+        told = f"  {brief(one['at'])} (UTC)  an operator set it from {one['before']} to {one['after']}"
+        out.print(plain(told), highlight=False, soft_wrap=True)
+    return 0
 
 
 def _next_numbers() -> dict[str, int]:
@@ -70,9 +102,11 @@ def _next_numbers() -> dict[str, int]:
 
 
 def _check(partner: Partner, next_number: int | None) -> dict[str, Any]:
-    problem = None
+    problem = untried = None
     try:
         partner.transport.check()
+    except NotTried as error:
+        untried = str(error)
     except TransportError as error:
         problem = str(error)
     schedule, within = partner.schedule, partner.acknowledged_within
@@ -96,6 +130,7 @@ def _check(partner: Partner, next_number: int | None) -> dict[str, Any]:
         "transport": str(partner.transport),
         "hints": list(_hints(partner)),
         "problem": problem,
+        "untried": untried,
     }
 
 
@@ -116,6 +151,8 @@ def _tell(one: dict[str, Any]) -> None:
         out.print(plain(f"  {name:<14} {value}"), soft_wrap=True, highlight=False)
     if one["problem"]:
         out.print(plain(f"  {'PROBLEM':<14} {one['problem']}"), style="red", soft_wrap=True, highlight=False)
+    elif one["untried"]:
+        out.print(plain(f"  {'UNCLEAR':<14} {one['untried']}"), style="yellow", soft_wrap=True, highlight=False)
     else:
         out.print("  [green]the transport works[/]")
 

@@ -5,6 +5,7 @@ import uvicorn
 
 from configuration import ConfigurationError
 from tasks.helpdesks import helpdesks
+from tasks.partners import address_check
 from tasks.settings import settings
 from workers.discovery import find_services
 from workers.errors import CommandError
@@ -23,6 +24,7 @@ def main() -> None:
     configure_logs()
     find_services()
     desks = helpdesks()
+    address_check()
     host, port = settings().http_host, settings().http_port
     _log.info("http ready", host=host, port=port, desks=sorted(desks.desks))
     uvicorn.run(

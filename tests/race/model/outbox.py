@@ -52,6 +52,10 @@ class Outbox:
     def check_outbox(self) -> None:
         """There is nothing to check."""
 
+    def list_outbox(self) -> list[str]:
+        """The names of what the partner has not collected."""
+        return sorted(self.files)
+
     def list_inbox(self) -> list[str]:
         """The names of what the partner has left."""
         return sorted(self.inbox)
