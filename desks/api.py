@@ -66,6 +66,10 @@ class Api:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._client.close()
 
+    def end_within(self, seconds: float) -> None:
+        """Leaves at most so many seconds for all calls that are still to be made."""
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+
     def call(
         self,
         method: str,
@@ -102,14 +106,14 @@ class Api:
             ) from error
         except httpx2.HTTPError as error:
             # The request may have arrived and its answer got lost.
-            raise Unclear(f"{what}: no answer ({type(error).__name__})") from error
+            raise Unclear(f"{what}: no answer ({type(error).__name__})", is_in_doubt=True) from error
         _check(what, status, retry_after)
         return _parsed(what, raw) if reads_json else None
 
     def _time_left(self, what: str) -> httpx2.Timeout:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise NotDelivered(f"{what}: no time was left for it")
+            raise NotDelivered(f"{what}: no time was left for it", is_in_doubt=True)
         seconds = min(self._timeout, left)
         return httpx2.Timeout(seconds, connect=min(seconds, MAX_CONNECT_SECONDS))
 
@@ -118,7 +122,7 @@ class Api:
         for chunk in response.iter_raw():
             raw += chunk
             if len(raw) > _MAX_ANSWER_BYTES or time.monotonic() > self._deadline:
-                raise Unclear(f"{what}: the answer is too long or too slow")
+                raise Unclear(f"{what}: the answer is too long or too slow", is_in_doubt=True)
         return bytes(raw)
 
 
@@ -126,19 +130,19 @@ def _check(what: str, status: int, retry_after: str | None) -> None:
     if 200 <= status < 300:
         return
     told = f"{what}: answered {status}"
-    # The key to the API: somebody sets it right, and then it works.
+    # The key to the API: somebody sets it right, and then it works. Or this ticket is one that the key may not see.
     if status == _UNAUTHORIZED:
-        raise NotDelivered(f"{told}: the key to the API is wrong")
+        raise NotDelivered(f"{told}: the key to the API is wrong", is_in_doubt=True)
     if status == _FORBIDDEN:
-        raise Forbidden(f"{told}: the key to the API may not do this")
+        raise Forbidden(f"{told}: the key to the API may not do this", is_in_doubt=True)
     if status in _LATER:
         raise NotDelivered(told, _seconds(retry_after))
     if status == _CONFLICT:
         raise NotDelivered(told, is_tickets_own=True)
     if 300 <= status < 400:
-        raise NotDelivered(f"{told}: the API has moved; correct `url` in the desks file")
+        raise NotDelivered(f"{told}: the API has moved; correct `url` in the desks file", is_in_doubt=True)
     if status >= 500:
-        raise Unclear(told)
+        raise Unclear(told, is_in_doubt=True)
     raise Refused(told, is_tickets_own=True)
 
 
@@ -148,7 +152,7 @@ def _parsed(what: str, raw: bytes) -> Any:
     try:
         return parse_json(raw)
     except ValueError as error:
-        raise Unclear(f"{what}: the answer is not JSON") from error
+        raise Unclear(f"{what}: the answer is not JSON", is_in_doubt=True) from error
 
 
 def a_list(answer: Any) -> list[Any]:

@@ -18,13 +18,22 @@ class DeliveryError(Exception):
     """A notice was not delivered, or is not known to be; the text says why and quotes nothing personal.
 
     `retry_after` are the seconds that the other side asked us to wait, where it did. `is_tickets_own` is true for a
-    failure that concerns its ticket alone: others of the same desk can go on.
+    failure that concerns its ticket alone: others of the same desk can go on. `is_in_doubt` is true where it may be the
+    ticket's own or the desk's, and only another call can tell.
     """
 
-    def __init__(self, told: str, retry_after: float | None = None, *, is_tickets_own: bool = False) -> None:
+    def __init__(
+        self,
+        told: str,
+        retry_after: float | None = None,
+        *,
+        is_tickets_own: bool = False,
+        is_in_doubt: bool = False,
+    ) -> None:
         super().__init__(told)
         self.retry_after = retry_after
         self.is_tickets_own = is_tickets_own
+        self.is_in_doubt = is_in_doubt
 
 
 class NotDelivered(DeliveryError):

@@ -32,6 +32,9 @@ __all__ = [
 
 _log = structlog.get_logger()
 
+# For asking whose the key is, after a failure: it comes on top of the time for an answer's own calls.
+_SECONDS_TO_ASK = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
@@ -181,13 +184,19 @@ def opened_api(desk: Desk) -> Iterator[Api]:
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise Unclear(
                 f"the answer to {api.called} is not what {desk.kind}'s API describes ({type(error).__name__}); "
-                "is `url` right?"
+                "is `url` right?",
+                is_in_doubt=True,
             ) from error
 
 
-def account_of_key(desk: Desk) -> str | None:
-    """Tries the key to a desk's API and returns whose it is; None where nothing can be tried. Raises DeliveryError."""
+def account_of_key(desk: Desk, *, within: float | None = None) -> str | None:
+    """Tries the key to a desk's API and returns whose it is; None where nothing can be tried. Raises DeliveryError.
+
+    `within` are the seconds that it may take.
+    """
     with opened_api(desk) as api:
+        if within is not None:
+            api.end_within(within)
         account = desk.whose_key(api)
         if account and desk.own_addresses and account.casefold() != desk.own_addresses[0].casefold():
             raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
@@ -216,7 +225,25 @@ class TicketChannel:
         self.outlet = desk.source
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
-        """Writes the notice on its ticket once, with its tag where the desk takes one. Raises DeliveryError."""
+        """Writes the notice on its ticket once, with its tag where the desk takes one. Raises DeliveryError.
+
+        A failure that may be the ticket's own or the desk's is the ticket's, where the desk answers to our key.
+        """
+        try:
+            self._deliver(notice, customer=customer, look_first=look_first)
+        except DeliveryError as error:
+            if not (error.is_in_doubt and self._desk_works()):
+                raise
+            raise type(error)(f"this ticket alone: {error}", error.retry_after, is_tickets_own=True) from error
+
+    def _desk_works(self) -> bool:
+        try:
+            return account_of_key(self._desk, within=_SECONDS_TO_ASK) is not None
+        except DeliveryError as error:
+            _log.warning("the desk does not answer to its key", desk=self._desk.name, error=str(error))
+            return False
+
+    def _deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         desk = self._desk
         if not desk.is_ticket(notice.ticket or ""):
             raise Refused("the ticket is not a number, as the tickets of this desk are")
@@ -247,4 +274,9 @@ def _unclear(told: str) -> Iterator[None]:
     try:
         yield
     except DeliveryError as error:
-        raise Unclear(f"{told}: {error}", error.retry_after, is_tickets_own=error.is_tickets_own) from error
+        raise Unclear(
+            f"{told}: {error}",
+            error.retry_after,
+            is_tickets_own=error.is_tickets_own,
+            is_in_doubt=error.is_in_doubt,
+        ) from error

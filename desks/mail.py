@@ -16,6 +16,9 @@ from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, NotDelivered, Refus
 from desks.config import MailConfig, mail_address
 from desks.notices import Notice, Visibility
 
+# The server says so of itself, in answer to any command.
+_CLOSING = 421
+
 
 class _InTime(smtplib.SMTP):
     """A mail server that has MAX_SECONDS for all its replies together: a mail takes ten of them."""
@@ -109,7 +112,7 @@ def _send(server: smtplib.SMTP, mail: EmailMessage) -> None:
         server.send_message(mail)
     except smtplib.SMTPRecipientsRefused as refused:
         code = max((code for code, _ in refused.recipients.values()), default=0)
-        raise _by_code(code, "the recipient") from None
+        raise _by_code(code, "the recipient", is_recipients=True) from None
     except smtplib.SMTPSenderRefused as refused:
         # Ours, and the same for every mail, so not for good: somebody sets it right, and then it works.
         raise NotDelivered(f"the mail server refused the sender ({refused.smtp_code})") from None
@@ -121,7 +124,9 @@ def _send(server: smtplib.SMTP, mail: EmailMessage) -> None:
         raise Unclear(f"the mail server did not answer ({type(error).__name__})") from None
 
 
-def _by_code(code: int, what: str) -> NotDelivered | Refused:
-    """5xx is for good, anything else for now (RFC 5321, 4.2.1)."""
+def _by_code(code: int, what: str, *, is_recipients: bool = False) -> NotDelivered | Refused:
+    """5xx is for good, anything else for now (RFC 5321, 4.2.1); of a recipient it says nothing about the others."""
     told = f"the mail server refused {what} ({code})"
-    return Refused(told) if 500 <= code < 600 else NotDelivered(told)
+    if 500 <= code < 600:
+        return Refused(told)
+    return NotDelivered(told, is_tickets_own=is_recipients and code != _CLOSING)

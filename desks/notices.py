@@ -24,7 +24,8 @@ class Notice:
     request_id: str
     ticket: str | None
     visibility: Visibility
-    outcome: Outcome
+    # None of a note for colleagues: nothing was decided.
+    outcome: Outcome | None
     subject: str
     body: str
 
@@ -40,7 +41,7 @@ class Notice:
     @property
     def tag(self) -> str:
         """The tag that the ticket gets."""
-        return f"countermand-{self.outcome}"
+        return f"countermand-{self.outcome or 'attention'}"
 
     @property
     def signed_body(self) -> str:

@@ -1,7 +1,7 @@
-"""Telling decisions: written once, delivered under a lease, settled by whoever holds the newest fence.
+"""Telling decisions, and what colleagues must know: written once, delivered under a lease, settled by its holder.
 
-The effect `notify` is the unit of work; its notification is the text, and says whether an earlier try is unclear.
-Every change of a notification is made under the lock of its effect.
+The effect `notify` is an answer's unit of work; its notification is the text, and says whether an earlier try is
+unclear. Every change of a notification is made under the lock of its effect. A note on a ticket is both in one row.
 """
 
 import json
@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, Update, func, text, update
 
+from orders import destinations
 from orders.effects import MAX_ATTEMPTS, mark_done, pause_after
-from orders.locks import AnyRow, claim_answer, lock_answer
-from orders.tables import EffectState, NotificationState, effect, notification, outlet
+from orders.locks import AnyRow, claim_delivery, lock_answer, lock_note
+from orders.tables import EffectState, NoteState, NotificationState, effect, notification, ticket_note
 
 # Longer than the task that delivers may run (it is killed then): nobody delivers beside the holder of a lease.
 LEASE = timedelta(seconds=90)
 # After an unclear try: time for a request that is still on its way to arrive, before anyone looks for it.
 UNCLEAR_PAUSE = timedelta(seconds=15)
-# How long an outlet rests at most after failures in a row, unless it asks for longer itself.
-LONGEST_REST = timedelta(minutes=2)
 
 # The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
 _WRITE = text(
@@ -33,6 +31,14 @@ _WRITE = text(
         subject text, body text, state text)
     """
 )
+_GIVE_A_WAY_OUT = text(
+    """
+    UPDATE effect SET outlet = written.outlet
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (effect_id bigint, outlet text)
+    -- Not `=`: for that the planner would go through all that is pending.
+    WHERE effect.id = written.effect_id AND effect.state IS NOT DISTINCT FROM 'pending'
+    """
+)
 
 
 class LostFence(Exception):
@@ -41,10 +47,13 @@ class LostFence(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """An answer that is ours to deliver until the lease ends; `look_first`: an earlier try may have delivered it."""
+    """An answer or a note that is ours to deliver until the lease ends.
 
-    effect_id: int
-    notification_id: int
+    `look_first`: an earlier try may have delivered it.
+    """
+
+    id: int
+    is_note: bool
     fence: int
     look_first: bool
     row: AnyRow
@@ -54,7 +63,7 @@ class Leased:
 class Failure:
     """Why a try failed: whether it may have succeeded, whether another can, and the seconds we were asked to wait.
 
-    `is_tickets_own`: it concerns this ticket alone, and the outlet works.
+    `is_tickets_own`: it concerns this ticket alone, and its destination works.
     """
 
     told: str
@@ -65,113 +74,106 @@ class Failure:
 
 
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes notifications; those that are told with that (state `sent`) end their effects.
+    """Writes notifications; those that are told with that (state `sent`) end their effects, the others wait.
 
-    Each row has the columns of `notification`, and `effect_id`.
+    Each row has the columns of `notification`, with `effect_id` and `outlet`.
     """
     connection.execute(_WRITE, {"rows": json.dumps(rows)})
     told = [row["effect_id"] for row in rows if row["state"] == NotificationState.SENT]
     if told:
         mark_done(connection, told)
+    waiting = [row for row in rows if row["state"] != NotificationState.SENT]
+    if waiting:
+        connection.execute(_GIVE_A_WAY_OUT, {"rows": json.dumps(waiting)})
 
 
 def lease(connection: Connection) -> Leased | None:
-    """Takes the next answer that is due, its outlet not resting; None if there is none.
+    """Takes the next answer or note that is due, its destination not resting; None if there is none.
 
-    The try counts from here on. An answer whose deliverer died at the last one is dead, and passed over.
+    The try counts from here on. What its deliverer died at the last time is dead, and passed over.
     """
-    while (row := claim_answer(connection)) is not None:
+    while (row := claim_delivery(connection)) is not None:
         if row.attempts < MAX_ATTEMPTS:
             return _take(connection, row)
         told = f"whoever tried to deliver it died, {row.attempts} times"
-        gone = update(effect).where(effect.c.id == row.effect_id, effect.c.state == EffectState.PENDING)
-        connection.execute(gone.values(state=EffectState.DEAD, error=told))
+        connection.execute(_work(row).values(state=EffectState.DEAD, error=told))
     return None
 
 
 def _take(connection: Connection, row: AnyRow) -> Leased:
-    connection.execute(
-        update(effect)
-        .where(effect.c.id == row.effect_id, effect.c.state == EffectState.PENDING)
-        .values(attempts=effect.c.attempts + 1, not_before=func.clock_timestamp() + LEASE)
-    )
-    connection.execute(
-        update(notification)
-        .where(notification.c.id == row.notification_id)
-        .values(state=NotificationState.SENDING, fence=row.fence + 1)
-    )
-    look_first = row.notification_state == NotificationState.SENDING
-    return Leased(row.effect_id, row.notification_id, row.fence + 1, look_first, row)
+    work = {"attempts": row.attempts + 1, "not_before": func.clock_timestamp() + LEASE}
+    told = {"state": NotificationState.SENDING, "fence": row.fence + 1, "leased_at": func.clock_timestamp()}
+    _stand(connection, row, work, told)
+    destinations.begin_try(connection, row.outlet, at_most=LEASE)
+    # Of a note nothing else says that an earlier try was unclear, once it was dead.
+    look_first = row.told == NotificationState.SENDING or (row.is_note and row.fence > 0)
+    return Leased(row.id, row.is_note, row.fence + 1, look_first, row)
 
 
-def confirm(connection: Connection, leased: Leased, outlet_name: str) -> None:
-    """Notes that an answer was delivered, and that its outlet works. Raises LostFence.
+def confirm(connection: Connection, leased: Leased) -> None:
+    """Notes that an answer or a note was delivered, and that its destination works. Raises LostFence."""
+    row = _hold(connection, leased)
+    _stand(connection, row, {}, {"state": NotificationState.SENT, "leased_at": None, **_no_error(row)})
+    if not row.is_note:
+        mark_done(connection, [row.id])
+    destinations.end_rest(connection, row.outlet)
+    destinations.end_try(connection, row.outlet, begun_at=row.leased_at)
 
-    A rest that is not over stays: another was asked to wait while this answer was on its way.
+
+def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
+    """Notes a failed try: it waits, twice as long as before, and is dead after the last. Raises LostFence.
+
+    The destination rests too, unless the failure is the ticket's own or final.
     """
-    _hold(connection, leased)
-    told = update(notification).where(notification.c.id == leased.notification_id)
-    connection.execute(told.values(state=NotificationState.SENT))
-    mark_done(connection, [leased.effect_id])
-    connection.execute(delete(outlet).where(outlet.c.name == outlet_name, outlet.c.not_before <= func.now()))
-
-
-def fail(connection: Connection, leased: Leased, failure: Failure, outlet_name: str) -> None:
-    """Notes a failed try: the answer waits, twice as long as before, and is dead after the last. Raises LostFence.
-
-    The outlet rests too, unless the failure is the ticket's own or final.
-    """
-    attempts = _hold(connection, leased)
-    is_last = failure.final or attempts >= MAX_ATTEMPTS
+    row = _hold(connection, leased)
+    is_last = failure.final or row.attempts >= MAX_ATTEMPTS
     pause = func.greatest(
-        pause_after(attempts),
+        pause_after(row.attempts),
         timedelta(seconds=failure.retry_after or 0),
         UNCLEAR_PAUSE if failure.unclear else timedelta(),
     )
-    connection.execute(
-        update(effect)
-        .where(effect.c.id == leased.effect_id, effect.c.state == EffectState.PENDING)
-        .values(
-            state=EffectState.DEAD if is_last else EffectState.PENDING,
-            not_before=func.clock_timestamp() + pause,
-            error=failure.told,
-        )
-    )
+    work: dict[str, Any] = {"not_before": func.clock_timestamp() + pause, "error": failure.told}
     state = NotificationState.SENDING if failure.unclear else NotificationState.PENDING
-    connection.execute(update(notification).where(notification.c.id == leased.notification_id).values(state=state))
+    told: dict[str, Any] = {"state": state, "leased_at": None}
+    if is_last:
+        (told if row.is_note else work)["state"] = EffectState.DEAD
+    _stand(connection, row, work, told)
     if not (failure.final or failure.is_tickets_own):
-        _rest(connection, outlet_name, failure)
+        destinations.rest(
+            connection, row.outlet, failure.told, retry_after=failure.retry_after, only_again=row.attempts > 1
+        )
+    destinations.end_try(connection, row.outlet, begun_at=row.leased_at)
 
 
-def _hold(connection: Connection, leased: Leased) -> int:
-    """Locks the answer and returns its tries so far. Raises LostFence unless it is still ours."""
-    row = lock_answer(connection, leased.effect_id)
-    if (row.state, row.notification_state, row.fence) != (
-        EffectState.PENDING,
-        NotificationState.SENDING,
-        leased.fence,
-    ):
+def _hold(connection: Connection, leased: Leased) -> AnyRow:
+    """Locks what is leased and returns it. Raises LostFence unless it is still ours."""
+    row = lock_note(connection, leased.id) if leased.is_note else lock_answer(connection, leased.id)
+    if (row.state, row.told, row.fence) != (EffectState.PENDING, NotificationState.SENDING, leased.fence):
+        what = "note" if leased.is_note else "answer"
         raise LostFence(
-            f"answer {leased.effect_id} is {row.state}, its notification {row.notification_state} at {row.fence}; "
+            f"{what} {leased.id} is {row.state}, its notification {row.told} at {row.fence}; "
             f"expected pending, sending at {leased.fence}"
         )
-    return int(row.attempts)
+    return row
 
 
-def _rest(connection: Connection, name: str, failure: Failure) -> None:
-    asked = timedelta(seconds=failure.retry_after or 0)
-    first = func.clock_timestamp() + func.greatest(pause_after(1), asked)
-    failures = outlet.c.failures + 1
-    again = func.clock_timestamp() + func.greatest(func.least(pause_after(failures), LONGEST_REST), asked)
-    resting = upsert(outlet).values(name=name, failures=1, not_before=first, error=failure.told)
-    connection.execute(
-        resting.on_conflict_do_update(
-            index_elements=[outlet.c.name],
-            set_={
-                "failures": failures,
-                # Two that failed side by side must not shorten each other's rest.
-                "not_before": func.greatest(outlet.c.not_before, again),
-                "error": failure.told,
-            },
-        )
-    )
+def _stand(connection: Connection, row: AnyRow, work: dict[str, Any], told: dict[str, Any]) -> None:
+    """Writes how the work and its telling stand: of a note both are in one row."""
+    if row.is_note:
+        connection.execute(_work(row).values(**work, **told))
+        return
+    if work:
+        connection.execute(_work(row).values(work))
+    connection.execute(update(notification).where(notification.c.id == row.notification_id).values(told))
+
+
+def _work(row: AnyRow) -> Update:
+    if row.is_note:
+        is_open = ticket_note.c.state.in_((NoteState.PENDING, NoteState.SENDING))
+        return update(ticket_note).where(ticket_note.c.id == row.id, is_open)
+    return update(effect).where(effect.c.id == row.id, effect.c.state == EffectState.PENDING)
+
+
+def _no_error(row: AnyRow) -> dict[str, Any]:
+    # Of an answer `mark_done` empties it.
+    return {"error": None} if row.is_note else {}

@@ -7,15 +7,17 @@
 5. `change_request`  by id
 6. `effect`          by id
 7. `notification`    the one of a locked effect
-8. `stock`           by sku (the upsert in `orders.stock` sorts)
-9. `outlet`          one
+8. `ticket_note`     one
+9. `stock`           by sku (the upsert in `orders.stock` sorts)
+10. `outlet`         one
+11. `destination`    one
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
 Beside these rows stands one advisory lock a number: accepting a request locks the *number* of its order (the order
 itself may not be there yet), in the order of the keys, before anything else; the exporter only ever tries that lock.
-One more is for the claims of answers, taken before anything else too: they go one after the other. The one for the
-turns of inboxes is only ever tried.
+One more is for the claims of answers and notes, taken before anything else too: they go one after the other. The one
+for the turns of inboxes is only ever tried.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,27 +37,27 @@ from sqlalchemy import (
     case,
     exists,
     func,
-    or_,
+    literal,
     select,
-    tuple_,
 )
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from orders import queue
 from orders.tables import (
     EffectState,
-    NotificationState,
+    NoteState,
     RequestState,
     change_request,
     constant,
     effect,
     interchange,
     notification,
-    outlet,
     partner,
+    ticket_note,
 )
 from orders.tables import orders as orders_table
-from rules.model import Edi, Effect
+from rules.model import Edi
 
 # SQLAlchemy types a row by its columns in sequence; ours are read by name.
 AnyRow: TypeAlias = Any
@@ -104,7 +106,7 @@ _CLAIM_ORDERS = sql(
     """
 )
 # One key, and not two: no number of an order can meet it.
-_LOCK_CLAIMS_OF_ANSWERS = sql("SELECT pg_advisory_xact_lock(:space)")
+_LOCK_CLAIMS_OF_DELIVERIES = sql("SELECT pg_advisory_xact_lock(:space)")
 _TRY_TURNS = sql("SELECT pg_try_advisory_xact_lock(:space + 1)")
 _LOCK_PARTNER = sql(f"SELECT {_columns(partner)} FROM partner WHERE name = :name FOR NO KEY UPDATE")  # noqa: S608
 # The content is megabytes, and only a sender needs it.
@@ -133,7 +135,17 @@ def nobody_waits(number: str, more: str = "") -> str:
     """  # noqa: S608  # our own constants
 
 
-_IS_FREE = nobody_waits("orders.number", "AND undecided_since > :patience_since")
+# A cancellation that could not be decided is told to colleagues before its order goes out; for as long as the patience
+# is, should that not be possible. By name, and no join, as above.
+_COLLEAGUES_KNOW = """(
+        SELECT order_number FROM change_request AS parked
+        WHERE order_number BETWEEN orders.number AND orders.number AND state = 'parked' AND kind = 'cancel'
+            AND ticket IS NOT NULL AND parked_at > :patience_since
+            AND (SELECT change_request_id FROM ticket_note
+                 WHERE change_request_id = parked.id AND ticket_note.state IN ('sent', 'dead') LIMIT 1) IS NULL
+        ORDER BY order_number LIMIT 1) IS NULL
+"""
+_IS_FREE = f"{nobody_waits('orders.number', 'AND undecided_since > :patience_since')} AND {_COLLEAGUES_KNOW}"
 _IS_DUE = f"""
     status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL
     AND validated_at <= :validated_before AND (hold_until IS NULL OR hold_until <= now())
@@ -199,6 +211,20 @@ _CLAIM_NOTICES = _claims(
     "effect JOIN change_request AS request ON request.id = change_request_id",
     """effect.kind = 'notify'
         AND NOT EXISTS (SELECT FROM notification WHERE change_request_id = effect.change_request_id)""",
+)
+
+
+_LOCK_DUE_ANSWER = sql(
+    """
+    SELECT id FROM effect WHERE id = :id AND state = 'pending' AND not_before <= now()
+    FOR NO KEY UPDATE SKIP LOCKED
+    """
+)
+_LOCK_DUE_NOTE = sql(
+    """
+    SELECT id FROM ticket_note WHERE id = :id AND state IN ('pending', 'sending') AND not_before <= now()
+    FOR NO KEY UPDATE SKIP LOCKED
+    """
 )
 
 
@@ -360,20 +386,28 @@ def lock_orders_by_number(connection: Connection, numbers: Sequence[str]) -> Seq
     return connection.execute(known.with_for_update(key_share=True)).all()
 
 
-def claim_overdue_unknown(connection: Connection, *, limit: int, patience_since: datetime) -> list[int]:
-    """Locks up to `limit` requests that have waited out their patience for an order nobody loaded; returns ids."""
-    overdue = (
-        select(change_request.c.id)
-        .where(
-            change_request.c.state == constant(RequestState.RECEIVED),
-            change_request.c.undecided_since <= patience_since,
-            ~exists().where(orders_table.c.number == change_request.c.order_number),
-        )
-        .order_by(change_request.c.id)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
+def find_overdue_unknown(connection: Connection, *, limit: int, patience_since: datetime) -> Sequence[AnyRow]:
+    """Returns up to `limit` requests that have waited out their patience for an order nobody loaded; locks nothing."""
+    request = change_request.c
+    overdue = _of_unknown_orders(request.id, request.order_number).where(request.undecided_since <= patience_since)
+    return connection.execute(overdue.order_by(request.id).limit(limit)).all()
+
+
+def claim_unknown(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Locks those of these requests that are undecided and whose order is not there, by id, and returns their ids.
+
+    Comes after `lock_numbers_for_accepting` with their numbers, in a statement that sees who had that lock before.
+    """
+    request = change_request.c
+    claimed = _of_unknown_orders(request.id).where(is_one_of(request.id, ids)).order_by(request.id)
+    return list(connection.scalars(claimed.with_for_update(key_share=True, skip_locked=True)))
+
+
+def _of_unknown_orders(*columns: ColumnElement[Any]) -> Select[Any]:
+    return select(*columns).where(
+        change_request.c.state == constant(RequestState.RECEIVED),
+        ~exists().where(orders_table.c.number == change_request.c.order_number),
     )
-    return list(connection.scalars(overdue))
 
 
 def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
@@ -388,6 +422,13 @@ def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
 def lock_dead_effects(connection: Connection, *, limit: int, after: int) -> list[int]:
     """Locks up to `limit` dead effects with ids above `after`, by id, and returns their ids."""
     dead = select(effect.c.id).where(effect.c.state == EffectState.DEAD, effect.c.id > after).order_by(effect.c.id)
+    return list(connection.scalars(dead.limit(limit).with_for_update(key_share=True, skip_locked=True)))
+
+
+def lock_dead_notes(connection: Connection, *, limit: int, after: int) -> list[int]:
+    """Locks up to `limit` dead notes on tickets with ids above `after`, by id, and returns their ids."""
+    note = ticket_note.c
+    dead = select(note.id).where(note.state == NoteState.DEAD, note.id > after).order_by(note.id)
     return list(connection.scalars(dead.limit(limit).with_for_update(key_share=True, skip_locked=True)))
 
 
@@ -426,55 +467,21 @@ def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> 
     return [row for row in claimed if row.change_request_id not in done]
 
 
-def claim_answer(connection: Connection) -> AnyRow | None:
-    """Locks the oldest due answer whose notification is written and whose outlet does not rest, and returns it.
+def claim_delivery(connection: Connection) -> AnyRow | None:
+    """Locks the answer or note that is to be delivered next (`orders.queue` says which) and returns it.
 
-    None if there is none. Answers on one ticket go one after the other: passed by is one beside which another's try is
-    on its way, or waits to be looked for.
+    None if there is none.
     """
     # Prevents: two claims at once, each blind to the other's, that take two answers on one ticket; where a desk's tags
     # are read and written back, one of the two would be lost.
-    connection.execute(_LOCK_CLAIMS_OF_ANSWERS, {"space": _SPACE})
+    connection.execute(_LOCK_CLAIMS_OF_DELIVERIES, {"space": _SPACE})
     connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
-    request = change_request
-    name = case((notification.c.channel == "ticket", request.c.source), else_=notification.c.channel)
-    due = (
-        select(effect.c.id)
-        .join(request, request.c.id == effect.c.change_request_id)
-        .join(notification, notification.c.change_request_id == request.c.id)
-        .where(
-            effect.c.kind == Effect.NOTIFY,
-            effect.c.state == constant(EffectState.PENDING),
-            effect.c.not_before <= func.now(),
-            ~exists().where(outlet.c.name == name, outlet.c.not_before > func.now()),
-        )
-        .order_by(effect.c.id)
-        .limit(1)
-        .with_for_update(key_share=True, skip_locked=True, of=effect)
-    )
-    if busy := _tickets_with_a_try_on_its_way(connection):
-        due = due.where(or_(request.c.ticket.is_(None), tuple_(request.c.source, request.c.ticket).not_in(busy)))
-    claimed = connection.execute(due).scalar_one_or_none()
-    # In a second statement: rows joined to a locking one may be older than the lock.
-    return None if claimed is None else _answer(connection, claimed)
-
-
-def _tickets_with_a_try_on_its_way(connection: Connection) -> set[tuple[str, str]]:
-    sending = select(notification.c.change_request_id).where(
-        notification.c.state == constant(NotificationState.SENDING)
-    )
-    if not (ids := connection.scalars(sending).all()):
-        return set()
-    request = change_request.c
-    # Whether it is pending is asked here, and not there: the planner would go through all that is pending.
-    tries = (
-        select(request.source, request.ticket, effect.c.state, (effect.c.not_before > func.now()).label("waits"))
-        .join(effect, effect.c.change_request_id == request.id)
-        .where(is_one_of(request.id, ids), request.ticket.is_not(None), effect.c.kind == Effect.NOTIFY)
-    )
-    return {
-        (row.source, row.ticket) for row in connection.execute(tries) if row.state == EffectState.PENDING and row.waits
-    }
+    for one in queue.next_due(connection):
+        lock = _LOCK_DUE_NOTE if one.is_note else _LOCK_DUE_ANSWER
+        if connection.execute(lock, {"id": one.id}).scalar_one_or_none() is not None:
+            # In a statement of its own: rows joined to a locking one may be older than the lock.
+            return _note(connection, one.id) if one.is_note else _answer(connection, one.id)
+    return None
 
 
 def lock_answer(connection: Connection, effect_id: int) -> AnyRow:
@@ -487,12 +494,15 @@ def _answer(connection: Connection, effect_id: int) -> AnyRow:
     request = change_request
     answer = (
         select(
-            effect.c.id.label("effect_id"),
+            literal(False).label("is_note"),
+            effect.c.id,
             effect.c.state,
             effect.c.attempts,
+            effect.c.outlet,
             notification.c.id.label("notification_id"),
-            notification.c.state.label("notification_state"),
+            notification.c.state.label("told"),
             notification.c.fence,
+            notification.c.leased_at,
             notification.c.channel,
             notification.c.visibility,
             notification.c.subject,
@@ -509,3 +519,28 @@ def _answer(connection: Connection, effect_id: int) -> AnyRow:
         .where(effect.c.id == effect_id)
     )
     return connection.execute(answer).one()
+
+
+def lock_note(connection: Connection, note_id: int) -> AnyRow:
+    """Locks one note and returns it."""
+    connection.execute(select(ticket_note.c.id).where(ticket_note.c.id == note_id).with_for_update(key_share=True))
+    return _note(connection, note_id)
+
+
+def _note(connection: Connection, note_id: int) -> AnyRow:
+    note = ticket_note.c
+    columns = (note.id, note.attempts, note.outlet, note.fence, note.leased_at, note.source, note.ticket, note.subject)
+    state = case((note.state.in_((NoteState.PENDING, NoteState.SENDING)), EffectState.PENDING), else_=note.state)
+    found = select(
+        literal(True).label("is_note"),
+        *columns,
+        note.body,
+        state.label("state"),
+        note.state.label("told"),
+        literal("ticket").label("channel"),
+        literal("internal").label("visibility"),
+        (literal("note:") + note.cause + ":" + note.key).label("external_id"),
+        literal(None).label("outcome"),
+        literal("").label("customer_email"),
+    )
+    return connection.execute(found.where(note.id == note_id)).one()

@@ -47,7 +47,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "order_line": {Role.WORKER: "SELECT, INSERT", Role.EXPORTER: "SELECT", Role.READER: "SELECT"},
-    # Nobody may change what was asked. The exporter sees that there is a request, and nothing of what it says.
+    # Nobody may change what was asked. The exporter sees that there is a request, of which kind, and nothing it says.
     "change_request": {
         Role.WORKER: """
             SELECT,
@@ -56,7 +56,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
             UPDATE (state, outcome, reasons, address_faults, decided_at, decided_place, parked_at, undecided_since,
                     attempts, not_before, error)
             """,
-        Role.EXPORTER: "SELECT (order_number, state, undecided_since)",
+        Role.EXPORTER: "SELECT (id, order_number, state, undecided_since, kind, ticket, parked_at)",
         Role.READER: "SELECT",
     },
     # Whoever writes it can neither read it, nor take anything back, nor choose its moment.
@@ -65,7 +65,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.WORKER: """
             SELECT,
             INSERT (change_request_id, kind, payload),
-            UPDATE (state, attempts, not_before, done_at, error)
+            UPDATE (state, attempts, not_before, done_at, error, outlet)
             """,
         Role.READER: "SELECT",
     },
@@ -81,10 +81,21 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.WORKER: """
             SELECT,
             INSERT (change_request_id, channel, visibility, subject, body, state),
-            UPDATE (state, fence)
+            UPDATE (state, fence, leased_at)
             """,
         Role.READER: "SELECT",
     },
+    # The exporter asks whether a parked request was told, and sees nothing of the words.
+    "ticket_note": {
+        Role.WORKER: """
+            SELECT,
+            INSERT (change_request_id, source, ticket, cause, key, outlet, subject, body),
+            UPDATE (state, attempts, not_before, fence, leased_at, error)
+            """,
+        Role.EXPORTER: "SELECT (change_request_id, state)",
+        Role.READER: "SELECT",
+    },
+    "destination": {Role.WORKER: "SELECT, INSERT, UPDATE (turn_at, took)", Role.READER: "SELECT"},
     # A way out that works again is forgotten.
     "outlet": {Role.WORKER: "SELECT, INSERT, UPDATE (failures, not_before, error), DELETE", Role.READER: "SELECT"},
     "dead_letter": {

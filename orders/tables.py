@@ -67,6 +67,15 @@ class NotificationState(StrEnum):
     SENT = "sent"
 
 
+class NoteState(StrEnum):
+    """A note on a ticket is `sending` as a notification is, and `dead` as an effect is."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    DEAD = "dead"
+
+
 class InterchangeState(StrEnum):
     """An interchange is `claimed` until its outcome is known; one that was sent is perhaps answered by the partner."""
 
@@ -394,12 +403,25 @@ effect = Table(
     _moment_now("not_before"),
     _moment("done_at"),
     Column("error", Text),
+    # Of an answer: where it goes, a desk by its source, or `mail`. NULL before its words are written.
+    Column("outlet", Text),
     UniqueConstraint("change_request_id", "kind"),
     _one_of("kind", Effect),
     _one_of("state", EffectState),
     CheckConstraint("(state = 'done') = (done_at IS NOT NULL)", name="done_has_its_time"),
     # What the effect tasks look for.
     Index("effect_pending", "kind", "id", postgresql_where=text("state = 'pending'")),
+    # What the answerer looks for, destination by destination.
+    Index(
+        "effect_waiting",
+        "outlet",
+        "attempts",
+        "not_before",
+        "id",
+        postgresql_where=text("state = 'pending' AND outlet IS NOT NULL"),
+    ),
+    # Of each a colleague is told.
+    Index("effect_dead", "id", postgresql_where=text("state = 'dead'")),
 )
 
 stock = Table(
@@ -438,11 +460,61 @@ notification = Table(
     _moment_now("at"),
     # Each try raises it, so that one that comes back late cannot settle what another has in hand.
     Column("fence", Integer, nullable=False, server_default="0"),
+    # When the try began that is on its way.
+    _moment("leased_at"),
     CheckConstraint("channel IN ('ticket', 'mail', 'log')", name="channel_is_known"),
     CheckConstraint("visibility IN ('public', 'internal')", name="visibility_is_known"),
     _one_of("state", NotificationState),
     # What every claim of an answer asks first; there are few.
     Index("notification_sending", "change_request_id", postgresql_where=text("state = 'sending'")),
+)
+
+# What colleagues are told on a ticket where nothing was decided: an internal note, in an outbox of its own.
+ticket_note = Table(
+    "ticket_note",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # NULL: of a form that is no request.
+    Column("change_request_id", BigInteger, ForeignKey("change_request.id")),
+    Column("source", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    # Why it is written, and what tells it from another with the same cause on the same ticket.
+    Column("cause", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("outlet", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=NoteState.PENDING),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _moment_now("not_before"),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    # When the try began that is on its way.
+    _moment("leased_at"),
+    Column("error", Text),
+    _moment_now("at"),
+    # It is told once.
+    UniqueConstraint("source", "ticket", "cause", "key"),
+    _one_of("state", NoteState),
+    Index(
+        "ticket_note_waiting",
+        "outlet",
+        "attempts",
+        "not_before",
+        "id",
+        postgresql_where=text("state IN ('pending', 'sending')"),
+    ),
+    Index("ticket_note_change_request_id_index", "change_request_id"),
+)
+
+# Where answers and notes go, a desk by its source or `mail`: whose turn is next, so that a slow one delays no other.
+destination = Table(
+    "destination",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Of several with work the one with the earliest turn is next.
+    _moment("turn_at", nullable=False),
+    # How long the last try took; NULL before the first has ended.
+    Column("took", Interval),
 )
 
 # A way out that failed: a desk by its source, or `mail`. It rests, so that one that is away costs others no time.

@@ -1,4 +1,4 @@
-"""Delivering answers: leased in one transaction, delivered outside any, settled in a second one."""
+"""Delivering answers and notes: leased in one transaction, delivered outside any, settled in a second one."""
 
 import time
 
@@ -23,7 +23,7 @@ _TIME_LIMIT_SECONDS = 75
 
 
 def answer_one() -> bool:
-    """Delivers the next answer that is due; returns False if there is none."""
+    """Delivers the next answer or note that is due; returns False if there is none."""
     leased = in_transaction(answers.lease)
     if leased is None:
         return False
@@ -31,12 +31,11 @@ def answer_one() -> bool:
     log = _log.bind(source=row.source, request=row.external_id, channel=row.channel, ticket=row.ticket)
     try:
         failure = _deliver(leased)
-        outlet = row.source if row.channel == "ticket" else row.channel
         if failure is None:
-            in_transaction(lambda connection: answers.confirm(connection, leased, outlet))
+            in_transaction(lambda connection: answers.confirm(connection, leased))
             log.info("answered", visibility=row.visibility, outcome=row.outcome)
         else:
-            in_transaction(lambda connection: answers.fail(connection, leased, failure, outlet))
+            in_transaction(lambda connection: answers.fail(connection, leased, failure))
             log.warning("not answered", error=failure.told, unclear=failure.unclear, final=failure.final)
     except LostFence as lost:
         log.warning("someone else has taken the answer over", error=str(lost))
@@ -61,7 +60,7 @@ def _deliver(leased: Leased) -> Failure | None:
         )
     except Exception as error:  # noqa: BLE001  # an answer that always breaks something must not stop the others
         _log.exception("a delivery broke", source=row.source, request=row.external_id)
-        return Failure(f"the delivery broke: {type(error).__name__}", unclear=True)
+        return Failure(f"the delivery broke: {type(error).__name__}", unclear=True, is_tickets_own=True)
     return None
 
 
@@ -71,7 +70,7 @@ def _notice(row: AnyRow) -> Notice:
         request_id=row.external_id,
         ticket=row.ticket,
         visibility=Visibility(row.visibility),
-        outcome=Outcome(row.outcome),
+        outcome=Outcome(row.outcome) if row.outcome else None,
         subject=row.subject,
         body=row.body,
     )

@@ -5,7 +5,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from desks.channels import LogChannel
+from desks.channels import Channel, LogChannel
 from desks.notices import Notice, write_notice
 from orders import answers
 from orders.effects import count_failure, mark_done, take_back_try
@@ -45,7 +45,7 @@ def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | Non
             is_log = channel.name == LogChannel.name
             if is_log:
                 logged.append(notice)
-            written.append(_notification(row, notice, channel.name, told=is_log))
+            written.append(_notification(row, notice, channel, told=is_log))
         if written:
             answers.write(connection, written)
 
@@ -72,11 +72,12 @@ def _notice(row: AnyRow) -> Notice:
     )
 
 
-def _notification(row: AnyRow, notice: Notice, channel: str, *, told: bool) -> dict[str, object]:
+def _notification(row: AnyRow, notice: Notice, channel: Channel, *, told: bool) -> dict[str, object]:
     return {
         "effect_id": row.id,
         "change_request_id": row.change_request_id,
-        "channel": channel,
+        "channel": channel.name,
+        "outlet": channel.outlet,
         "visibility": notice.visibility,
         "subject": notice.subject,
         "body": notice.body,

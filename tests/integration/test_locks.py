@@ -32,7 +32,7 @@ from tests.builders import DECIDING, a_request, an_address, an_order, decide_all
 pytestmark = pytest.mark.usefixtures("system")
 
 PATIENCE = timedelta(minutes=15)
-ORDER = re.findall(r"^\d\. `(\w+)`", locks.__doc__ or "", re.MULTILINE)
+ORDER = re.findall(r"^\d+\. `(\w+)`", locks.__doc__ or "", re.MULTILINE)
 
 
 # What is sent
@@ -195,8 +195,10 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
         "change_request",
         "effect",
         "notification",
+        "ticket_note",
         "stock",
         "outlet",
+        "destination",
     ]
 
 

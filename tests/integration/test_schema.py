@@ -24,6 +24,7 @@ from orders.tables import (
     DeadLetterState,
     EffectState,
     InterchangeState,
+    NoteState,
     NotificationState,
     RequestState,
     Verdict,
@@ -116,6 +117,7 @@ _WORDS: dict[str, Set[str]] = {
     "effect_state_is_known": set(EffectState),
     "notification_channel_is_known": {"ticket", "mail", "log"},
     "notification_state_is_known": set(NotificationState),
+    "ticket_note_state_is_known": set(NoteState),
     "notification_visibility_is_known": set(Visibility),
     "dead_letter_state_is_known": set(DeadLetterState),
 }
@@ -177,6 +179,8 @@ def make_history() -> None:
         " SELECT id, 'ticket', 'public', '', '', 'pending' FROM change_request WHERE external_id = 'pending'"
         " RETURNING id"
     )
+    rows(_A_NOTE.format("1", "'open', 'pending'") + " RETURNING id")
+    rows(_A_NOTE.format("NULL", "'told', 'sent'") + " RETURNING id")
 
 
 def attempt(engine: Engine, statement: str) -> DBAPIError:
@@ -203,6 +207,11 @@ def triggers(connection: Connection) -> dict[str, tuple[str, str]]:
 def _each(template: str, *values: str) -> list[str]:
     return [template.format(value) for value in values]
 
+
+_A_NOTE = (
+    "INSERT INTO ticket_note (change_request_id, source, ticket, cause, outlet, subject, body, key, state)"
+    " VALUES ({}, 'zendesk:acme', '1', 'unknown_order', 'zendesk:acme', '', '', {})"
+)
 
 _GUARDED: dict[str, Sequence[str]] = {
     "changelog_is_append_only": ["UPDATE changelog SET note = 'no'", "DELETE FROM changelog"],
@@ -286,6 +295,21 @@ _GUARDED: dict[str, Sequence[str]] = {
     "notification_is_sent_once": _each(
         "UPDATE notification SET {} WHERE state = 'sent'", "state = 'pending'", "state = 'sending'", "fence = 9"
     ),
+    "ticket_note_is_kept": ["DELETE FROM ticket_note"],
+    "ticket_note_says_what_it_said": _each(
+        "UPDATE ticket_note SET {} WHERE state = 'pending'",
+        "change_request_id = NULL",
+        "source = 'other'",
+        "ticket = 'other'",
+        "cause = 'other'",
+        "key = 'other'",
+        "outlet = 'other'",
+        "subject = 'other'",
+        "body = 'other'",
+    ),
+    "ticket_note_is_sent_once": _each(
+        "UPDATE ticket_note SET {} WHERE state = 'sent'", "state = 'pending'", "state = 'sending'", "fence = 9"
+    ),
     "interchange_is_kept": _each("DELETE FROM interchange WHERE state = '{}'", "claimed", "sent", "released"),
     "interchange_says_what_it_said": [
         f"UPDATE interchange SET {change} WHERE state = '{state}'"
@@ -324,6 +348,7 @@ _GUARDED: dict[str, Sequence[str]] = {
             "effect",
             "interchange",
             "notification",
+            "ticket_note",
             "order_line",
             "orders",
             "stock_movement",
@@ -477,6 +502,9 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
     "notification_visibility_is_known": [_A_NOTIFICATION.format("'log', 'secret', '', '', 'sent'")],
     "notification_channel_is_known": [_A_NOTIFICATION.format("'fax', 'public', '', '', 'sent'")],
     "notification_state_is_known": [_A_NOTIFICATION.format("'log', 'public', '', '', 'lost'")],
+    "ticket_note_source_ticket_cause_key_unique": [_A_NOTE.format("NULL", "'open', 'pending'")],
+    "ticket_note_change_request_id_fk": [_A_NOTE.format("999", "'other', 'pending'")],
+    "ticket_note_state_is_known": ["UPDATE ticket_note SET state = 'lost' WHERE state = 'pending'"],
     # An interchange
     "interchange_partner_control_number_unique": [_AN_INTERCHANGE.format("'WAREHOUSE', 1", "'sent', now()")],
     "interchange_one_in_flight": [_AN_INTERCHANGE.format("'WAREHOUSE', 3", "'claimed', NULL")],

@@ -83,7 +83,7 @@ INTERLEAVINGS = (
     _row("R | reprocess × export", "a_reprocessed_request_holds_its_order_back_or_comes_too_late"),
     _row(
         "R | parking an unknown order × loading it",
-        "a_request_whose_order_comes_as_its_patience_ends_is_decided_or_parked_visibly",
+        "a_request_whose_order_comes_as_its_patience_ends_is_decided_by_itself",
     ),
     _row(
         "R | counting a failure × apply",
@@ -169,9 +169,10 @@ CRASHES = (
         "a_worker_killed_anywhere_counts_a_failure_once",
     ),
     _row(
-        "an answerer: heard, unheard",
+        "an answerer: heard, unheard, with a note",
         "an_answerer_killed_anywhere_tells_a_decision_once",
         "an_answerer_killed_anywhere_after_an_answer_was_lost_tells_a_decision_once",
+        "an_answerer_killed_anywhere_writes_a_note_once",
     ),
     _row(
         "an exporter: to a folder, by SFTP",

@@ -78,7 +78,8 @@ def an_answer(index: int) -> int:
     notify = effect("notify", str(index))
     [[request]] = rows("SELECT change_request_id FROM effect WHERE id = :id", id=notify)
     words = {"visibility": "public", "subject": "Your request", "body": "It is cancelled."}
-    row = {"effect_id": notify, "change_request_id": request, "channel": "ticket", "state": "pending", **words}
+    row = {"effect_id": notify, "change_request_id": request, "channel": "ticket", "outlet": OUTLET, "state": "pending"}
+    row |= words
     in_transaction(lambda connection: answers.write(connection, [row]))
     return notify
 
@@ -92,11 +93,11 @@ def late_holder(effect_id: int) -> Leased:
 
 
 def confirming(leased: Leased) -> Work:
-    return lambda connection: answers.confirm(connection, leased, OUTLET)
+    return lambda connection: answers.confirm(connection, leased)
 
 
 def failing(leased: Leased) -> Work:
-    return lambda connection: answers.fail(connection, leased, Failure("no answer", unclear=True), OUTLET)
+    return lambda connection: answers.fail(connection, leased, Failure("no answer", unclear=True))
 
 
 def told(index: int) -> list[str]:

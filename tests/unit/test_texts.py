@@ -24,6 +24,8 @@ FILLED_WITH: dict[str, tuple[str, ...]] = {
     "subject": ("order", "outcome"),
     "note": ("reasons", "advice"),
     "address_faults": ("faults",),
+    "attention": ("cause", "read", "wrong", "has_placeholder"),
+    "attention_subject": (),
     **{str(reason): () for reason in Reason},
 }
 # A deferred request has no answer yet.
