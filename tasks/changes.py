@@ -25,7 +25,7 @@ def _claim(connection: Connection, limit: int, among: Sequence[int] | None) -> B
 
     def perform() -> None:
         decided = [one for open_order in open_orders for one in decide_requests(open_order)]
-        effects.update(record_decisions(connection, open_orders, decided))
+        effects.update(record_decisions(connection, open_orders, decided, hold=settings().escalation_hold))
 
     ids = [request.id for open_order in open_orders for request in open_order.requests]
     return Batch(ids, perform, after=lambda: _do(effects))
@@ -39,7 +39,7 @@ def accept_new(connection: Connection, new: Sequence[Arrived], unhindered: Seque
     """
     open_orders = claim_orders_of(connection, unhindered)
     decided = [one for open_order in open_orders for one in decide_requests(open_order)]
-    return len(decided), accept_decided(connection, new, open_orders, decided)
+    return len(decided), accept_decided(connection, new, open_orders, decided, hold=settings().escalation_hold)
 
 
 def _do(effects: Effects) -> None:

@@ -37,7 +37,7 @@ class Comparison:
         stock = {row.sku: row.quantity for row in connection.execute(text("SELECT sku, quantity FROM stock"))}
         assert stock == model.stock
         for number, order in model.orders.items():
-            self._compare(number, _said_order(order), lambda name: _shown_order(connection, name))
+            self._compare(number, _said_order(order, model.now), lambda name: _shown_order(connection, name))
         for key, request in model.requests.items():
             self._compare(key, _said_request(request), lambda name: _shown_request(connection, name))
         return self._compared != before
@@ -57,6 +57,7 @@ def _shown_order(connection: Connection, number: str) -> dict[str, Any]:
         **{name: found[name] for name in ("status", "edi", "customer", "shipping", "billing", "lines", "warehouse")},
         "interchange": held and (held["partner"], held["control_number"], held["state"]),
         "changelog": [_shown_entry(entry) for entry in found["changelog"]],
+        "held_for": sorted(found.get("held_for", ())),
     }
 
 
@@ -66,8 +67,9 @@ def _shown_entry(entry: dict[str, Any]) -> dict[str, Any]:
     return {**{name: entry[name] for name in ("actor", "action", "note", "before")}, "request": cause, "after": after}
 
 
-def _said_order(order: Order) -> dict[str, Any]:
+def _said_order(order: Order, now: int) -> dict[str, Any]:
     held = order.interchange
+    can_be_held = order.status in ("pre_order", "validated") and order.edi == "not_sent"
     return {
         "status": order.status,
         "edi": order.edi,
@@ -75,6 +77,7 @@ def _said_order(order: Order) -> dict[str, Any]:
         **order.addresses,
         "interchange": held and (held.partner.name, held.number, held.state),
         "changelog": order.changelog[:],
+        "held_for": sorted(reason for reason, until in order.holds.items() if can_be_held and until > now),
     }
 
 
