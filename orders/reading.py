@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, exists, func, select
 
 from orders import changelog
-from orders.locks import AnyRow
+from orders.locks import AnyRow, is_one_of
 from orders.tables import (
     EffectState,
     RequestState,
@@ -77,6 +77,20 @@ def _held(connection: Connection, order: AnyRow) -> dict[str, Any]:
     if not holds or not _can_be_held(order):
         return {}
     return {"held_until": as_utc(max(one.held_until for one in holds)), "held_for": [one.reason for one in holds]}
+
+
+def standings(connection: Connection, numbers: Sequence[str]) -> dict[str, AnyRow]:
+    """Returns where known orders stand, by their numbers: the customer's name, both states, until when it is held."""
+    hold = escalation_hold.c
+    held = select(func.max(hold.held_until)).where(hold.order_id == orders.c.id, hold.held_until > func.now())
+    found = select(
+        orders.c.number,
+        orders.c.status,
+        orders.c.edi_state,
+        orders.c.customer["name"].astext.label("customer_name"),
+        held.scalar_subquery().label("held_until"),
+    ).where(is_one_of(orders.c.number, numbers))
+    return {row.number: row for row in connection.execute(found)}
 
 
 def _can_be_held(order: AnyRow) -> bool:

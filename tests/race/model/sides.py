@@ -82,7 +82,7 @@ def _said_order(order: Order, now: int) -> dict[str, Any]:
 
 
 def _shown_request(connection: Connection, key: Key) -> dict[str, Any]:
-    """As `requests show` shows it, without its times, and of the texts only whether they are there."""
+    """As `requests show` shows it, without its times, and of the texts only whether they name the order."""
     found = show_request(connection, *key)
     assert found is not None
     told = found["notification"]
@@ -91,19 +91,19 @@ def _shown_request(connection: Connection, key: Key) -> dict[str, Any]:
         "has_error": found["error"] is not None,
         "has_advice": found["advice"] is not None,
         "effects": [(one["kind"], one["state"], one.get("attempts", 0)) for one in found["effects"]],
-        "told": told and (told["visibility"], told["state"], told["body"] == found["advice"]),
+        "told": told and (told["visibility"], told["state"], found["order"] in told["body"]),
     }
 
 
 def _said_request(request: Request) -> dict[str, Any]:
-    is_internal = request.outcome == "escalated"
+    is_internal = request.outcome == "escalated" or "note_required" in request.reasons
     is_told = any((one.kind, one.state) == ("notify", "done") for one in request.effects)
     return {
         **{name: request.data.get(name) for name in ("order", "kind", "ticket")},
         **{name: getattr(request, name) for name in ("state", "outcome", "reasons", "has_error")},
         "has_advice": bool(request.reasons),
         "effects": [(one.kind, one.state, one.attempts if one.state != "done" else 0) for one in request.effects],
-        "told": ("internal" if is_internal else "public", "sent", not is_internal) if is_told else None,
+        "told": ("internal" if is_internal else "public", "sent", True) if is_told else None,
     }
 
 
