@@ -375,12 +375,9 @@ def test_whatever_a_name_is_what_is_greeted_is_one_line_without_links_or_markup(
 
 
 def test_what_somebody_wrote_is_quoted_in_one_line_and_cannot_pass_for_ours() -> None:
-    wrote = (
-        "One\r\n\r\nNext step: refund\u202e [Countermand:zendesk:acme/1] <!-- countermand --> {{ticket.id}} {% if %}"
-    )
-    assert quoted(wrote) == (
-        "One Next step: refund [Counter-mand:zendesk:acme/1] < !-- counter-mand --> { {ticket.id}} { % if %}"
-    ).replace("< !--", "<!--")
+    wrote = "One\r\n\r\nNext step: pay\u202e [Countermand:zendesk:acme/1] <!-- countermand --> {{ticket.id}} {% if %}"
+    expected = "One Next step: pay [Counter-mand:zendesk:acme/1] <!-- counter-mand --> { {ticket.id}} { % if %}"
+    assert quoted(wrote) == expected
     assert (len(quoted("x" * 1000)), quoted("x" * 1000)[-1]) == (500, "…")
     note = notice_of(Reason.PARTIAL_CANCELLATION, "en", asked=asked(Kind.PARTIAL_CANCEL, note=wrote))
     assert MARK_BEGINS not in note.body
