@@ -158,7 +158,7 @@ def _tell_order(order: dict[str, Any]) -> None:
     if order["interchange"]:
         out.print(plain(_where_it_is(order["interchange"])), highlight=False, soft_wrap=True)
     for held_back in _held_back(order):
-        out.print(plain(held_back), style="red", soft_wrap=True, highlight=False)
+        out.print(plain(held_back), style="red", highlight=False)
     placed = f"placed {brief(order['placed_at'])} UTC, warehouse {order['warehouse']}, {order['customer']['name']}"
     out.print(plain(placed), highlight=False)
     for role in ("shipping", "billing"):
@@ -193,9 +193,9 @@ def _written(address: Address) -> str:
 def _where_it_is(interchange: dict[str, Any]) -> str:
     partner, number = interchange["partner"], interchange["control_number"]
     found = in_transaction(lambda connection: show_interchange(connection, partner, number)) or interchange
-    moments = [f"sent {found['sent_at']}"] if found["sent_at"] else ["claimed, and not known to be sent"]
+    moments = [f"sent {brief(found['sent_at'])} UTC"] if found["sent_at"] else ["claimed, and not known to be sent"]
     if answered_at := found.get("answered_at"):
-        moments.append(f"{found['state']} {answered_at}")
+        moments.append(f"{found['state']} {brief(answered_at)} UTC")
     return f"in interchange {number} to {partner}: {'; '.join(moments)}"
 
 
