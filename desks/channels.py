@@ -72,7 +72,7 @@ class Channel(Protocol):
 
 
 class LogChannel:
-    """Writes the notice to the log; its text is kept in `notification`, so that a lost line loses nothing."""
+    """Writes to the log that there is a notice; its text is in `notification`, and a lost line loses nothing."""
 
     name = outlet = "log"
 
@@ -85,5 +85,4 @@ class LogChannel:
             ticket=notice.ticket,
             visibility=notice.visibility,
             subject=notice.subject,
-            body=notice.body,
         )

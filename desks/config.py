@@ -66,6 +66,12 @@ def _source(text: str) -> str:
     return text
 
 
+def _shop(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("must be one line of text without blanks around it, such as Acme")
+    return text
+
+
 Url = Annotated[str, AfterValidator(_url)]
 ApiUrl = Annotated[Url, AfterValidator(_api_url)]
 MailAddress = Annotated[str, AfterValidator(mail_address)]
@@ -136,6 +142,8 @@ class File(Table):
 
     # Where the desks reach this machine: what `desks check` prints into the webhook URLs.
     public_url: Url | None = None
+    # Who signs the answers.
+    shop: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shop)] | None = None
     desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     mail: MailConfig | None = None
 

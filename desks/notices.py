@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 from urllib.parse import quote
 
+from desks.quoting import greetable, quoted
 from desks.texts import fixed, language_for, render
-from rules.model import AddressFault, Outcome, Reason
+from rules.model import Address, AddressFault, AddressRole, ChangeRequest, Edi, Outcome, Reason, Status
+from rules.postal import postal_lines
+from rules.table import ESCALATING
 
 
 class Visibility(StrEnum):
@@ -18,7 +23,7 @@ class Visibility(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One rendered notification. It carries no name and no address, so that it may be logged."""
+    """One rendered notification. Its body names people and is never logged; everything else may be."""
 
     source: str
     request_id: str
@@ -53,6 +58,23 @@ class Notice:
 MARK_BEGINS = "[countermand:"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an order stands as a note is written; `held_until` is when an escalation lets it go, if one holds it."""
+
+    status: Status
+    edi: Edi
+    held_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked: the request, and of a partial cancellation the lines (sku, quantity)."""
+
+    request: ChangeRequest
+    lines: Sequence[tuple[str, int]] = ()
+
+
 def write_notice(
     *,
     source: str,
@@ -63,16 +85,91 @@ def write_notice(
     reasons: Sequence[Reason],
     faults: Sequence[AddressFault] = (),
     language: str | None = None,
+    asked: Asked | None = None,
+    customer: str | None = None,
+    shop: str | None = None,
+    standing: Standing | None = None,
 ) -> Notice:
-    """Puts a decision into words: the advice for the customer, or for colleagues the reason with it.
+    """Puts a decision into words: an answer to the customer, or a note that tells colleagues what to do.
 
-    Whatever is escalated is for colleagues alone: the requester may be a stranger.
+    `customer` is the name to greet, given only where the reader is known to be that customer; `shop` is who signs.
+    Whatever is escalated is for colleagues alone: the requester may be a stranger. So is a cancellation that lacks a
+    note: only a colleague can fill in the form.
     """
     chosen = language_for(language)
-    faulty = {Reason.INVALID_ADDRESS: render(chosen, "address_faults", faults=faults)} if faults else {}
-    advice = "\n\n".join(faulty.get(reason) or fixed(chosen, reason) for reason in reasons)
-    visibility = Visibility.INTERNAL if outcome is Outcome.ESCALATED else Visibility.PUBLIC
-    internal = visibility is Visibility.INTERNAL
-    body = render(chosen, "note", reasons=reasons, advice=advice) if internal else advice
-    subject = render(chosen, "subject", order=order, outcome=outcome)
+    is_internal = outcome is Outcome.ESCALATED or Reason.NOTE_REQUIRED in reasons
+    told = {
+        "order": order,
+        "outcome": outcome,
+        "asked": _asked(chosen, order, asked),
+        "advice": _advice(chosen, reasons, asked, faults),
+    }
+    if is_internal:
+        body = render(chosen, "note", **told, **_for_colleagues(chosen, reasons, asked, standing))
+    else:
+        body = render(chosen, "answer", **told, customer=customer and greetable(customer), shop=shop)
+    subject = render(chosen, "subject", order=order, outcome=outcome, internal=is_internal)
+    visibility = Visibility.INTERNAL if is_internal else Visibility.PUBLIC
     return Notice(source, request_id, ticket, visibility, outcome, subject, body)
+
+
+def _asked(language: str, order: str, asked: Asked | None) -> str | None:
+    if asked is None:
+        return None
+    roles = [str(role) for role, _ in _addresses(asked)]
+    return render(language, "asked", order=order, kind=asked.request.kind, roles=roles)
+
+
+def _addresses(asked: Asked) -> list[tuple[AddressRole, Address]]:
+    wanted = ((AddressRole.SHIPPING, asked.request.shipping), (AddressRole.BILLING, asked.request.billing))
+    return [(role, address) for role, address in wanted if address is not None]
+
+
+def _advice(language: str, reasons: Sequence[Reason], asked: Asked | None, faults: Sequence[AddressFault] = ()) -> str:
+    """One paragraph a reason; of two addresses it says which is meant where the text alone does not."""
+    roles = [role for role, _ in _addresses(asked)] if asked else []
+    # Faults name their address themselves.
+    faulty = {Reason.INVALID_ADDRESS: render(language, "address_faults", faults=faults)} if faults else {}
+    paragraphs = [faulty.get(reason) or fixed(language, reason) for reason in reasons]
+    if len(reasons) == len(roles) > 1:
+        paragraphs = [
+            f"{render(language, 'label', role=role)}: {text}"
+            if reason in _OF_EITHER_ADDRESS and reason not in faulty
+            else text
+            for role, reason, text in zip(roles, reasons, paragraphs, strict=True)
+        ]
+    return "\n\n".join(paragraphs)
+
+
+# The reasons whose texts do not say which address they are about.
+_OF_EITHER_ADDRESS = {Reason.INVALID_ADDRESS, Reason.ADDRESS_IS_UNCHANGED, Reason.SUPERSEDED_BY_NEWER_REQUEST}
+
+
+def _for_colleagues(
+    language: str, reasons: Sequence[Reason], asked: Asked | None, standing: Standing | None
+) -> dict[str, Any]:
+    steps = [fixed(language, f"next_{one}") for one in reasons if one in ESCALATING or one is Reason.NOTE_REQUIRED]
+    addresses = [
+        {"label": render(language, "label", role=role), "text": quoted(", ".join(postal_lines(address)))}
+        for role, address in (_addresses(asked) if asked else ())
+    ]
+    return {
+        "reasons": reasons,
+        "lines": ", ".join(f"{quantity} × {quoted(sku)}" for sku, quantity in asked.lines[:_LINES]) if asked else "",
+        "addresses": addresses,
+        "requester": quoted((asked and asked.request.requester) or ""),
+        "note": quoted((asked and asked.request.note) or ""),
+        "next_steps": "\n\n".join(steps),
+        "standing": _standing(language, standing),
+    }
+
+
+# So many lines of a partial cancellation are named in a note.
+_LINES = 20
+
+
+def _standing(language: str, standing: Standing | None) -> str:
+    if standing is None:
+        return ""
+    until = standing.held_until and standing.held_until.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    return render(language, "standing", status=standing.status, edi=standing.edi, held_until=until)

@@ -40,6 +40,8 @@ class Helpdesks:
     desks: Mapping[str, Desk] = field(default_factory=dict)
     mail: MailChannel | None = None
     public_url: str | None = None
+    # Who signs the answers.
+    shop: str | None = None
 
     def answering(self) -> list[str]:
         """Returns the sources whose tickets can be answered."""
@@ -80,7 +82,7 @@ def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
             f"the desks file {path}: source {', '.join(sorted(doubled))} belongs to more than one desk"
         )
     mail = MailChannel(file.mail, environ) if file.mail else None
-    return Helpdesks(configured, mail, file.public_url)
+    return Helpdesks(configured, mail, file.public_url, file.shop)
 
 
 def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> Desk:

@@ -189,23 +189,34 @@ CHECKS = (
     ),
     Check(
         8,
-        "requests accepted before the claim win over the export",
+        "requests accepted before the claim win, escalations hold",
         "SELECT count(*) FROM changelog WHERE action = 'edi_claimed'",
         """
+        WITH claim AS NOT MATERIALIZED (
+            SELECT order_id, number, control_number, interchange.partner, claimed_at, patience_since
+            FROM changelog
+            JOIN orders ON orders.id = order_id
+            -- A number that was taken back has several bearers, one after the other.
+            JOIN (SELECT partner, control_number, claimed_at, patience_since,
+                      lead(claimed_at, 1, 'infinity') OVER (PARTITION BY partner, control_number ORDER BY id)
+                          AS followed_at
+                  FROM interchange) AS interchange
+                ON interchange.partner = after ->> 'partner' AND control_number = (after ->> 'control_number')::bigint
+                AND at >= claimed_at AND at < followed_at
+            WHERE action = 'edi_claimed'
+        )
         SELECT format('order %s was claimed by interchange %s of %s while request %s of %s was undecided',
-            number, control_number, interchange.partner, external_id, source)
-        FROM changelog
-        JOIN orders ON orders.id = order_id
-        -- A number that was taken back has several bearers, one after the other.
-        JOIN (SELECT partner, control_number, claimed_at, patience_since,
-                  lead(claimed_at, 1, 'infinity') OVER (PARTITION BY partner, control_number ORDER BY id) AS followed_at
-              FROM interchange) AS interchange
-            ON interchange.partner = after ->> 'partner' AND control_number = (after ->> 'control_number')::bigint
-            AND at >= claimed_at AND at < followed_at
-        JOIN change_request AS request ON order_number = number
-        WHERE action = 'edi_claimed'
-          AND undecided_since < claimed_at AND undecided_since > patience_since
+            number, control_number, partner, external_id, source)
+        FROM claim JOIN change_request ON order_number = number
+        WHERE undecided_since < claimed_at AND undecided_since > patience_since
           AND coalesce(decided_at, parked_at, 'infinity') > claimed_at
+        UNION ALL
+        SELECT format('order %s was claimed by interchange %s of %s while request %s of %s (%s) held it until %s',
+            number, control_number, partner, external_id, source, reason,
+            to_char(held_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'))
+        FROM claim JOIN escalation_hold USING (order_id)
+        JOIN change_request ON change_request.id = change_request_id
+        WHERE held_at < claimed_at AND held_until > claimed_at
         """,
     ),
     Check(

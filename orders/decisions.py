@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, TextClause, text
@@ -11,7 +12,8 @@ from orders import changelog, inbox
 from orders.changes import Decided, LostGuard, OpenOrder, Waiting
 from orders.inbox import Arrived
 from orders.reading import address_as_json
-from rules.model import Address, Effect, Order
+from rules.model import Address, Edi, Effect, Order
+from rules.table import ESCALATING
 
 Effects: TypeAlias = Mapping[Effect, Sequence[int]]
 
@@ -48,6 +50,13 @@ def _statement(decided_requests: str) -> TextClause:
             FROM jsonb_to_recordset(CAST(:effects AS jsonb)) AS follows (place int, kind text, payload jsonb)
             WHERE {_ITS_REQUEST} IS NOT NULL
             RETURNING id, kind
+        ), held AS (
+            INSERT INTO escalation_hold (order_id, reason, change_request_id, held_until)
+            SELECT order_id, reason, {_ITS_REQUEST}, statement_timestamp() + CAST(:hold AS interval)
+            FROM jsonb_to_recordset(CAST(:holds AS jsonb)) AS holds (place int, order_id bigint, reason text)
+            WHERE {_ITS_REQUEST} IS NOT NULL ORDER BY place
+            -- The same reason has held this order before.
+            ON CONFLICT DO NOTHING
         )
         SELECT (SELECT count(*) FROM changed_orders) AS orders, (SELECT count(*) FROM decided_requests) AS requests,
             (SELECT jsonb_object_agg(kind, ids) FROM (
@@ -85,17 +94,21 @@ _ACCEPT_DECIDED = _statement(
 
 
 def record_decisions(
-    connection: Connection, open_orders: Sequence[OpenOrder[Waiting]], decided: Sequence[Decided[Waiting]]
+    connection: Connection,
+    open_orders: Sequence[OpenOrder[Waiting]],
+    decided: Sequence[Decided[Waiting]],
+    *,
+    hold: timedelta,
 ) -> Effects:
-    """Writes decisions with all that belongs to them: orders, changelog, effects. All or nothing, set-based.
+    """Writes decisions with all that belongs to them: orders, changelog, effects, holds. All or nothing, set-based.
 
-    Returns the ids of the effects by their kind.
+    An escalation keeps its order from export for as long as `hold` says. Returns the ids of the effects by their kind.
     """
     if not decided:
         return {}
     placed = list(enumerate(decided))
     requests = [{"id": one.request.id, **_answer(one), "place": place} for place, one in placed]
-    return _write(connection, _DECIDE_WAITING, requests, open_orders, placed)
+    return _write(connection, _DECIDE_WAITING, requests, open_orders, placed, hold)
 
 
 def accept_decided(
@@ -103,6 +116,8 @@ def accept_decided(
     new: Sequence[Arrived],
     open_orders: Sequence[OpenOrder[Arrived]],
     decided: Sequence[Decided[Arrived]],
+    *,
+    hold: timedelta,
 ) -> Effects:
     """Writes new requests into the inbox, in their sequence, and the decisions of those of them that are decided.
 
@@ -115,7 +130,7 @@ def accept_decided(
     decisions = {place: {"state": "decided", "decided_place": place, **_answer(one)} for place, one in placed}
     undecided = {"state": "received", "reasons": []}
     requests = [{**one.as_row(), **decisions.get(place, undecided), "place": place} for place, one in enumerate(new)]
-    return _write(connection, _ACCEPT_DECIDED, requests, open_orders, placed)
+    return _write(connection, _ACCEPT_DECIDED, requests, open_orders, placed, hold)
 
 
 def _write(
@@ -124,6 +139,7 @@ def _write(
     requests: Sequence[dict[str, Any]],
     open_orders: Sequence[OpenOrder[Any]],
     placed: Sequence[tuple[int, Decided[Any]]],
+    hold: timedelta,
 ) -> Effects:
     changed = _changed_orders(open_orders, [one for _, one in placed])
     rows = {
@@ -132,6 +148,8 @@ def _write(
         "requests": json.dumps(requests, ensure_ascii=False),
         "entries": json.dumps(changelog.as_rows([entry for place, one in placed for entry in _changes(place, one)])),
         "effects": json.dumps([row for place, one in placed for row in _effects(place, one)]),
+        "holds": json.dumps([row for place, one in placed for row in _holds(place, one)] if hold else []),
+        "hold": hold,
     }
     written = connection.execute(statement, rows).one()
     _expect(len(changed), written.orders, "orders that are not sent")
@@ -201,3 +219,12 @@ def _effects(place: int, one: Decided[Any]) -> Iterator[dict[str, Any]]:
     for kind in one.decision.effects:
         payload = {"order_id": one.order_id} if kind is Effect.RESTOCK else {}
         yield {"place": place, "kind": kind, "payload": payload}
+
+
+def _holds(place: int, one: Decided[Any]) -> Iterator[dict[str, Any]]:
+    """What is closed or sent cannot be held; a pre-order can: the store may validate it at any moment."""
+    if one.before.status.is_closed or one.before.edi is not Edi.NOT_SENT:
+        return
+    for reason in one.decision.reasons:
+        if reason in ESCALATING:
+            yield {"place": place, "order_id": one.order_id, "reason": reason}

@@ -145,7 +145,15 @@ _COLLEAGUES_KNOW = """(
                  WHERE change_request_id = parked.id AND ticket_note.state IN ('sent', 'dead') LIMIT 1) IS NULL
         ORDER BY order_number LIMIT 1) IS NULL
 """
-_IS_FREE = f"{nobody_waits('orders.number', 'AND undecided_since > :patience_since')} AND {_COLLEAGUES_KNOW}"
+# Not EXISTS, for the same reason: a join would go through all holds there ever were.
+_IS_NOT_HELD = """(
+    SELECT held_until FROM escalation_hold
+    WHERE order_id = orders.id AND held_until > now() LIMIT 1) IS NULL
+"""
+_IS_FREE = f"""
+    {nobody_waits("orders.number", "AND undecided_since > :patience_since")}
+    AND {_COLLEAGUES_KNOW} AND {_IS_NOT_HELD}
+"""
 _IS_DUE = f"""
     status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL
     AND validated_at <= :validated_before AND (hold_until IS NULL OR hold_until <= now())
@@ -326,7 +334,7 @@ def begin_to_claim(connection: Connection) -> datetime:
 class Exportable:
     """Which orders a partner gets now: of these warehouses (None: of all but the others), validated before this.
 
-    A request accepted after `patience_since` holds its order back.
+    A request accepted after `patience_since` holds its order back, and so does an escalation until its hold is over.
     """
 
     warehouses: Collection[str] | None
@@ -347,8 +355,9 @@ class Exportable:
 def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) -> list[int]:
     """Locks up to `limit` orders that are due, by id, with the numbers that no intake holds; returns their ids.
 
-    Whether a request was accepted in the meantime must be asked in a later statement (`without_undecided`): only
-    that one sees what was committed while this one took its locks. Comes after `begin_to_claim`.
+    Whether a request was accepted or escalated in the meantime must be asked in a later statement
+    (`without_undecided`): only that one sees what was committed while this one took its locks. Comes after
+    `begin_to_claim`.
     """
     claimed = connection.execute(_CLAIM_EXPORTABLE, {**wanted.values(), "limit": limit}).scalar_one()
     ids: list[int] = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": claimed}).scalar_one()
@@ -376,7 +385,10 @@ def claim_held_back(connection: Connection) -> list[int]:
 
 
 def without_undecided(connection: Connection, ids: Sequence[int], patience_since: datetime) -> Sequence[AnyRow]:
-    """Returns those of the claimed orders that no undecided request holds back (id, version, lines), by id."""
+    """Returns those of the claimed orders that no undecided request and no escalation holds back, by id.
+
+    Of each its id, version and number of lines.
+    """
     return connection.execute(_WITHOUT_UNDECIDED, {"ids": list(ids), "patience_since": patience_since}).all()
 
 

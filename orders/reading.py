@@ -9,20 +9,21 @@ from typing import Any
 from sqlalchemy import Connection, Select, exists, func, select
 
 from orders import changelog
-from orders.locks import AnyRow
+from orders.locks import AnyRow, is_one_of
 from orders.tables import (
     EffectState,
     RequestState,
     change_request,
     constant,
     effect,
+    escalation_hold,
     interchange,
     notification,
     order_line,
     orders,
 )
 from rules.advice import advice
-from rules.model import Address, AddressFault, AddressRole, ParkedReason, Problem, Reason
+from rules.model import Address, AddressFault, AddressRole, Edi, ParkedReason, Problem, Reason, Status
 
 
 def as_utc(moment: datetime | None) -> str | None:
@@ -52,7 +53,8 @@ def advice_for(reasons: Sequence[str], faults: Sequence[AddressFault] = ()) -> s
 def show_order(connection: Connection, number: str) -> dict[str, Any] | None:
     """Returns an order with its lines, interchange and changelog; None if it is not known.
 
-    `export_error` is there only while it holds the order back.
+    `export_error` is there only while it holds the order back, `held_until` with its reasons `held_for` only while
+    an escalation does.
     """
     row = connection.execute(select(orders).where(orders.c.number == number)).one_or_none()
     if row is None:
@@ -71,7 +73,36 @@ def show_order(connection: Connection, number: str) -> dict[str, Any] | None:
         "interchange": _interchange(connection, row.interchange_id),
         "changelog": [_changelog_entry(entry) for entry in changelog.of_order(connection, row.id)],
     }
-    return shown if row.export_error is None else {**shown, "export_error": row.export_error}
+    if row.export_error is not None:
+        shown["export_error"] = row.export_error
+    return shown | _held(connection, row)
+
+
+def _held(connection: Connection, order: AnyRow) -> dict[str, Any]:
+    hold = escalation_hold.c
+    of_order = select(hold.reason, hold.held_until).where(hold.order_id == order.id, hold.held_until > func.now())
+    holds = connection.execute(of_order.order_by(hold.held_at, hold.reason)).all()
+    if not holds or not _can_be_held(order):
+        return {}
+    return {"held_until": as_utc(max(one.held_until for one in holds)), "held_for": [one.reason for one in holds]}
+
+
+def standings(connection: Connection, numbers: Sequence[str]) -> dict[str, AnyRow]:
+    """Returns where known orders stand, by their numbers: the customer's name, both states, until when it is held."""
+    hold = escalation_hold.c
+    held = select(func.max(hold.held_until)).where(hold.order_id == orders.c.id, hold.held_until > func.now())
+    found = select(
+        orders.c.number,
+        orders.c.status,
+        orders.c.edi_state,
+        orders.c.customer["name"].astext.label("customer_name"),
+        held.scalar_subquery().label("held_until"),
+    ).where(is_one_of(orders.c.number, numbers))
+    return {row.number: row for row in connection.execute(found)}
+
+
+def _can_be_held(order: AnyRow) -> bool:
+    return order.edi_state == Edi.NOT_SENT and not Status(order.status).is_closed
 
 
 def _lines(connection: Connection, order_id: int) -> list[dict[str, Any]]:
@@ -116,7 +147,9 @@ def list_orders(
     connection: Connection, *, status: str | None = None, edi: str | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """Returns orders, up to `limit` of them, in the sequence in which they were loaded."""
-    listed = select(orders).order_by(orders.c.id).limit(limit)
+    hold = escalation_hold.c
+    held = select(func.max(hold.held_until)).where(hold.order_id == orders.c.id, hold.held_until > func.now())
+    listed = select(orders, held.scalar_subquery().label("held_until")).order_by(orders.c.id).limit(limit)
     if status is not None:
         listed = listed.where(orders.c.status == status)
     if edi is not None:
@@ -130,6 +163,7 @@ def list_orders(
             "placed_at": as_utc(row.placed_at),
             "warehouse": row.warehouse,
             "hold_until": as_utc(row.hold_until),
+            "held_until": as_utc(row.held_until) if _can_be_held(row) else None,
             "export_error": row.export_error,
         }
         for row in connection.execute(listed)

@@ -69,6 +69,12 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
             """,
         Role.READER: "SELECT",
     },
+    # Whoever decides may hold an order, and cannot date that back. The exporter sees until when, and not why.
+    "escalation_hold": {
+        Role.WORKER: "SELECT, INSERT (order_id, reason, change_request_id, held_until)",
+        Role.EXPORTER: "SELECT (order_id, held_until)",
+        Role.READER: "SELECT",
+    },
     "stock": {Role.WORKER: "SELECT, INSERT, UPDATE (quantity)", Role.READER: "SELECT"},
     "stock_movement": {
         Role.WORKER: """

@@ -391,6 +391,20 @@ changelog = Table(
     UniqueConstraint("change_request_id", "action"),
 )
 
+# An escalation keeps its order from export for a while, so that a colleague can decide first. Once an order and
+# reason: nobody can hold an order for ever by asking again.
+escalation_hold = Table(
+    "escalation_hold",
+    metadata,
+    Column("order_id", BigInteger, ForeignKey("orders.id"), primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False),
+    _moment_now("held_at"),
+    # Only ever shortened, by whoever answers the question earlier.
+    _moment("held_until", nullable=False),
+    CheckConstraint("held_until >= held_at", name="ends_after_it_began"),
+)
+
 effect = Table(
     "effect",
     metadata,

@@ -1,7 +1,7 @@
 """What the customer is told for each reason: what happened, what to do instead and in which order.
 
 The advice is the back-office guide's; the words are ours. No text carries a name or an address, so that it may
-be logged and quoted.
+be logged and quoted, and none promises what no process of ours does.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ from rules.model import AddressFault, ParkedReason, Problem, Reason
 
 _ADVICE: dict[Reason | ParkedReason, str] = {
     Reason.REQUESTER_IS_NOT_THE_CUSTOMER: (
-        "This request did not come from the e-mail address that the order was placed with, so nothing was "
-        "changed. A colleague will look at it. If you are the customer, please write to us again from that address."
+        "This request did not come from the e-mail address that the order was placed with, so nothing was changed "
+        "and a colleague has to look at it. If you are the customer, please write to us again from that address."
     ),
     Reason.ALREADY_CLOSED: "This order is already cancelled. There is nothing left for you to do.",
     Reason.ORDER_IS_CLOSED: (
@@ -26,8 +26,8 @@ _ADVICE: dict[Reason | ParkedReason, str] = {
         "This order is being sent to our warehouse at this moment. We will answer as soon as that is settled."
     ),
     Reason.PARTIAL_CANCELLATION: (
-        "Cancelling a part of an order means a partial refund, which a colleague has to look at. "
-        "We will come back to you; nothing has been changed so far."
+        "Cancelling a part of an order means a partial refund, which a colleague has to look at; nothing has been "
+        "changed so far."
     ),
     Reason.ITEMS_ARE_FIXED: (
         "We cannot add items to an order or remove them from it. What you can do instead: first check that the "
@@ -46,9 +46,9 @@ _ADVICE: dict[Reason | ParkedReason, str] = {
     ),
     Reason.PRE_ORDER_ABANDONED: "Your pre-order is cancelled as a whole. There is nothing left for you to do.",
     Reason.NOTE_REQUIRED: (
-        "We can cancel this order, but we have to note down why. Please answer with a short reason and we will "
-        "cancel it, as long as it has not been sent to our warehouse by then. If you want other items instead, "
-        "please place the new, correct order first."
+        "An order is cancelled only with a note that says why, and none was given, so nothing has been changed. "
+        "Please give us a short reason. The order can be cancelled as long as it has not been sent to our warehouse. "
+        "If you want other items instead, please place the new, correct order first."
     ),
     Reason.ORDER_CANCELLED: (
         "Your order is cancelled as a whole and will not be shipped. There is nothing left for you to do."
@@ -68,15 +68,15 @@ _ADVICE: dict[Reason | ParkedReason, str] = {
     ),
     Reason.COUNTRY_CHANGE_AFTER_CHARGE: (
         "The order has been charged for delivery to another country, so a colleague has to look at this change "
-        "of address. We will come back to you; the address has not been changed so far."
+        "of address; the address has not been changed so far."
     ),
     Reason.SHIPPING_ADDRESS_CHANGED: "The shipping address of your order is changed as you asked.",
     Reason.BILLING_ADDRESS_CHANGED: "The billing address of your order is changed as you asked.",
     ParkedReason.UNKNOWN_ORDER: (
-        "We could not find this order. A colleague will look at it; please make sure that the order number is right."
+        "We could not find this order, so nothing has been changed. Please make sure that the order number is right."
     ),
     ParkedReason.FAILED_REPEATEDLY: (
-        "We could not work on this request yet. A colleague will look at it; nothing has been changed so far."
+        "We could not work on this request yet, and a colleague has to look at it; nothing has been changed so far."
     ),
 }
 

@@ -209,3 +209,9 @@ ADDRESS_RULES: tuple[AddressRule, ...] = (
         lambda _: True,
     ),
 )
+
+# The reasons that put a question to a colleague.
+ESCALATING = frozenset(
+    [rule.reason for rule in RULES if rule.outcome is Outcome.ESCALATED]
+    + [rule.reason(role) for rule in ADDRESS_RULES if rule.outcome is Outcome.ESCALATED for role in AddressRole]
+)

@@ -27,7 +27,7 @@ def _claim(connection: Connection, limit: int, among: Sequence[int] | None) -> B
     def perform() -> None:
         check = address_check()
         decided = [one for open_order in open_orders for one in decide_requests(open_order, check)]
-        effects.update(record_decisions(connection, open_orders, decided))
+        effects.update(record_decisions(connection, open_orders, decided, hold=settings().escalation_hold))
 
     ids = [request.id for open_order in open_orders for request in open_order.requests]
     return Batch(ids, perform, after=lambda: _do(effects))
@@ -42,7 +42,7 @@ def accept_new(connection: Connection, new: Sequence[Arrived], unhindered: Seque
     open_orders = claim_orders_of(connection, unhindered)
     check = address_check()
     decided = [one for open_order in open_orders for one in decide_requests(open_order, check)]
-    return len(decided), accept_decided(connection, new, open_orders, decided)
+    return len(decided), accept_decided(connection, new, open_orders, decided, hold=settings().escalation_hold)
 
 
 def _do(effects: Effects) -> None:

@@ -6,15 +6,16 @@ from functools import partial
 from sqlalchemy import Connection
 
 from desks.channels import Channel, LogChannel
-from desks.notices import Notice, write_notice
+from desks.mail import MailChannel
+from desks.notices import Asked, Notice, Standing, write_notice
 from orders import answers
 from orders.effects import count_failure, mark_done, take_back_try
 from orders.locks import AnyRow, claim_notices, claim_restocks
-from orders.messages import language_wanted
-from orders.reading import faults_as_stored
+from orders.messages import parse_change
+from orders.reading import faults_as_stored, standings
 from orders.stock import restock as restock_effects
 from orders.tables import NotificationState
-from rules.model import Outcome, Reason
+from rules.model import Edi, Outcome, Reason, Status
 from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
@@ -40,8 +41,10 @@ def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | Non
     def perform() -> None:
         logged.clear()
         written = []
+        now = standings(connection, [row.order_number for row in rows])
         for row in rows:
-            notice, channel = _notice(row), helpdesks().channel_for(row.source, row.ticket)
+            channel = helpdesks().channel_for(row.source, row.ticket)
+            notice = _notice(row, now[row.order_number], to_the_customer=channel.name == MailChannel.name)
             is_log = channel.name == LogChannel.name
             if is_log:
                 logged.append(notice)
@@ -59,7 +62,10 @@ def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | Non
     return Batch([row.id for row in rows], perform, after)
 
 
-def _notice(row: AnyRow) -> Notice:
+def _notice(row: AnyRow, order: AnyRow, *, to_the_customer: bool) -> Notice:
+    data = (message := parse_change(row.body)).data
+    # Whoever writes on a ticket without saying who he is may be anybody.
+    is_the_customer = to_the_customer or data.requester is not None
     return write_notice(
         source=row.source,
         request_id=row.external_id,
@@ -68,7 +74,11 @@ def _notice(row: AnyRow) -> Notice:
         outcome=Outcome(row.outcome),
         reasons=[Reason(reason) for reason in row.reasons],
         faults=faults_as_stored(row.address_faults),
-        language=language_wanted(row.body),
+        language=data.language,
+        asked=Asked(message.to_rules(), [(line.sku, line.quantity) for line in data.lines or ()]),
+        customer=order.customer_name if is_the_customer else None,
+        shop=helpdesks().shop,
+        standing=Standing(Status(order.status), Edi(order.edi_state), order.held_until),
     )
 
 

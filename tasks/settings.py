@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     partners: Path | None = None
     desks: Path | None = None
     patience_seconds: Seconds = 900
+    # At most a year: what is held for longer is forgotten by the people who should decide it.
+    escalation_hold_minutes: Annotated[float, Field(ge=0, le=525_600)] = 240
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
     http_host: str = "127.0.0.1"
@@ -51,6 +53,11 @@ class Settings(BaseSettings):
     def patience(self) -> timedelta:
         """How long a request waits for its order, and an order for its undecided request."""
         return timedelta(seconds=self.patience_seconds)
+
+    @property
+    def escalation_hold(self) -> timedelta:
+        """How long an escalated request keeps its order from export."""
+        return timedelta(minutes=self.escalation_hold_minutes)
 
 
 @cache

@@ -23,6 +23,7 @@ from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from tasks.intake import keep
 from tasks.partners import address_check
+from tasks.settings import settings
 from workers.errors import CommandError
 
 _PATIENCE_SECONDS = 600
@@ -74,7 +75,7 @@ def _messages(total: int) -> list[bytes]:
 def _decide(connection: Connection) -> int:
     open_orders = claim_open_orders(connection, limit=CHANGES.limit)
     decided = [one for open_order in open_orders for one in decide_requests(open_order, address_check())]
-    record_decisions(connection, open_orders, decided)
+    record_decisions(connection, open_orders, decided, hold=settings().escalation_hold)
     return len(decided)
 
 

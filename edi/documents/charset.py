@@ -64,6 +64,12 @@ def spell(text: str, character_set: CharacterSet) -> str:
     return line
 
 
+def decode(content: bytes) -> str:
+    """Returns the text of a document of ours, for people to read; whatever its bytes are, there is one."""
+    # All that we write is ISO 8859-1 or a part of it.
+    return content.decode("latin-1")
+
+
 def encode(text: str, character_set: CharacterSet, *, delimiters: str = "") -> bytes:
     """Returns the bytes of a document; ValueError if anything but its delimiters got past `spell`."""
     for stray in _lacking(character_set).finditer(text):

@@ -107,7 +107,8 @@ def _open_work(books: Books) -> int:
         SELECT (SELECT count(*) FROM change_request WHERE state = 'received')
              + (SELECT count(*) FROM effect WHERE state = 'pending')
              + (SELECT count(*) FROM interchange WHERE state = 'claimed')
-             + (SELECT count(*) FROM orders WHERE status = 'validated' AND edi_state = 'not_sent')
+             + (SELECT count(*) FROM orders WHERE status = 'validated' AND edi_state = 'not_sent'
+                AND NOT EXISTS (SELECT FROM escalation_hold WHERE order_id = orders.id AND held_until > now()))
         """
     )
     return int(count)

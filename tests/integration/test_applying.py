@@ -32,7 +32,7 @@ def test_a_cancelled_order_is_restocked_line_by_line_and_the_customer_is_told() 
     assert (told["state"], told["outcome"], told["reasons"]) == ("decided", "applied", ["order_cancelled"])
     assert {(e["kind"], e["state"]) for e in told["effects"]} == {("restock", "done"), ("notify", "done")}
     assert told["notification"]["visibility"] == "public"
-    assert told["notification"]["body"] == told["advice"]
+    assert f"\n\n{told['advice']}\n\n" in told["notification"]["body"]
 
 
 def test_an_abandoned_pre_order_is_not_restocked() -> None:

@@ -129,8 +129,9 @@ def test_a_signed_delivery_cancels_an_order_and_is_answered_once_though_the_work
     house.await_answer(key)
     assert not {process.pid for process in house.answerers()} & set(killed)
     assert [(one.is_public, one.text) for one in house.zendesk.ours()] == [
-        (True, f"{advice([Reason.ORDER_CANCELLED])}\n\n[countermand:{key['source']}/{key['id']}]")
+        (True, f"{house.shown(key)['notification']['body']}\n\n[countermand:{key['source']}/{key['id']}]")
     ]
+    assert advice([Reason.ORDER_CANCELLED]) in house.shown(key)["notification"]["body"]
     assert house.zendesk.count("write") == 1
     assert house.zendesk.tags(TICKET) == [FIRST_TAG, "countermand-applied"]
     assert house.run("orders", "show", "1001")["status"] == "cancelled"

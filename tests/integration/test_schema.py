@@ -181,6 +181,10 @@ def make_history() -> None:
     )
     rows(_A_NOTE.format("1", "'open', 'pending'") + " RETURNING id")
     rows(_A_NOTE.format("NULL", "'told', 'sent'") + " RETURNING id")
+    rows(
+        "INSERT INTO escalation_hold (order_id, reason, change_request_id, held_until)"
+        " VALUES (1, 'partial_cancellation', 1, now() + interval '4 hours') RETURNING order_id"
+    )
 
 
 def attempt(engine: Engine, statement: str) -> DBAPIError:
@@ -310,6 +314,15 @@ _GUARDED: dict[str, Sequence[str]] = {
     "ticket_note_is_sent_once": _each(
         "UPDATE ticket_note SET {} WHERE state = 'sent'", "state = 'pending'", "state = 'sending'", "fence = 9"
     ),
+    "escalation_hold_is_only_shortened": _each(
+        "UPDATE escalation_hold SET {}",
+        "order_id = 2",
+        "reason = 'other'",
+        "change_request_id = 2",
+        "held_at = now() - interval '1 day'",
+        "held_until = held_until + interval '1 second'",
+    ),
+    "escalation_hold_is_kept": ["DELETE FROM escalation_hold"],
     "interchange_is_kept": _each("DELETE FROM interchange WHERE state = '{}'", "claimed", "sent", "released"),
     "interchange_says_what_it_said": [
         f"UPDATE interchange SET {change} WHERE state = '{state}'"
@@ -346,6 +359,7 @@ _GUARDED: dict[str, Sequence[str]] = {
             "changelog",
             "change_request",
             "effect",
+            "escalation_hold",
             "interchange",
             "notification",
             "ticket_note",
@@ -379,6 +393,7 @@ def test_every_trigger_refuses_what_it_should(engine: Engine) -> None:
 
 
 _A_LINE = "INSERT INTO order_line (order_id, line_no, sku, description, quantity, unit_price) "
+_A_HOLD = "INSERT INTO escalation_hold (order_id, reason, change_request_id, held_until) "
 _A_REQUEST = "INSERT INTO change_request (source, external_id, order_number, kind, body, data_sha256, {}) "
 _AN_INTERCHANGE = (
     "INSERT INTO interchange (partner, control_number, filename, content, sha256, orders, state, sent_at, lease_until,"
@@ -426,6 +441,10 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
     "order_line_quantity_is_positive": _each(_A_LINE + "VALUES (1, 9, 'X', '', {}, 1)", "0", "-1"),
     "order_line_price_is_not_negative": [_A_LINE + "VALUES (1, 9, 'X', '', 1, -0.01)"],
     "order_line_order_id_fk": [_A_LINE + "VALUES (999, 1, 'X', '', 1, 1)"],
+    # A hold
+    "escalation_hold_ends_after_it_began": ["UPDATE escalation_hold SET held_until = held_at - interval '1 second'"],
+    "escalation_hold_order_id_fk": [_A_HOLD + "VALUES (999, 'x', 1, now() + interval '1 hour')"],
+    "escalation_hold_change_request_id_fk": [_A_HOLD + "VALUES (1, 'x', 999, now() + interval '1 hour')"],
     # A request
     "change_request_source_external_id_unique": [
         _A_REQUEST.format("ticket") + "VALUES ('zendesk:acme', 'open', 'open', 'cancel', '', '', NULL)"

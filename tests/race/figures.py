@@ -35,6 +35,10 @@ INTERLEAVINGS = (
         "E | apply × export, a change of address and the bytes",
         "the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_changelog",
     ),
+    _row(
+        "E | apply × export, an escalation: patience over, within it",
+        "an_escalation_that_is_decided_before_the_claim_holds_its_order_back",
+    ),
     _row("E | intake × export", "a_cancellation_accepted_before_the_claim_wins_over_the_export"),
     _row(
         "E | apply × export × intake of a second request",
@@ -92,6 +96,10 @@ INTERLEAVINGS = (
     _row(
         "I | intake that decides × export: patience over, within it",
         "a_cancellation_that_is_decided_as_it_is_taken_ends_cancelled_or_sent_never_both",
+    ),
+    _row(
+        "I | intake that decides × export, an escalation",
+        "an_escalation_that_is_decided_as_it_is_taken_holds_its_order_or_comes_too_late",
     ),
     _row(
         "I | intake that decides × confirm, × release",
@@ -156,8 +164,9 @@ CRASHES = (
         "a_webhook_that_cannot_be_read_killed_anywhere_is_one_dead_letter",
     ),
     _row(
-        "a worker: decides, restocks, notifies, parks",
+        "a worker: decides, escalates, restocks, notifies, parks",
         "a_worker_killed_anywhere_decides_once",
+        "a_worker_killed_anywhere_holds_what_it_escalates_once",
         "a_worker_killed_anywhere_restocks_once",
         "a_worker_killed_anywhere_writes_one_notification",
         "a_worker_killed_anywhere_parks_once",

@@ -93,6 +93,31 @@ def test_a_cancellation_accepted_before_the_claim_wins_over_the_export(
     assert run_every_order(scenario, check, record_property) == {"cancelled", "sent"}
 
 
+@pytest.mark.parametrize("patience", [OUT_OF_PATIENCE, PATIENCE], ids=["out of patience", "patient"])
+def test_an_escalation_that_is_decided_before_the_claim_holds_its_order_back(
+    partner: Partner, patience: timedelta, record_property: Record
+) -> None:
+    def scenario(index: int) -> dict[str, Work]:
+        load(an_order(str(index)))
+        deliver(a_request(str(index), id=f"r{index}", requester="eve@example.net"))
+        return {"apply": applying, "claim": claiming(partner, patience)}
+
+    def check(race: Race) -> str:
+        is_claimed = race["claim"].interchange is not None
+        is_decided = bool(race["apply"])
+        if patience or (is_decided and race.commits == ["apply", "claim"]):
+            assert not is_claimed
+        finish(race["claim"], partner)
+        assert request(race.index)["outcome"] == "escalated"
+        # What was sent is no longer held; what is held is not sent, also by the next export.
+        found = order(race.index)
+        assert (found["edi"], "held_until" in found) == (("sent", False) if is_claimed else ("not_sent", True))
+        return "sent" if is_claimed else "held"
+
+    ends = run_every_order(scenario, check, record_property)
+    assert ends == ({"held"} if patience else {"held", "sent"})
+
+
 def delivery_party(content: bytes) -> str:
     [segment] = [one for one in content.decode("latin-1").split("'") if one.startswith("NAD+DP")]
     return segment

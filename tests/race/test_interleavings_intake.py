@@ -72,6 +72,30 @@ def test_a_cancellation_that_is_decided_as_it_is_taken_ends_cancelled_or_sent_ne
     assert run_every_order(scenario, check, record_property) == ends
 
 
+def test_an_escalation_that_is_decided_as_it_is_taken_holds_its_order_or_comes_too_late(
+    home: Path, record_property: Record
+) -> None:
+    partner = a_partner(home)
+
+    def scenario(index: int) -> dict[str, Work]:
+        load(an_order(str(index)))
+        taken = taking(a_request(str(index), id=f"r{index}", requester="eve@example.net"))
+        return {"take": taken, "claim": claiming(partner)}
+
+    def check(race: Race) -> str:
+        is_claimed = race["claim"].interchange is not None
+        at_once = bool(race["take"])
+        if at_once or race.commits == ["take", "claim"]:
+            assert not is_claimed
+        finish(race["claim"], partner)
+        assert request(race.index)["outcome"] == "escalated"
+        found = order(race.index)
+        assert (found["edi"], "held_until" in found) == (("sent", False) if is_claimed else ("not_sent", True))
+        return "sent" if is_claimed else "held at once" if at_once else "held later"
+
+    assert run_every_order(scenario, check, record_property) == {"sent", "held at once", "held later"}
+
+
 def test_a_request_that_is_taken_does_not_overtake_an_earlier_one_that_is_being_decided(
     record_property: Record,
 ) -> None:

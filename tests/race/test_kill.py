@@ -11,8 +11,8 @@ import tasks.effects
 import tasks.reprocessing
 import workers.cli.reprocessing
 from tasks.settings import settings
-from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows
-from tests.race.cancellations import Cancellation, Record, kill_everywhere
+from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows, settle
+from tests.race.cancellations import Cancellation, Record, assert_that_every_promise_is_kept, kill_everywhere
 from tests.race.commit_sites import kills_around
 from tests.race.crash_points import has_passed
 from tests.race.works import park
@@ -81,6 +81,26 @@ class Applying(Cancellation):
         else:
             assert order(self.number) == self._before
             assert (request(self.event)["state"], self.effects(), self.tries()) == ("received", {}, [0])
+
+
+class Escalating(Cancellation):
+    """The escalation holds its order and is decided, or neither; and it holds once, however often it is tried."""
+
+    def begin(self) -> None:
+        self.event = a_request(self.number, requester="eve@example.net")
+        super().begin()
+
+    def look(self, passed: Sequence[str]) -> None:
+        is_decided = has_passed("batches.run_batch: COMMIT", passed)
+        assert request(self.event)["state"] == ("decided" if is_decided else "received")
+        assert ("held_until" in order(self.number)) == is_decided
+
+    def check(self) -> None:
+        settle()
+        assert (request(self.event)["outcome"], self.effects()) == ("escalated", {"notify": "done"})
+        assert order(self.number)["held_for"] == ["requester_is_not_the_customer"]
+        assert self.told() == 1
+        assert_that_every_promise_is_kept()
 
 
 class Taking(Cancellation):
@@ -212,6 +232,12 @@ def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
 def test_a_worker_killed_anywhere_decides_once(record_property: Record) -> None:
     steps = "batches.run_batch: COMMIT, 3", "effects._claim_notify.<locals>.after: telling the log"
     kill_everywhere(applying, Applying(), record_property, *steps)
+
+
+@kills_around("batches.run_batch: COMMIT")
+def test_a_worker_killed_anywhere_holds_what_it_escalates_once(record_property: Record) -> None:
+    steps = "batches.run_batch: COMMIT", "effects._claim_notify.<locals>.after: telling the log"
+    kill_everywhere(applying, Escalating(), record_property, *steps)
 
 
 @kills_around("batches.run_batch: COMMIT")

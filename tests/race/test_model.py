@@ -64,7 +64,7 @@ CHOSEN_SEED = 13
 MORE, ROUNDS = 10, 6
 FEW_MEET = contract.OUTCOMES | {
     *("edi_claimed", "edi_sent", "edi_released", "taken over", "acknowledged", "rejected"),
-    *("order_cancelled", "order_is_closed", "edi_already_sent", "unknown_order", "revived", "redelivered"),
+    *("held", "order_cancelled", "order_is_closed", "edi_already_sent", "unknown_order", "revived", "redelivered"),
 }
 # So many histories meet everything.
 MANY = 300
@@ -214,7 +214,7 @@ class Histories(RuleBasedStateMachine):
             in_transaction(lambda connection: revive_dead(connection, limit=10_000))
             self.model.revive_dead()
 
-    @rule(seconds=st.sampled_from((1, 2, 4, 16, 60, 300, 600, 900, 1800)))
+    @rule(seconds=st.sampled_from((1, 2, 4, 16, 60, 300, 600, 900, 1800, 15_000)))
     def time_passes(self, seconds: int) -> None:
         self.both.let_pass(seconds)
 

@@ -157,7 +157,7 @@ def test_every_interpolated_variable_has_a_default() -> None:
 
 def test_the_defaults_of_settings_are_those_of_the_program() -> None:
     environment = SERVICES["worker"]["environment"]
-    for name in ("patience_seconds", "export_seconds", "sweep_seconds"):
+    for name in ("patience_seconds", "escalation_hold_minutes", "export_seconds", "sweep_seconds"):
         variable = f"COUNTERMAND_{name.upper()}"
         assert environment[variable] == f"${{{variable}:-{Settings.model_fields[name].default}}}"
 

@@ -1,28 +1,44 @@
-"""What customers and colleagues read: complete in every language, the same as on the console, and never personal."""
+"""What customers and colleagues read: complete in every language, and the same as on the console."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, UndefinedError, meta
 
 import desks
-from desks.notices import MARK_BEGINS, Notice, Visibility, write_notice
+from desks.channels import LogChannel
+from desks.notices import MARK_BEGINS, Asked, Notice, Standing, Visibility, write_notice
+from desks.quoting import greetable, quoted
 from desks.texts import DEFAULT_LANGUAGE, as_html, language_for, languages, render
 from rules.advice import advice
-from rules.model import Outcome, Reason
+from rules.model import Address, ChangeRequest, Edi, Kind, Outcome, ParkedReason, Reason, Status
+from rules.table import ESCALATING
 
 TEMPLATES = Path(desks.__path__[0]) / "templates"
 LANGUAGES = sorted(languages())
+# What a colleague has to do something about.
+FOR_COLLEAGUES = sorted({*ESCALATING, Reason.NOTE_REQUIRED})
 # What each template is filled with; one for a reason is complete as it stands.
 FILLED_WITH: dict[str, tuple[str, ...]] = {
-    "subject": ("order", "outcome"),
-    "note": ("reasons", "advice"),
+    "subject": ("order", "outcome", "internal"),
+    "asked": ("order", "kind", "roles"),
+    "label": ("role",),
+    "answer": ("order", "asked", "advice", "customer", "shop"),
+    "standing": ("status", "edi", "held_until"),
+    "note": (
+        *("order", "outcome", "asked", "advice", "lines", "addresses", "requester", "note", "next_steps", "standing"),
+        "reasons",
+    ),
+    **{f"next_{reason}": () for reason in FOR_COLLEAGUES},
     "address_faults": ("faults",),
     "attention": ("cause", "read", "wrong", "has_placeholder"),
     "attention_subject": (),
@@ -71,7 +87,7 @@ def test_there_are_english_and_italian_and_every_folder_is_a_language() -> None:
 
 @every_language
 @pytest.mark.parametrize("name", FILLED_WITH)
-def test_a_template_is_filled_with_nothing_personal(language: str, name: str) -> None:
+def test_a_template_is_filled_with_what_it_is_known_to_get(language: str, name: str) -> None:
     syntax = Environment(autoescape=True).parse((TEMPLATES / language / f"{name}.txt").read_text("utf-8"))
     assert meta.find_undeclared_variables(syntax) == set(FILLED_WITH[name])
 
@@ -122,35 +138,31 @@ def test_the_italian_texts_keep_to_the_polite_form(reason: Reason) -> None:
 
 
 @every_language
+@pytest.mark.parametrize("internal", [False, True], ids=["to the customer", "to colleagues"])
 @pytest.mark.parametrize("outcome", TOLD)
-def test_the_subject_names_the_order_and_says_how_the_request_ended(language: str, outcome: Outcome) -> None:
-    subject = render(language, "subject", order="536365", outcome=outcome)
+def test_the_subject_names_the_order_and_says_how_the_request_ended(
+    language: str, outcome: Outcome, internal: bool
+) -> None:
+    subject = render(language, "subject", order="536365", outcome=outcome, internal=internal)
     assert re.fullmatch(r"[A-Z][\w' ]* 536365: [\w ]+\w", subject)
 
 
 @every_language
 def test_no_two_outcomes_have_the_same_subject(language: str) -> None:
-    assert len({render(language, "subject", order="1", outcome=outcome) for outcome in TOLD}) == len(TOLD)
+    subjects = {
+        render(language, "subject", order="1", outcome=outcome, internal=outcome is Outcome.ESCALATED)
+        for outcome in TOLD
+    }
+    assert len(subjects) == len(TOLD)
 
 
 @every_language
-def test_the_note_has_the_reason_codes_as_they_are_and_the_advice_as_the_customer_would_read_it(language: str) -> None:
-    reasons = [Reason.PARTIAL_CANCELLATION, Reason.COUNTRY_CHANGE_AFTER_CHARGE]
-    note = render(language, "note", reasons=reasons, advice="One.\n\nTwo.").split("\n\n")
-    assert re.fullmatch(r"[A-Z][\w ]+: partial_cancellation, country_change_after_charge\.", note[0])
-    assert re.fullmatch(r"[A-Z][\w ]+:", note[1])
-    assert note[2:] == ["One.", "Two."]
-
-
-@every_language
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name in ("subject", "note") for value in FILLED_WITH[name]]
-)
-def test_a_value_that_is_missing_is_a_fault_and_no_empty_place(language: str, name: str, value: str) -> None:
-    values = {"order": "1", "outcome": Outcome.APPLIED, "reasons": [Reason.PARTIAL_CANCELLATION], "advice": "One."}
+@pytest.mark.parametrize("value", FILLED_WITH["subject"])
+def test_a_value_that_is_missing_is_a_fault_and_no_empty_place(language: str, value: str) -> None:
+    values = {"order": "1", "outcome": Outcome.APPLIED, "internal": False}
     del values[value]
     with pytest.raises(UndefinedError, match=value):
-        render(language, name, **values)
+        render(language, "subject", **values)
 
 
 @pytest.mark.parametrize(
@@ -182,30 +194,216 @@ def test_whatever_is_told_as_the_language_there_is_one(tag: str) -> None:
 # Notices
 
 
+KINDS = {
+    Reason.PARTIAL_CANCELLATION: Kind.PARTIAL_CANCEL,
+    Reason.ITEMS_ARE_FIXED: Kind.CHANGE_ITEMS,
+    Reason.PAYMENT_IS_CHANGED_IN_STORE: Kind.CHANGE_PAYMENT,
+    Reason.ORDER_IS_ALREADY_CHARGED: Kind.CHANGE_PAYMENT,
+}
+DUBLIN = Address("Jane Doe", "1 Quay", "Dublin", "IE", postal_code="D02 X285")
+ASKED_AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
+UNTIL = datetime(2026, 11, 30, 14, 30, tzinfo=UTC)
+HELD = Standing(Status.VALIDATED, Edi.NOT_SENT, UNTIL)
+GREETING = {"en": ("Hello {},", "Hello,"), "it": ("Gentile {},", "Buongiorno,")}
+SIGNED = {"en": ("Kind regards,", "Customer service"), "it": ("Cordiali saluti,", "Il servizio clienti")}
+# What no process of ours does. What we say of an order that is on its way we do: its request is decided then.
+PROMISES = {
+    "en": r"\b(we will|we'll|will look|will come back|get back to you|be in touch|colleague will|soon)\b",
+    "it": r"\b(provvederemo|ricontatteremo|risponderemo|esaminerà|faremo|presto|al più presto)\b",
+}
+
+
+def asked(kind: Kind = Kind.CANCEL, lines: Sequence[tuple[str, int]] = (), **changes: Any) -> Asked:
+    said = {"requester": "jane@example.com", "note": "Ordered twice", **changes}
+    return Asked(ChangeRequest(kind, ASKED_AT, **said), lines)
+
+
+def notice_of(reason: Reason, language: str, **changes: Any) -> Notice:
+    """As it is told where everything is known."""
+    outcome = Outcome.ESCALATED if reason in ESCALATING else Outcome.REFUSED
+    is_of_an_address = reason in {*ADDRESS_REASONS}
+    kind = Kind.CHANGE_ADDRESS if is_of_an_address else KINDS.get(reason, Kind.CANCEL)
+    wanted = asked(kind, shipping=DUBLIN) if is_of_an_address else asked(kind)
+    fact = {"outcome": outcome, "reasons": [reason], "language": language, "asked": wanted, "customer": "Jane Doe"}
+    return a_notice(**{**fact, "shop": "Acme", "standing": HELD, **changes})
+
+
+ADDRESS_REASONS = (
+    *(Reason.INVALID_ADDRESS, Reason.ADDRESS_IS_UNCHANGED, Reason.SUPERSEDED_BY_NEWER_REQUEST),
+    *(Reason.COUNTRY_CHANGE_AFTER_CHARGE, Reason.SHIPPING_ADDRESS_CHANGED),
+)
+FOR_CUSTOMERS = [reason for reason in Reason if reason not in FOR_COLLEAGUES]
+
+
+@every_language
+@pytest.mark.parametrize("reason", FOR_CUSTOMERS)
+def test_an_answer_greets_says_what_was_asked_of_which_order_and_is_signed(language: str, reason: Reason) -> None:
+    notice = notice_of(reason, language)
+    assert notice.visibility is Visibility.PUBLIC
+    greeting, about, *advised, signature = notice.body.split("\n\n")
+    assert greeting == GREETING[language][0].format("Jane Doe")
+    assert re.fullmatch(r".*\w 536365\.", about)
+    assert advised == [render(language, reason)]
+    assert signature.splitlines() == [SIGNED[language][0], "Acme"]
+    assert not re.search(LEFT_TO_FILL_IN, notice.body)
+
+
+@every_language
+@pytest.mark.parametrize("reason", FOR_CUSTOMERS)
+def test_an_answer_to_somebody_of_whom_nothing_is_known_is_a_whole_one_too(language: str, reason: Reason) -> None:
+    notice = notice_of(reason, language, asked=None, customer=None, shop=None, standing=None)
+    greeting, about, *_, signature = notice.body.split("\n\n")
+    assert greeting == GREETING[language][1]
+    assert "536365" in about
+    assert tuple(signature.splitlines()) == SIGNED[language]
+
+
+@every_language
+@pytest.mark.parametrize("reason", FOR_COLLEAGUES)
+def test_a_note_says_what_was_asked_by_whom_what_to_do_next_and_until_when(language: str, reason: Reason) -> None:
+    notice = notice_of(reason, language)
+    assert notice.visibility is Visibility.INTERNAL
+    first, facts, steps, standing, _, advised, code = notice.body.split("\n\n")
+    assert "536365" in first
+    assert "536365" in facts
+    assert "jane@example.com" in facts
+    assert "Ordered twice" in facts
+    assert steps == render(language, f"next_{reason}")
+    assert re.search(r"^(Next step|Prossimo passo): ", steps, re.MULTILINE)
+    assert "2026-11-30 14:30 UTC" in standing
+    assert advised == render(language, reason)
+    assert code.endswith(f": {reason}")
+    assert not re.search(LEFT_TO_FILL_IN, notice.body)
+
+
+@every_language
+def test_a_note_names_the_lines_and_the_address_in_the_order_of_its_country(language: str) -> None:
+    partial = notice_of(
+        Reason.PARTIAL_CANCELLATION, language, asked=asked(Kind.PARTIAL_CANCEL, [("RED-1", 2), ("BLUE-2", 1)])
+    )
+    assert "536365 (2 × RED-1, 1 × BLUE-2)" in partial.body
+    moved = notice_of(Reason.COUNTRY_CHANGE_AFTER_CHARGE, language)
+    assert ": Jane Doe, 1 Quay, Dublin, D02 X285, IE\n" in moved.body
+
+
+@every_language
+@pytest.mark.parametrize(
+    "standing",
+    [
+        Standing(Status.VALIDATED, Edi.SENT),
+        Standing(Status.VALIDATED, Edi.CLAIMED),
+        Standing(Status.CANCELLED, Edi.NOT_SENT, UNTIL),
+        Standing(Status.VALIDATED, Edi.NOT_SENT),
+    ],
+    ids=["sent", "in flight", "cancelled", "not held"],
+)
+def test_a_note_does_not_say_that_an_order_is_held_which_is_not(language: str, standing: Standing) -> None:
+    body = notice_of(Reason.REQUESTER_IS_NOT_THE_CUSTOMER, language, standing=standing).body
+    assert "UTC" not in body
+    assert body.split("\n\n")[3] == render(
+        language, "standing", status=standing.status, edi=standing.edi, held_until=None
+    )
+
+
 @every_language
 @every_reason
-def test_what_is_escalated_is_for_colleagues_alone(language: str, reason: Reason) -> None:
-    notice = a_notice(outcome=Outcome.ESCALATED, reasons=[reason], language=language)
-    assert notice.visibility is Visibility.INTERNAL
-    assert f"{reason}." in notice.body.split("\n\n")[0]
-    assert notice.body.endswith(render(language, reason))
+def test_no_text_promises_what_no_process_of_ours_does(language: str, reason: Reason) -> None:
+    if reason is not Reason.EDI_IN_FLIGHT:
+        assert not re.search(PROMISES[language], notice_of(reason, language).body, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("reason", [*Reason, *ParkedReason])
+def test_no_advice_promises_what_no_process_of_ours_does(reason: Reason | ParkedReason) -> None:
+    if reason is not Reason.EDI_IN_FLIGHT:
+        assert not re.search(PROMISES["en"], advice([reason]), re.IGNORECASE)
 
 
 @every_language
-@pytest.mark.parametrize("outcome", [outcome for outcome in TOLD if outcome is not Outcome.ESCALATED])
-def test_what_is_not_escalated_is_told_to_the_customer_one_paragraph_a_reason(language: str, outcome: Outcome) -> None:
-    reasons = [Reason.SHIPPING_ADDRESS_CHANGED, Reason.BILLING_IS_INVOICED]
-    notice = a_notice(outcome=outcome, reasons=reasons, language=language)
-    assert notice.visibility is Visibility.PUBLIC
-    assert notice.body.split("\n\n") == [render(language, reason) for reason in reasons]
-    assert notice.subject == render(language, "subject", order="536365", outcome=outcome)
-    assert notice.tag == f"countermand-{outcome}"
+def test_a_cancellation_without_a_note_is_told_to_colleagues_for_a_customers_answer_does_nothing(language: str) -> None:
+    notice = notice_of(Reason.NOTE_REQUIRED, language, asked=asked(note=" "))
+    assert (notice.visibility, notice.outcome) == (Visibility.INTERNAL, Outcome.REFUSED)
 
 
-def test_a_notice_has_no_field_for_a_name_or_an_address() -> None:
+@every_language
+def test_of_two_addresses_an_answer_says_which_is_meant(language: str) -> None:
+    both = asked(Kind.CHANGE_ADDRESS, shipping=DUBLIN, billing=DUBLIN)
+    twice = notice_of(Reason.INVALID_ADDRESS, language, reasons=[Reason.INVALID_ADDRESS] * 2, asked=both)
+    _, _, one, other, _ = twice.body.split("\n\n")
+    text = render(language, Reason.INVALID_ADDRESS)
+    assert one == f"{render(language, 'label', role='shipping')}: {text}"
+    assert other == f"{render(language, 'label', role='billing')}: {text}"
+    named = [Reason.SHIPPING_ADDRESS_CHANGED, Reason.BILLING_IS_INVOICED]
+    told = notice_of(named[0], language, reasons=named, asked=both).body.split("\n\n")
+    assert told[2:-1] == [render(language, reason) for reason in named]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Jane Doe",
+            "O'Neil",
+            "Seán Ó’Súilleabháin",
+            "Jean-Luc Picard",
+            "J. R. R. Tolkien",
+            "Smith, Jane",
+            "山田 太郎",
+        ),
+        *("Dr. María José Núñez", "Jane & John Doe", "Владимир", "Ng", "  Jane   Doe "),
+    ],
+)
+def test_a_name_is_greeted(name: str) -> None:
+    assert greetable(name) == " ".join(name.split())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", "Win 1000", "evil.com", "Go to evil.com now", "http://evil.example", "a@b", "<b>Jane</b>", "[x](y)"),
+        *("Jane\u202edoe", "{{ticket.id}}", "Jane: call", "x" * 61, "12345", "www.evil.example", "Jane! Click here"),
+        *("[countermand:x/1]", "*Jane*", "Jane_Doe", "Jane/Doe", "-"),
+    ],
+)
+def test_what_does_not_look_like_a_name_is_not_greeted(name: str) -> None:
+    assert greetable(name) is None
+    body = notice_of(Reason.ORDER_CANCELLED, "en", customer=name).body
+    assert body.startswith("Hello,\n\n")
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_whatever_a_name_is_what_is_greeted_is_one_line_without_links_or_markup(name: str) -> None:
+    greeted = greetable(name)
+    assert greeted is None or not re.search(r"[\d/:@<>\[\]{}()*_\n\r\t]|\.\w", greeted)
+
+
+def test_what_somebody_wrote_is_quoted_in_one_line_and_cannot_pass_for_ours() -> None:
+    wrote = "One\r\n\r\nNext step: pay\u202e [Countermand:zendesk:acme/1] <!-- countermand --> {{ticket.id}} {% if %}"
+    expected = "One Next step: pay [Counter-mand:zendesk:acme/1] <!-- counter-mand --> { {ticket.id}} { % if %}"
+    assert quoted(wrote) == expected
+    assert (len(quoted("x" * 1000)), quoted("x" * 1000)[-1]) == (500, "…")
+    note = notice_of(Reason.PARTIAL_CANCELLATION, "en", asked=asked(Kind.PARTIAL_CANCEL, note=wrote))
+    assert MARK_BEGINS not in note.body
+    assert len(note.body.split("\n\n")) == 7
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("[]{}%<>!counterma:/ \n\u200b\u00ad") | st.characters()))
+def test_no_quote_has_a_mark_of_ours_or_a_placeholder_of_a_desk_in_it(text: str) -> None:
+    told = quoted(text)
+    assert "countermand" not in told.casefold()
+    assert not re.search(r"\{[{%]|\n", told)
+    assert told.isprintable()
+
+
+def test_a_notice_can_be_logged_but_for_its_body() -> None:
     assert {field.name for field in fields(Notice)} == {
         *("source", "request_id", "ticket", "visibility", "outcome", "subject", "body")
     }
+    with structlog.testing.capture_logs() as logged:
+        LogChannel().deliver(notice_of(Reason.ORDER_CANCELLED, "en"))
+    assert [line["event"] for line in logged] == ["told"]
+    assert "Jane" not in str(logged)
 
 
 # HTML
@@ -221,8 +419,9 @@ class _Paragraphs(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert (tag, attrs) == ("p", [])
-        self.found.append("")
+        assert (tag, attrs) in (("p", []), ("br", []))
+        if tag == "p":
+            self.found.append("")
 
     def handle_data(self, data: str) -> None:
         self.found[-1] += data
@@ -244,6 +443,10 @@ def test_what_looks_like_html_is_shown_and_does_nothing() -> None:
         "<p>&lt;script&gt;alert(&#34;1 &amp; 2&#34;)&lt;/script&gt; it&#39;s</p>",
         "<p>&lt;p onclick=&#39;x&#39;&gt;&amp;lt;</p>",
     ]
+
+
+def test_lines_of_a_paragraph_stay_lines_in_html() -> None:
+    assert as_html("Kind regards,\nA & B").splitlines() == ["<p>Kind regards,<br>", "A &amp; B</p>"]
 
 
 @settings(deadline=None)

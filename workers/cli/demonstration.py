@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from workers.cli.operations import tell_audit
-from workers.cli.terminal import AsJson, out, print_json
+from workers.cli.terminal import AsJson, counted, out, print_json
 from workers.demo.run import Result, run_demo
 from workers.up import stop_on_signals
 
@@ -42,6 +42,7 @@ def _tell(result: Result) -> None:
     for name, text in (
         ("race", f"{result.won_against_the_export:,} changes won, {result.lost_to_the_export:,} came after EDI SENT"),
         ("export", f"{told['exported']:,} orders in {told['interchanges']:,} EDIFACT interchanges"),
+        ("held", f"{counted(result.held_by_escalations, 'order')} held back, for a colleague has to decide first"),
         ("intake", f"{result.duplicates:,} duplicates recognised, {result.dead_letters:,} dead letters kept"),
     ):
         out.print(f"[bold]{name:<8}[/]{text}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edi import reading
+from edi.documents.charset import decode
 from edi.interventions import NotPossible
 from edi.partners import Partner
 from edi.receipts import Applied, Kept
@@ -73,15 +74,17 @@ def _first(reasons: list[str]) -> str:
 def show(
     partner: PartnerName,
     number: Number,
-    content: Annotated[bool, typer.Option("--content", help="Write the document's bytes alone, as they are.")] = False,
+    content: Annotated[
+        bool,
+        typer.Option("--content", help="Only the document: its text on a terminal, else its bytes as they are."),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Show an interchange with its orders and what the partner answered."""
     find_database()
     if content:
         document = in_transaction(lambda connection: reading.content_of(connection, partner, number))
-        sys.stdout.buffer.write(_known(document, partner, number))
-        sys.stdout.buffer.flush()
+        _write_content(_known(document, partner, number))
         return 0
     found = _known(
         in_transaction(lambda connection: reading.show_interchange(connection, partner, number)), partner, number
@@ -98,6 +101,15 @@ def show(
     out.print(plain(f"{'its orders':<15} {held}"), soft_wrap=True, highlight=False)
     _tell_acknowledgements(found["acknowledgements"])
     return 0
+
+
+def _write_content(document: bytes) -> None:
+    """A terminal is not in the document's character set; a file or another program gets the bytes."""
+    if sys.stdout.isatty():
+        out.print(plain(decode(document)), highlight=False, soft_wrap=True)
+    else:
+        sys.stdout.buffer.write(document)
+        sys.stdout.buffer.flush()
 
 
 def _known(found: Any, partner: str, number: int) -> Any:

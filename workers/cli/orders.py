@@ -1,5 +1,6 @@
 """`countermand orders`: load, show, list."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from orders.loading import Loaded, load_orders
 from orders.messages import OrderMessage, UnreadableMessage, parse_order
 from orders.reading import list_orders, show_order
 from rules.model import Address, Edi, Status
+from rules.postal import postal_lines
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
 from workers.app import app
@@ -19,7 +21,9 @@ from workers.cli.terminal import (
     AsJson,
     InputFile,
     Limit,
+    brief,
     out,
+    paragraph,
     plain,
     print_json,
     print_list,
@@ -153,29 +157,45 @@ def _tell_order(order: dict[str, Any]) -> None:
     out.print(plain(f"order {order['number']}  {state}"), style="bold")
     if order["interchange"]:
         out.print(plain(_where_it_is(order["interchange"])), highlight=False, soft_wrap=True)
-    if held_back := _held_back(order.get("export_error")):
-        out.print(plain(held_back), style="red")
-    out.print(plain(f"placed {order['placed_at']}, warehouse {order['warehouse']}, {order['customer']['name']}"))
+    for held_back in _held_back(order):
+        out.print(plain(held_back), style="red", highlight=False)
+    placed = f"placed {brief(order['placed_at'])} UTC, warehouse {order['warehouse']}, {order['customer']['name']}"
+    out.print(plain(placed), highlight=False)
     for role in ("shipping", "billing"):
-        address = [order[role][name] for name in Address.__slots__ if name in order[role]]
-        out.print(plain(f"{role:<9}{', '.join(address)}"))
+        out.print(paragraph(f"{role:<8}", _written(Address(**order[role]))))
     lines = table("line", "sku", "description", "quantity", "unit price")
+    # Of all columns the description gives way first; one that is as long as a line gives way too.
+    lines.columns[1].no_wrap = all(len(line["sku"]) <= _LONG_SKU for line in order["lines"])
     for number, line in enumerate(order["lines"], start=1):
         cells = (number, line["sku"], line["description"], line["quantity"], line["unit_price"])
         lines.add_row(*map(plain, cells))
-    changes = table("at", "actor", "action", "request", "note")
-    for entry in order["changelog"]:
-        request = entry["request"] and entry["request"]["id"]
-        changes.add_row(*map(plain, (entry["at"], entry["actor"], entry["action"], request, entry["note"])))
-    out.print(lines, "", changes)
+    out.print(lines, "")
+    print_list(
+        ("at (UTC)", "actor", "action", "request"),
+        (
+            (
+                (brief(entry["at"]), entry["actor"], entry["action"], entry["request"] and entry["request"]["id"]),
+                entry["note"],
+            )
+            for entry in order["changelog"]
+        ),
+    )
+
+
+_LONG_SKU = 30
+
+
+def _written(address: Address) -> str:
+    phone = [f"phone {address.phone}"] if address.phone else []
+    return ", ".join([*postal_lines(address), *phone])
 
 
 def _where_it_is(interchange: dict[str, Any]) -> str:
     partner, number = interchange["partner"], interchange["control_number"]
     found = in_transaction(lambda connection: show_interchange(connection, partner, number)) or interchange
-    moments = [f"sent {found['sent_at']}"] if found["sent_at"] else ["claimed, and not known to be sent"]
+    moments = [f"sent {brief(found['sent_at'])} UTC"] if found["sent_at"] else ["claimed, and not known to be sent"]
     if answered_at := found.get("answered_at"):
-        moments.append(f"{found['state']} {answered_at}")
+        moments.append(f"{found['state']} {brief(answered_at)} UTC")
     return f"in interchange {number} to {partner}: {'; '.join(moments)}"
 
 
@@ -193,9 +213,13 @@ def list_(
         print_json(found)
         return 0
     names = ("number", "status", "edi", "warehouse")
-    print_list(names, (([order[name] for name in names], _held_back(order.get("export_error"))) for order in found))
+    print_list(names, (([order[name] for name in names], "; ".join(_held_back(order))) for order in found))
     return 0
 
 
-def _held_back(error: str | None) -> str | None:
-    return f"held back from export: {error}" if error else None
+def _held_back(order: dict[str, Any]) -> Iterator[str]:
+    if error := order.get("export_error"):
+        yield f"held back from export: {error}"
+    if until := order.get("held_until"):
+        reasons = f" ({', '.join(order['held_for'])})" if "held_for" in order else ""
+        yield f"held back from export until {brief(until)} UTC: a colleague has to decide first{reasons}"

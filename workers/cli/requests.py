@@ -18,6 +18,7 @@ from workers.cli.terminal import (
     AsJson,
     InputFile,
     Limit,
+    brief,
     counted,
     err,
     out,
@@ -74,7 +75,7 @@ def show(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id at its source.")],
     as_json: AsJson = False,
 ) -> int:
-    """Show a request with its decision, what followed, and what the customer was told."""
+    """Show a request with its decision, what followed, and what the customer or colleagues were told."""
     find_database()
     request = in_transaction(lambda connection: show_request(connection, source, request_id))
     if request is None:
@@ -86,20 +87,23 @@ def show(
     out.print(plain(what), style="bold")
     state = request["outcome"] or request["state"]
     out.print(f"{state}: {', '.join(request['reasons'])}" if request["reasons"] else state)
-    out.print(f"received {request['received_at']}, decided {request['decided_at'] or 'not yet'}", highlight=False)
+    decided = f"decided {brief(request['decided_at'])} UTC" if request["decided_at"] else "decided not yet"
+    out.print(f"received {brief(request['received_at'])} UTC, {decided}", highlight=False)
     for effect in request["effects"]:
         out.print(plain(_told_effect(effect)), highlight=False, soft_wrap=True)
     if request["error"]:
         out.print(plain(f"\n{request['error']}"))
     if request["advice"]:
         waits = any(effect["kind"] == Effect.NOTIFY and not effect["done_at"] for effect in request["effects"])
-        out.print(plain(f"\n{'not told yet: ' if waits else ''}{request['advice']}"))
+        told = request["notification"] or {"body": request["advice"]}
+        out.print(plain(f"\n{'not told yet: ' if waits else ''}{told['body']}"))
     return 0
 
 
 def _told_effect(effect: dict[str, Any]) -> str:
     if "error" not in effect:
-        return f"{effect['kind']}: {effect['state']} {effect['done_at'] or ''}".rstrip()
+        done = f" {brief(effect['done_at'])} UTC" if effect["done_at"] else ""
+        return f"{effect['kind']}: {effect['state']}{done}"
     tries = f"{effect['state']} after {counted(effect['attempts'], 'try', 'tries')}: {effect['error']}"
     dead = effect["state"] == EffectState.DEAD
     return f"{effect['kind']}: {tries}; {'`countermand reprocess` tries it again' if dead else 'it is tried again'}"

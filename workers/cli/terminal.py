@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,19 +57,64 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], object]]) -> None:
-    """Prints what is listed for people: short fields side by side and never broken, what is long on a line below."""
+    """Prints what is listed for people: short fields side by side, what is long on a line below.
+
+    No field is broken: the columns that a terminal has no room for stand in a line below the others. What goes into a
+    file or to another program has one line a row.
+    """
     listed = [(tuple(map(plain, cells)), plain(below)) for cells, below in rows]
     head = tuple(Text(column, style="bold") for column in columns)
     columns_of_cells = zip(head, *(cells for cells, _ in listed), strict=True)
     widths = [max(cell.cell_len for cell in column) for column in columns_of_cells]
+    room = _room()
+    lines = _in_lines(widths, room)
     for cells, below in ((head, Text()), *listed):
-        for cell, width in zip(cells, widths, strict=True):
-            cell.pad_right(width - cell.cell_len)
-        line = Text("  ").join(cells)
-        line.rstrip()
+        for place, line in enumerate(lines):
+            _print_cells([(cells[column], widths[column]) for column in line], indent=_INDENT if place else "")
+        for told in _wrapped(below, room):
+            out.print(_INDENT, told, sep="", soft_wrap=True, highlight=False)
+
+
+# What belongs to the row above.
+_INDENT = "    "
+
+
+def _room() -> int | None:
+    """How wide a line may be; None where nobody looks at it, unless COLUMNS says so."""
+    return out.width if out.is_terminal or "COLUMNS" in os.environ else None
+
+
+def _in_lines(widths: Sequence[int], room: int | None) -> list[list[int]]:
+    """Returns which columns stand in which line of a row."""
+    lines: list[list[int]] = [[]]
+    used = 0
+    for column, width in enumerate(widths):
+        if lines[-1] and room is not None and used + len(_GAP) + width > room:
+            lines.append([])
+            used = len(_INDENT)
+        used += width + (len(_GAP) if lines[-1] else 0)
+        lines[-1].append(column)
+    return lines
+
+
+_GAP = "  "
+
+
+def _print_cells(cells: Sequence[tuple[Text, int]], *, indent: str) -> None:
+    for cell, width in cells:
+        cell.pad_right(width - cell.cell_len)
+    line = Text(indent) + Text(_GAP).join(cell for cell, _ in cells)
+    line.rstrip()
+    # What is empty in a line of its own is no line.
+    if line or not indent:
         out.print(line, soft_wrap=True, highlight=False)
-        if below:
-            out.print("    ", below, sep="", soft_wrap=True, highlight=False)
+
+
+def _wrapped(text: Text, room: int | None) -> Iterable[Text]:
+    """Breaks a text between words, where there is an end to the line."""
+    if not text or room is None:
+        return [text] if text else []
+    return text.wrap(out, max(1, room - len(_INDENT)))
 
 
 def counted(number: int, one: str, more: str | None = None) -> str:
@@ -85,6 +131,15 @@ def plain(value: object) -> Text:
 def brief(moment: str | None) -> str:
     """Returns a moment of ours (ISO 8601 in UTC) to the second, as people read it in a table."""
     return "" if moment is None else moment[:19].replace("T", " ")
+
+
+def paragraph(label: str, text: str) -> Table:
+    """Returns a text behind its label, its later lines below its first."""
+    made = Table.grid(padding=(0, 1))
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    made.add_row(plain(label), plain(text))
+    return made
 
 
 def _open(name: str) -> tuple[BinaryIO, int | None]:

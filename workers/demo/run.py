@@ -48,6 +48,7 @@ class Result:
     dead_letters: int
     lost_to_the_export: int
     won_against_the_export: int
+    held_by_escalations: int
 
 
 def run_demo(*, orders: int, requests: int, seed: int) -> Result:
@@ -137,9 +138,10 @@ _COUNT = text(
     """
     SELECT (SELECT count(*) FROM effect WHERE state = 'done') AS effects_done,
         (SELECT count(*) FROM orders WHERE edi_state = 'sent') AS exported,
-        (SELECT count(*) FROM orders WHERE status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL)
-            AS exportable,
+        count(*) FILTER (WHERE NOT is_held) AS exportable, count(*) FILTER (WHERE is_held) AS held,
         (SELECT count(*) FROM interchange WHERE state = 'claimed') AS in_flight
+    FROM (SELECT EXISTS (SELECT FROM escalation_hold WHERE order_id = orders.id AND held_until > now()) AS is_held
+          FROM orders WHERE status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL) AS open_orders
     """
 )
 
@@ -159,6 +161,7 @@ def _result(connection: Connection, made: Made, seconds: float, audited: dict[st
         WHERE reasons && ARRAY['order_cancelled', 'shipping_address_changed'] AND status IN ('validated', 'cancelled')
         """
     )
+    counted = _count(connection)
     dead_letters = connection.execute(text("SELECT count(*) FROM dead_letter")).scalar_one()
     accepted = connection.execute(text("SELECT count(*) FROM change_request")).scalar_one()
     return Result(
@@ -169,7 +172,7 @@ def _result(connection: Connection, made: Made, seconds: float, audited: dict[st
             "requests_per_second": round(decided / seconds, 1),
             "outcomes": outcomes,
             "reasons": reasons,
-            "exported": _count(connection)["exported"],
+            "exported": counted["exported"],
             "interchanges": interchanges,
             "audit": audited,
         },
@@ -178,4 +181,5 @@ def _result(connection: Connection, made: Made, seconds: float, audited: dict[st
         dead_letters=dead_letters,
         lost_to_the_export=reasons.get("edi_already_sent", 0),
         won_against_the_export=connection.execute(won).scalar_one(),
+        held_by_escalations=counted["held"],
     )

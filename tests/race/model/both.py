@@ -66,7 +66,7 @@ class Both:
         self._ids = count(1)
         self._poisoned = ExitStack()
         self._poisoned.enter_context(patch("orders.changes.parse_change", self._parse))
-        self._poisoned.enter_context(patch("tasks.effects.language_wanted", self._language))
+        self._poisoned.enter_context(patch("tasks.effects.parse_change", self._parse))
         self._poisoned.enter_context(patch("tasks.effects.restock_effects", self._restock))
 
     def close(self) -> None:
@@ -81,9 +81,6 @@ class Both:
         if (found.source, found.id) in self.model.poison:
             raise ValueError("poison")
         return found
-
-    def _language(self, raw: bytes) -> str | None:
-        return self._parse(raw).data.language
 
     def _restock(self, connection: Connection, effects: Sequence[int]) -> None:
         requests = text(

@@ -12,6 +12,8 @@ AddressFields: TypeAlias = dict[str, str]
 # Whether an address is a postal address of its country.
 IsValid: TypeAlias = Callable[[AddressFields], bool]
 
+# The reasons that put a question to a colleague.
+ESCALATING = {"requester_is_not_the_customer", "partial_cancellation", "country_change_after_charge"}
 # The reasons that say that an address was changed, and which.
 CHANGED = {f"{role}_address_changed": role for role in ("shipping", "billing")}
 
@@ -32,6 +34,8 @@ class Order:
     changelog: list[dict[str, Any]] = field(default_factory=list)
     # When its last interchange was sent or released.
     freed_at: int | None = None
+    # Until when each reason of an escalation holds it.
+    holds: dict[str, int] = field(default_factory=dict)
 
     def log(self, actor: str, action: str, **more: Any) -> None:
         """Appends an entry to the changelog."""

@@ -9,11 +9,24 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tests.race.model.contract import CHANGED, Effect, Interchange, IsValid, Key, Order, Partner, Request, decision
+from tests.race.model.contract import (
+    CHANGED,
+    ESCALATING,
+    Effect,
+    Interchange,
+    IsValid,
+    Key,
+    Order,
+    Partner,
+    Request,
+    decision,
+)
 
 PATIENCE = 15 * 60
 # Until somebody else may send the same bytes.
 LEASE = 60
+# How long an escalation keeps its order from export.
+HOLD = 240 * 60
 # What fails so often is parked, or dead.
 TRIES = {"request": 5, "effect": 12}
 # What has been due for so long is forgotten, says the audit.
@@ -112,9 +125,17 @@ class Model:
         request.state, request.has_error = "decided", False
         self.met.update([request.outcome, *request.reasons])
         for reason in request.reasons:
+            self._hold(order, reason)
             self._apply(order, request, reason)
         restocks = "order_cancelled" in request.reasons
         request.effects = [Effect(kind, self.now) for kind in (["restock"] if restocks else []) + ["notify"]]
+
+    def _hold(self, order: Order, reason: str) -> None:
+        """Once an order and reason; what is closed or sent cannot be held."""
+        is_open = order.status in ("pre_order", "validated") and order.edi == "not_sent"
+        if reason in ESCALATING and is_open and reason not in order.holds:
+            order.holds[reason] = self.now + HOLD
+            self.met["held"] += 1
 
     def _apply(self, order: Order, request: Request, reason: str) -> None:
         caused = {"request": request.key, "note": request.note}
@@ -246,6 +267,7 @@ class Model:
                 for one in self.parked(number=number)
                 if one.data["kind"] == "cancel" and one.data.get("ticket")
             )
+            and all(until <= self.now for until in order.holds.values())
         ]
 
     def _attempt(self, interchange: Interchange) -> int:

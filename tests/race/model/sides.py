@@ -37,7 +37,7 @@ class Comparison:
         stock = {row.sku: row.quantity for row in connection.execute(text("SELECT sku, quantity FROM stock"))}
         assert stock == model.stock
         for number, order in model.orders.items():
-            self._compare(number, _said_order(order), lambda name: _shown_order(connection, name))
+            self._compare(number, _said_order(order, model.now), lambda name: _shown_order(connection, name))
         for key, request in model.requests.items():
             self._compare(key, _said_request(request), lambda name: _shown_request(connection, name))
         return self._compared != before
@@ -57,6 +57,7 @@ def _shown_order(connection: Connection, number: str) -> dict[str, Any]:
         **{name: found[name] for name in ("status", "edi", "customer", "shipping", "billing", "lines", "warehouse")},
         "interchange": held and (held["partner"], held["control_number"], held["state"]),
         "changelog": [_shown_entry(entry) for entry in found["changelog"]],
+        "held_for": sorted(found.get("held_for", ())),
     }
 
 
@@ -66,8 +67,9 @@ def _shown_entry(entry: dict[str, Any]) -> dict[str, Any]:
     return {**{name: entry[name] for name in ("actor", "action", "note", "before")}, "request": cause, "after": after}
 
 
-def _said_order(order: Order) -> dict[str, Any]:
+def _said_order(order: Order, now: int) -> dict[str, Any]:
     held = order.interchange
+    can_be_held = order.status in ("pre_order", "validated") and order.edi == "not_sent"
     return {
         "status": order.status,
         "edi": order.edi,
@@ -75,11 +77,12 @@ def _said_order(order: Order) -> dict[str, Any]:
         **order.addresses,
         "interchange": held and (held.partner.name, held.number, held.state),
         "changelog": order.changelog[:],
+        "held_for": sorted(reason for reason, until in order.holds.items() if can_be_held and until > now),
     }
 
 
 def _shown_request(connection: Connection, key: Key) -> dict[str, Any]:
-    """As `requests show` shows it, without its times, and of the texts only whether they are there."""
+    """As `requests show` shows it, without its times, and of the texts only whether they name the order."""
     found = show_request(connection, *key)
     assert found is not None
     told = found["notification"]
@@ -88,19 +91,19 @@ def _shown_request(connection: Connection, key: Key) -> dict[str, Any]:
         "has_error": found["error"] is not None,
         "has_advice": found["advice"] is not None,
         "effects": [(one["kind"], one["state"], one.get("attempts", 0)) for one in found["effects"]],
-        "told": told and (told["visibility"], told["state"], told["body"] == found["advice"]),
+        "told": told and (told["visibility"], told["state"], found["order"] in told["body"]),
     }
 
 
 def _said_request(request: Request) -> dict[str, Any]:
-    is_internal = request.outcome == "escalated"
+    is_internal = request.outcome == "escalated" or "note_required" in request.reasons
     is_told = any((one.kind, one.state) == ("notify", "done") for one in request.effects)
     return {
         **{name: request.data.get(name) for name in ("order", "kind", "ticket")},
         **{name: getattr(request, name) for name in ("state", "outcome", "reasons", "has_error")},
         "has_advice": bool(request.reasons),
         "effects": [(one.kind, one.state, one.attempts if one.state != "done" else 0) for one in request.effects],
-        "told": ("internal" if is_internal else "public", "sent", not is_internal) if is_told else None,
+        "told": ("internal" if is_internal else "public", "sent", True) if is_told else None,
     }
 
 
