@@ -1,6 +1,7 @@
 """Celery's configuration. Celery carries doorbells only; PostgreSQL holds the work. Each line has its reason."""
 
 from tasks.doorbells import EXPIRES_SECONDS, Doorbell
+from tasks.queues import QUEUE_OF, wake_up_queues
 from tasks.settings import settings
 from tasks.sweeps import Slots
 
@@ -17,18 +18,14 @@ broker_connection_timeout = 5
 # Named one by one: a worker without its tasks would take doorbells and drop them.
 imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export", "tasks.receipts")
 
-# Four queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
-# waits for others: the answers and the export).
-task_routes = {
-    Doorbell.APPLY_CHANGES: {"queue": "changes"},
-    Doorbell.PARK_UNKNOWN: {"queue": "changes"},
-    Doorbell.RESTOCK: {"queue": "effects"},
-    Doorbell.NOTIFY: {"queue": "effects"},
-    Doorbell.EFFECTS: {"queue": "effects"},
-    Doorbell.ANSWER: {"queue": "answers"},
-    Doorbell.EXPORT: {"queue": "export"},
-    Doorbell.READ_INBOXES: {"queue": "export"},
-}
+_is_redis = (broker_url or "").startswith("redis")
+# Named one by one too, each with its type: else RabbitMQ's default decides what they are.
+task_queues = wake_up_queues(of_rabbitmq=not _is_redis)
+task_routes = {doorbell: {"queue": queue} for doorbell, queue in QUEUE_OF.items()}
+# No message is without a route; were one, no queue of another make would be made for it.
+task_default_queue = "changes"
+# A queue of RabbitMQ may be of a make that Celery does not expect.
+worker_consumer = "workers.consumer:Consumer"
 
 # The result of a doorbell is in the tables; a result backend would be a second truth.
 task_ignore_result = True
@@ -53,7 +50,7 @@ worker_soft_shutdown_timeout = 10.0
 accept_content = ["json"]
 task_serializer = "json"
 
-if (broker_url or "").startswith("redis"):
+if _is_redis:
     broker_transport_options = {
         # Apart from everything else in a shared Redis; the stream of change requests has a name of its own.
         "global_keyprefix": "countermand:celery:",

@@ -2,16 +2,19 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import kombu
 import kombu.exceptions
 import redis
-from amqp.exceptions import MessageNacked
+from amqp.exceptions import MessageNacked, PreconditionFailed
 from redis.exceptions import OutOfMemoryError
 
-from workers.errors import Unreachable, UsageError
+from tasks.outages import UnusableQueue
+from tasks.queues import Difference
+from workers.errors import UsageError
 
 STREAM = "countermand:change-requests"
 FIELD = "event"
@@ -42,11 +45,27 @@ QUEUE_OUTAGES: tuple[type[Exception], ...] = (
     *_AMQP.connection_errors,
     *_AMQP.channel_errors,
     MessageNacked,
+    UnusableQueue,
     OSError,
 )
 # … and of any broker.
 BROKER_OUTAGES: tuple[type[Exception], ...] = (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES)
-_PRECONDITION_FAILED = 406
+# What an operator may have given a queue besides, as nothing is lost by it: what is too much is refused to the
+# publisher, and what is too old or was delivered too often becomes a dead letter.
+_HARMLESS = frozenset(
+    {
+        "x-delivery-limit",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-message-ttl",
+        "x-single-active-consumer",
+        "x-quorum-initial-group-size",
+        "x-quorum-target-group-size",
+        "x-queue-leader-locator",
+    }
+)
 
 # Messages a round trip when publishing many, or so many bytes if those come first.
 _CHUNK = 500
@@ -161,18 +180,39 @@ def connection_to(url: str, *, confirm_publish: bool = False) -> kombu.Connectio
 
 
 def declare_queues(connection: kombu.Connection) -> None:
-    """Declares the queues of change requests; an existing one with other arguments is left and told."""
-    channel = connection.default_channel
-    try:
-        DEAD_LETTER_QUEUE(channel).declare()
-        CHANGE_QUEUE(channel).declare()
-    except connection.channel_errors as error:
-        if error.reply_code != _PRECONDITION_FAILED:
-            raise
-        raise Unreachable(
-            f"RabbitMQ's queue {QUEUE} or its dead-letter queue exists with other arguments than ours ({error}); "
-            "declare it as README.md says, or move it away"
-        ) from error
+    """Makes the queues of change requests, or finds that those which exist can be worked with.
+
+    Raises UnusableQueue for one that could lose messages.
+    """
+    _declare(connection, DEAD_LETTER_QUEUE, harmless={"x-queue-type": "classic"})
+    _declare(connection, CHANGE_QUEUE, harmless=dict.fromkeys(_HARMLESS))
+
+
+def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping[str, str | None]) -> None:
+    """Declares a queue; what RabbitMQ finds in an existing one is taken over where it does no harm.
+
+    RabbitMQ tells one difference at a time. `harmless` names what may differ, and the value it must have, if any.
+    """
+    found = dict(queue.queue_arguments)
+    for _ in range(len(harmless) + 1):
+        try:
+            _declare_as(connection, queue, found)
+        except PreconditionFailed as refused:
+            difference = Difference(refused)
+            if difference.name not in harmless or harmless[difference.name] not in (None, difference.found):
+                raise UnusableQueue(
+                    f"RabbitMQ's {difference}: move its messages away and delete it; it is made anew as README.md says"
+                ) from refused
+            found[difference.name] = difference.found
+        else:
+            return
+    raise UnusableQueue(f"RabbitMQ's queue {queue.name} cannot be declared as it is")
+
+
+def _declare_as(connection: kombu.Connection, queue: kombu.Queue, arguments: dict[str, Any]) -> None:
+    # On a channel of its own, which a refusal closes.
+    with connection.channel() as channel:
+        kombu.Queue(queue.name, queue.exchange, durable=queue.durable, queue_arguments=arguments)(channel).declare()
 
 
 def _chunks(bodies: Iterable[bytes]) -> Iterator[list[bytes]]:
