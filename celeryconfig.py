@@ -1,5 +1,9 @@
 """Celery's configuration. Celery carries doorbells only; PostgreSQL holds the work. Each line has its reason."""
 
+import sys
+
+from configuration import ConfigurationError
+from tasks.broker_url import parse_broker_url
 from tasks.doorbells import EXPIRES_SECONDS, Doorbell
 from tasks.queues import QUEUE_OF, wake_up_queues
 from tasks.settings import settings
@@ -9,6 +13,16 @@ _settings = settings()
 
 # Where the doorbells go; the same broker that the change requests come in by.
 broker_url = _settings.broker_url
+broker_use_ssl = False
+if broker_url:
+    try:
+        _broker = parse_broker_url(broker_url)
+    except ConfigurationError as _error:
+        # Anything else than an exit would be a traceback of Celery's.
+        sys.stderr.write(f"celery: {_error}\n")
+        raise SystemExit(2) from None
+    # The rest of a URL Celery would read in a way of its own, and not verify a certificate.
+    broker_url, broker_use_ssl = _broker.without_options, _broker.kombu_tls
 # A worker that starts before its broker waits for it, and so does one whose broker restarts.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

@@ -28,7 +28,7 @@ _DIFFERENCE = re.compile(
     r"received (?P<ours>.*) but current is (?P<found>.*)",
     re.DOTALL,
 )
-_VALUE = re.compile(r"(?:the value )?'(?P<value>.*)'(?: of type '(?P<type>.*)')?", re.DOTALL)
+_VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '(?P<type>\w+)')?", re.DOTALL)
 
 
 class Difference:

@@ -24,9 +24,9 @@ needs_rabbitmqctl = pytest.mark.skipif(
 
 def rabbitmqctl(*arguments: str) -> str:
     """Runs it and returns what it says."""
-    return subprocess.run(
-        ["rabbitmqctl", "-q", *arguments], check=True, capture_output=True, timeout=120
-    ).stdout.decode()
+    program = shutil.which("rabbitmqctl") or ""
+    ended = subprocess.run([program, "-q", *arguments], check=True, capture_output=True, timeout=120)
+    return ended.stdout.decode()
 
 
 @contextmanager

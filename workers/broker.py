@@ -4,7 +4,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import kombu
 import kombu.exceptions
@@ -12,9 +11,9 @@ import redis
 from amqp.exceptions import MessageNacked, PreconditionFailed
 from redis.exceptions import OutOfMemoryError
 
+from tasks.broker_url import parse_broker_url
 from tasks.outages import UnusableQueue
 from tasks.queues import Difference
-from workers.errors import UsageError
 
 STREAM = "countermand:change-requests"
 FIELD = "event"
@@ -94,7 +93,7 @@ class StreamBroker(Broker):
     """A Redis or Valkey stream. An entry is deleted once it is acknowledged, so its length is the backlog."""
 
     def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
+        self._client = client_of(url)
 
     def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
         for chunk in _chunks(bodies):
@@ -150,33 +149,27 @@ class QueueBroker(Broker):
 
 
 def broker_at(url: str) -> Broker:
-    """Returns the broker at `redis://…`, `rediss://…`, `amqp://…` or `amqps://…`."""
-    try:
-        return StreamBroker(url) if is_stream(url) else QueueBroker(url)
-    except ValueError as error:
-        raise UsageError(f"COUNTERMAND_BROKER_URL cannot be used: {error}") from error
+    """Returns the broker at a URL. Raises ConfigurationError."""
+    return StreamBroker(url) if is_stream(url) else QueueBroker(url)
 
 
 def is_stream(url: str) -> bool:
-    """Tells a Redis or Valkey from a RabbitMQ by its URL's scheme."""
-    try:
-        urlsplit(url).port  # noqa: B018  # reading it checks it
-    except ValueError as error:
-        raise UsageError(f"COUNTERMAND_BROKER_URL cannot be used: {error}") from error
-    scheme = url.partition("://")[0]
-    if scheme in ("redis", "rediss"):
-        return True
-    if scheme in ("amqp", "amqps"):
-        return False
-    raise UsageError(
-        f"COUNTERMAND_BROKER_URL begins with '{scheme}'; expected redis://, rediss://, amqp:// or amqps://"
-    )
+    """Tells a Redis or Valkey from a RabbitMQ by its URL. Raises ConfigurationError for one that cannot be used."""
+    return parse_broker_url(url).is_stream
+
+
+def client_of(url: str) -> redis.Redis:
+    """Returns a client of a Redis or Valkey, which connects at its first use."""
+    return redis.Redis(**parse_broker_url(url).for_redis(), socket_timeout=10, socket_connect_timeout=5)
 
 
 def connection_to(url: str, *, confirm_publish: bool = False) -> kombu.Connection:
     """Returns a connection to RabbitMQ, opened at its first use."""
     options = {"confirm_publish": confirm_publish, "read_timeout": 30, "write_timeout": 30}
-    return kombu.Connection(url, connect_timeout=5, heartbeat=30, transport_options=options)
+    at = parse_broker_url(url)
+    return kombu.Connection(
+        at.without_options, ssl=at.kombu_tls, connect_timeout=5, heartbeat=30, transport_options=options
+    )
 
 
 def declare_queues(connection: kombu.Connection) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
+from configuration import ConfigurationError
 from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
 from tasks.doorbells import Bell, HeldBack
@@ -186,5 +187,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except CommandError as error:
+    except (CommandError, ConfigurationError) as error:
         raise SystemExit(f"intake: {error}") from error

@@ -157,7 +157,15 @@ def test_a_queue_of_change_requests_with_further_limits_is_worked_with(url: str)
 @pytest.mark.parametrize(
     ("name", "arguments", "why"),
     [
-        (QUEUE, {"x-queue-type": "classic"}, "x-queue-type classic, expected quorum"),
+        (
+            QUEUE,
+            {
+                "x-queue-type": "classic",
+                "x-dead-letter-exchange": "countermand.dead-letters",
+                "x-overflow": "reject-publish",
+            },
+            "x-queue-type classic, expected quorum",
+        ),
         (QUEUE, {"x-queue-type": "quorum"}, "x-dead-letter-exchange not set, expected countermand.dead-letters"),
         (
             QUEUE,
@@ -195,4 +203,4 @@ def test_a_queue_that_could_lose_messages_is_told_in_a_line_until_it_is_away(
     with capture_logs() as logs:
         run(source, Mended())
     source.start_over()
-    assert [log.get("error") for log in logs if log["log_level"] == "warning"] == [expected]
+    assert [log["error"] for log in logs if "error" in log] == [expected]
