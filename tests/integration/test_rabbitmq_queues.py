@@ -131,11 +131,12 @@ def test_a_right_that_is_missing_is_told_in_a_line_until_it_is_given(url: str, t
 
 def test_a_queue_that_is_deleted_under_a_worker_is_made_anew(url: str, tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    with running("worker", url, log):
+    with running("worker", url, log), running("beat", url, tmp_path / "beat.log"):
         await_that(lambda: " ready." in log.read_text(), "the worker listens")
         delete(url, "changes")
         await_that(lambda: log.read_text().count("Connected to") == 2, "the worker connects again")
-        await_that(lambda: "changes" in types(url), "the queue is made anew")
+        take_one(url)
+        await_that(is_decided, "the worker listens to the new queue")
     assert "Traceback" not in log.read_text()
     assert "In Celery 5.1" not in log.read_text()
 

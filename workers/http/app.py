@@ -23,7 +23,7 @@ def make_app(desks: Helpdesks) -> Starlette:
             Route("/webhooks/{desk}", webhooks.receive_webhook, methods=["POST"]),
             Route("/requests/{key:path}", requests.read_request, methods=["GET"]),
             Route("/healthz", health.healthz),
-            Route("/readyz", shared(health.readyz)),
+            Route("/readyz", shared(health.readyz, at_first=health.not_ready())),
         ],
         exception_handlers={HTTPException: _told, Exception: _broken},
     )

@@ -71,17 +71,22 @@ def a_place(request: Request) -> Iterator[None]:
         places.release()
 
 
-def shared(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Lets all who ask while an answer is being found share the next one: anybody may ask, as often as he likes."""
+def shared(
+    endpoint: Callable[[Request], Awaitable[Response]], *, at_first: Response
+) -> Callable[[Request], Awaitable[Response]]:
+    """Lets all who ask while an answer is being found share the next one: anybody may ask, as often as he likes.
+
+    Where very many wait for it, the last one is told.
+    """
     lock = anyio.Lock()
-    began, kept = 0.0, Response(status_code=503)
+    began, kept = 0.0, at_first
 
     @wraps(endpoint)
     async def answer(request: Request) -> Response:
         nonlocal began, kept
         came = monotonic()
         if lock.statistics().tasks_waiting >= _MAX_WAITING:
-            raise HTTPException(503, "too many ask at once", headers=RETRY_AFTER)
+            return kept
         async with lock:
             if began <= came:
                 began = monotonic()
