@@ -1,6 +1,7 @@
 """Celery's configuration. Celery carries doorbells only; PostgreSQL holds the work. Each line has its reason."""
 
 import sys
+from typing import Any
 
 from configuration import ConfigurationError
 from tasks.broker_url import parse_broker_url
@@ -13,7 +14,7 @@ _settings = settings()
 
 # Where the doorbells go; the same broker that the change requests come in by.
 broker_url = _settings.broker_url
-broker_use_ssl = False
+broker_use_ssl: dict[str, Any] | bool = False
 if broker_url:
     try:
         _broker = parse_broker_url(broker_url)

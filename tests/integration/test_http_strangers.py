@@ -151,7 +151,7 @@ def test_one_address_has_so_many_connections_and_loses_the_one_that_has_waited_l
 ) -> None:
     monkeypatch.setattr(Protocol, "max_of_an_address", 3)
     port = http.base_url.port or 0
-    with ExitStack() as stack:
+    with capture_logs() as logs, ExitStack() as stack:
         other = stack.enter_context(socket.create_connection(("127.0.0.1", port), 30, ("127.0.0.2", 0)))
         mine = []
         for _ in range(4):
@@ -161,6 +161,9 @@ def test_one_address_has_so_many_connections_and_loses_the_one_that_has_waited_l
                 assert _is_open(mine[-1])
         assert [_is_open(one) for one in (*mine[1:], other)] == [True] * 4
         assert not _is_open(mine[0])
+    assert [log["error"] for log in logs] == [
+        "127.0.0.1 has more than 3 connections; a proxy of yours belongs in COUNTERMAND_HTTP_TRUSTED_PROXIES"
+    ]
 
 
 def test_a_proxy_of_ours_has_as_many_connections_as_it_likes(
@@ -247,7 +250,7 @@ def test_a_forged_delivery_takes_no_place_of_a_genuine_one(
 def test_all_who_ask_whether_we_are_ready_at_once_share_an_answer(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, gate, came = Semaphore(0), Event(), []
+    asked, gate, came = Semaphore(0), Event(), list[None]()
 
     async def ask() -> bool:
         came.append(None)
@@ -275,7 +278,7 @@ def test_a_wrong_token_is_answered_late_and_told_of_once_a_minute_without_it(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(tokens.anyio, "sleep", sleep)
+    monkeypatch.setattr("workers.http.tokens.sleep", sleep)
     monkeypatch.setattr(tokens, "_refusals", tokens._Refusals())
     forwarded = {"X-Forwarded-For": "203.0.113.9"}
     with capture_logs() as logs:
@@ -310,7 +313,7 @@ def test_an_address_with_many_wrong_tokens_at_once_is_not_listened_to_and_others
         slowed.release()
         await anyio.to_thread.run_sync(gate.wait)
 
-    monkeypatch.setattr(tokens.anyio, "sleep", sleep)
+    monkeypatch.setattr("workers.http.tokens.sleep", sleep)
 
     def ask(token: str, address: str) -> int:
         headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}

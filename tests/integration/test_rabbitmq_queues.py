@@ -59,7 +59,7 @@ def types(url: str) -> dict[str, str]:
 
 
 def is_decided() -> bool:
-    return [row.state for row in rows("SELECT state FROM change_request")] == ["decided"]
+    return bool([row.state for row in rows("SELECT state FROM change_request")] == ["decided"])
 
 
 def take_one(url: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tasks.outages import Outage
 from tasks.settings import settings
 
 # Fewer than the 1,024 files that a process usually may open, and more than are ever answered at once.
@@ -26,6 +27,7 @@ MAX_OF_AN_ADDRESS = 100
 BACKLOG = 100
 HEAD_SECONDS = 10.0
 MAX_HEAD_BYTES = 16 * 1024
+_crowded = Outage("HTTP is crowded, whoever has waited longest without a whole request makes room", over="")
 _LINE_ENDS_OTHERWISE = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 
@@ -78,7 +80,8 @@ class Protocol(H11Protocol):
         self._wait()
         open_ = cast("set[Protocol]", self.connections)
         if not is_trusted(self.address):
-            _make_room([one for one in open_ if one.address == self.address], self.max_of_an_address)
+            of_it = [one for one in open_ if one.address == self.address]
+            _make_room(of_it, self.max_of_an_address, self.address)
         _make_room(open_, self.max_connections)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,12 +119,22 @@ class Protocol(H11Protocol):
             self._too_late = None
 
 
-def _make_room(connections: Iterable[Protocol], limit: int) -> None:
+def _make_room(connections: Iterable[Protocol], limit: int, address: str | None = None) -> None:
     there = list(connections)
     if len(there) > limit:
+        tell_of_crowd(limit, "connections", address)
         waiting = [(one.waits_since, number) for number, one in enumerate(there) if one.waits_since is not None]
         # The one that has just come waits too, so there is one.
         there[min(waiting)[1]].end()
+
+
+def tell_of_crowd(limit: int, what: str, address: str | None = None) -> None:
+    """Says once a minute that there are too many, of one address or together."""
+    if address is None:
+        why = f"there are more than {limit} {what}"
+    else:
+        why = f"{address} has more than {limit} {what}; a proxy of yours belongs in COUNTERMAND_HTTP_TRUSTED_PROXIES"
+    _crowded.note(ConnectionError(), why)
 
 
 def is_trusted(address: str) -> bool:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workers.http.connections import is_trusted
+from workers.http.connections import is_trusted, tell_of_crowd
 from workers.http.database import RETRY_AFTER
 
 # Each body may have 256 KiB; of one address that is no proxy's of ours, so many.
@@ -43,8 +43,10 @@ class Bodies:
         if not is_trusted(address):
             of_it = [scope for scope, one in self._arriving.items() if one == address]
             if len(of_it) > self._limit_of_an_address:
+                tell_of_crowd(self._limit_of_an_address, "bodies on their way", address)
                 self._give_up(of_it[0])
         if len(self._arriving) > self._limit:
+            tell_of_crowd(self._limit, "bodies on their way")
             self._give_up(next(iter(self._arriving)))
 
     def _give_up(self, scope: anyio.CancelScope) -> None:

@@ -4,8 +4,8 @@ import hmac
 from collections import Counter
 from time import monotonic
 
-import anyio
 import structlog
+from anyio import sleep
 from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -63,7 +63,7 @@ async def _slow_down(address: str) -> None:
         return
     _slowed[address] += 1
     try:
-        await anyio.sleep(_SLOWED_SECONDS)
+        await sleep(_SLOWED_SECONDS)
     finally:
         _slowed[address] -= 1
         if not _slowed[address]:
