@@ -66,6 +66,9 @@ _HARMLESS = frozenset(
     }
 )
 
+# How queues were found to be made, by their names: RabbitMQ logs each declaration that it refuses.
+_as_found: dict[str, dict[str, Any]] = {}
+
 # Messages a round trip when publishing many, or so many bytes if those come first.
 _CHUNK = 500
 _CHUNK_BYTES = 1024 * 1024
@@ -186,6 +189,8 @@ def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping
 
     RabbitMQ tells one difference at a time. `harmless` names what may differ, and the value it must have, if any.
     """
+    if _is_declared_as(connection, queue, _as_found.get(queue.name, queue.queue_arguments)):
+        return
     found = dict(queue.queue_arguments)
     for _ in range(len(harmless) + 1):
         try:
@@ -198,8 +203,17 @@ def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping
                 ) from refused
             found[difference.name] = difference.found
         else:
+            _as_found[queue.name] = found
             return
     raise UnusableQueue(f"RabbitMQ's queue {queue.name} cannot be declared as it is")
+
+
+def _is_declared_as(connection: kombu.Connection, queue: kombu.Queue, arguments: dict[str, Any]) -> bool:
+    try:
+        _declare_as(connection, queue, arguments)
+    except PreconditionFailed:
+        return False
+    return True
 
 
 def _declare_as(connection: kombu.Connection, queue: kombu.Queue, arguments: dict[str, Any]) -> None:

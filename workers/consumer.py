@@ -22,9 +22,9 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery
         self._pauses, self._refused_at = _pauses(), 0.0
         super().__init__(*arguments, **options)
 
-    def connect(self) -> Any:
+    def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """Connects; with RabbitMQ it returns once each of its queues can be used."""
-        connection = super().connect()
+        connection = super().connection_for_read(heartbeat)
         if connection.transport.driver_type == "amqp":
             # A prefetch of each consumer, not of the whole channel: quorum queues refuse that, classic ones take both.
             connection.transport.qos_semantics_matches_spec = lambda _: True

@@ -59,7 +59,7 @@ def types(url: str) -> dict[str, str]:
 
 
 def is_decided() -> bool:
-    return bool([row.state for row in rows("SELECT state FROM change_request")] == ["decided"])
+    return [row.state for row in rows("SELECT state FROM change_request")] == ["decided"]
 
 
 def take_one(url: str) -> None:
@@ -70,7 +70,7 @@ def take_one(url: str) -> None:
 
     class Taken(Stop):
         def is_set(self) -> bool:
-            return rows("SELECT count(*) AS n FROM change_request")[0].n > rows_before
+            return bool(rows("SELECT count(*) AS n FROM change_request")[0].n > rows_before)
 
     source = QueueSource(url)
     run(source, Taken())
