@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import redis
 import structlog
-from amqp.exceptions import ChannelError
+from amqp.exceptions import ChannelError, IrrecoverableConnectionError
 from sqlalchemy.exc import DBAPIError
 
 _log = structlog.get_logger()
@@ -57,6 +57,6 @@ def broker_told(error: Exception) -> str:
         return f"the broker cannot write to its disk ({found}): free some of it"
     if isinstance(error, redis.ReadOnlyError):
         return f"the broker takes no writes ({found}): name its primary server"
-    if isinstance(error, ChannelError):
+    if isinstance(error, (ChannelError, IrrecoverableConnectionError)):
         return f"the broker refuses it: {found}"
     return f"the broker cannot be reached: {found or type(error).__name__}"

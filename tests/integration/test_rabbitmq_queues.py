@@ -110,7 +110,7 @@ def test_a_queue_that_no_worker_can_listen_to_is_told_in_a_line_until_it_is_away
         ]
         delete(url, "changes")
         await_that(lambda: " ready." in log.read_text(), "the worker listens")
-    assert len(lines(log, cannot)) == 1
+    assert len(lines(log, cannot)) == len(lines(log, "listens again")) == 1
     assert "Traceback" not in log.read_text()
 
 
@@ -127,6 +127,23 @@ def test_a_right_that_is_missing_is_told_in_a_line_until_it_is_given(url: str, t
         permit(name)
         await_that(lambda: " ready." in log.read_text(), "the worker listens")
     assert "Traceback" not in log.read_text()
+
+
+def test_a_queue_that_somebody_else_keeps_for_himself_is_told_and_waited_for(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    declare(url, "changes", **{"x-queue-type": "classic"})
+    with connection_to(url) as other, running("worker", url, log):
+        other.default_channel.basic_consume("changes", exclusive=True)
+        cannot = "cannot listen to the broker's queues, it is tried again"
+        await_that(lambda: lines(log, cannot) != [], "the worker says that it cannot listen")
+        # It tries again, more and more slowly.
+        await_that(lambda: log.read_text().count("Connected to") >= 3, "the worker tries again")
+        assert len(lines(log, cannot)) == 1
+        assert "in exclusive use" in lines(log, cannot)[0]
+        other.release()
+        await_that(lambda: " ready." in log.read_text(), "the worker listens")
+    assert "Traceback" not in log.read_text()
+    assert log.stat().st_size < 10_000
 
 
 def test_a_queue_that_is_deleted_under_a_worker_is_made_anew(url: str, tmp_path: Path) -> None:
