@@ -1,6 +1,12 @@
 """Celery's configuration. Celery carries doorbells only; PostgreSQL holds the work. Each line has its reason."""
 
+import sys
+from typing import Any
+
+from configuration import ConfigurationError
+from tasks.broker_url import parse_broker_url
 from tasks.doorbells import EXPIRES_SECONDS, Doorbell
+from tasks.queues import QUEUE_OF, wake_up_queues
 from tasks.settings import settings
 from tasks.sweeps import Slots
 
@@ -8,6 +14,16 @@ _settings = settings()
 
 # Where the doorbells go; the same broker that the change requests come in by.
 broker_url = _settings.broker_url
+broker_use_ssl: dict[str, Any] | bool = False
+if broker_url:
+    try:
+        _broker = parse_broker_url(broker_url)
+    except ConfigurationError as _error:
+        # Anything else than an exit would be a traceback of Celery's.
+        sys.stderr.write(f"celery: {_error}\n")
+        raise SystemExit(2) from None
+    # The rest of a URL Celery would read in a way of its own, and not verify a certificate.
+    broker_url, broker_use_ssl = _broker.without_options, _broker.kombu_tls
 # A worker that starts before its broker waits for it, and so does one whose broker restarts.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
@@ -17,19 +33,14 @@ broker_connection_timeout = 5
 # Named one by one: a worker without its tasks would take doorbells and drop them.
 imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.notes", "tasks.export", "tasks.receipts")
 
-# Four queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
-# waits for others: the answers and the export).
-task_routes = {
-    Doorbell.APPLY_CHANGES: {"queue": "changes"},
-    Doorbell.PARK_UNKNOWN: {"queue": "changes"},
-    Doorbell.RESTOCK: {"queue": "effects"},
-    Doorbell.NOTIFY: {"queue": "effects"},
-    Doorbell.EFFECTS: {"queue": "effects"},
-    Doorbell.NOTE: {"queue": "effects"},
-    Doorbell.ANSWER: {"queue": "answers"},
-    Doorbell.EXPORT: {"queue": "export"},
-    Doorbell.READ_INBOXES: {"queue": "export"},
-}
+_is_redis = (broker_url or "").startswith("redis")
+# Named one by one too, each with its type: else RabbitMQ's default decides what they are.
+task_queues = wake_up_queues(of_rabbitmq=not _is_redis)
+task_routes = {doorbell: {"queue": queue} for doorbell, queue in QUEUE_OF.items()}
+# No message is without a route; were one, no queue of another make would be made for it.
+task_default_queue = "changes"
+# A queue of RabbitMQ may be of a make that Celery does not expect.
+worker_consumer = "workers.consumer:Consumer"
 
 # The result of a doorbell is in the tables; a result backend would be a second truth.
 task_ignore_result = True
@@ -54,7 +65,7 @@ worker_soft_shutdown_timeout = 10.0
 accept_content = ["json"]
 task_serializer = "json"
 
-if (broker_url or "").startswith("redis"):
+if _is_redis:
     broker_transport_options = {
         # Apart from everything else in a shared Redis; the stream of change requests has a name of its own.
         "global_keyprefix": "countermand:celery:",

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import redis
 import structlog
+from amqp.exceptions import ChannelError, IrrecoverableConnectionError
 from sqlalchemy.exc import DBAPIError
 
 _log = structlog.get_logger()
@@ -40,8 +41,14 @@ class Outage:
             _log.warning(self._over, **self._about)
 
 
+class UnusableQueue(Exception):
+    """A queue or exchange of the broker cannot be worked with; says in one line what it is and what to do."""
+
+
 def broker_told(error: Exception) -> str:
     """Says in one line why a broker does not do what it was asked, and what helps; quotes nothing that it was sent."""
+    if isinstance(error, UnusableQueue):
+        return str(error)
     # Of a pipeline's error redis-py says first which command it was, with the beginning of the message in it.
     found = str(error).partition("\n")[0].rpartition("of pipeline caused error: ")[2].rstrip(".")
     if "maxmemory" in found:
@@ -50,4 +57,6 @@ def broker_told(error: Exception) -> str:
         return f"the broker cannot write to its disk ({found}): free some of it"
     if isinstance(error, redis.ReadOnlyError):
         return f"the broker takes no writes ({found}): name its primary server"
+    if isinstance(error, (ChannelError, IrrecoverableConnectionError)):
+        return f"the broker refuses it: {found}"
     return f"the broker cannot be reached: {found or type(error).__name__}"

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     sweep_seconds: Seconds = 2
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    # Addresses and networks, with commas, or none; who is behind them, they say in X-Forwarded-For.
+    http_trusted_proxies: str = "127.0.0.1,::1"
     # Who knows one of them may read decisions by HTTP; without one nobody may.
     api_token: SecretStr | None = None
     api_token_previous: SecretStr | None = None
@@ -49,6 +52,20 @@ class Settings(BaseSettings):
             raise ValueError(f"begins with {dialect}://; expected postgresql://, Countermand needs a PostgreSQL")
         return url
 
+    @field_validator("http_trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        try:
+            _networks(text)
+        except ValueError as error:
+            raise ValueError("is not a list such as 127.0.0.1,10.0.0.0/8, nor none") from error
+        return text
+
+    @property
+    def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The proxies of ours."""
+        return _networks(self.http_trusted_proxies)
+
     @property
     def patience(self) -> timedelta:
         """How long a request waits for its order, and an order for its undecided request."""
@@ -58,6 +75,11 @@ class Settings(BaseSettings):
     def escalation_hold(self) -> timedelta:
         """How long an escalated request keeps its order from export."""
         return timedelta(minutes=self.escalation_hold_minutes)
+
+
+@cache
+def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+    return [] if text == "none" else [ip_network(part.strip()) for part in text.split(",")]
 
 
 @cache

@@ -11,6 +11,7 @@ import uvicorn
 
 from desks.registry import Helpdesks
 from tests.deliveries import Delivery
+from workers.http.__main__ import serving as serving_options
 from workers.http.app import make_app
 
 _PATIENCE = 30.0
@@ -24,9 +25,7 @@ def serving(desks: Helpdesks) -> Iterator[str]:
     listening.bind(("127.0.0.1", 0))
     # It listens before uvicorn has started, so that nobody has to wait for that.
     listening.listen(512)
-    config = uvicorn.Config(
-        make_app(desks), log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
-    )
+    config = uvicorn.Config(make_app(desks), **{**serving_options(), "timeout_graceful_shutdown": 5})
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

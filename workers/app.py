@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
-from celery.signals import celeryd_init, setup_logging, worker_process_init
+from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, worker_process_init
 
 from configuration import ConfigurationError
 from tasks.database import engine
@@ -18,8 +18,6 @@ from workers.logs import configure_logs
 
 # Root may be who runs us; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
 warnings.filterwarnings("ignore", category=SecurityWarning)
-# At every loss of the broker: that a task in hand is not cancelled then is what we want, a delivery least of all.
-warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5\.1 we introduced")
 
 app = Celery("countermand", config_source="celeryconfig")
 app.set_default()
@@ -39,6 +37,13 @@ def _refuse_a_file_that_cannot_be_used(**_: Any) -> None:
         # Anything else than an exit would be logged by Celery and passed over.
         sys.stderr.write(f"worker: {error}\n")
         raise SystemExit(2) from error
+
+
+@celeryd_after_setup.connect
+def _say_once_that_the_broker_is_lost(**_: Any) -> None:
+    # At every loss of the broker: that a task in hand is not cancelled then is what we want, a delivery least of all.
+    # Celery's own filter, which shows it always, is set up with its logging; the later one comes first.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5\.1 we introduced")
 
 
 @worker_process_init.connect

@@ -2,16 +2,18 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import kombu
 import kombu.exceptions
 import redis
-from amqp.exceptions import MessageNacked
+from amqp.exceptions import MessageNacked, PreconditionFailed
 from redis.exceptions import OutOfMemoryError
 
-from workers.errors import Unreachable, UsageError
+from tasks.broker_url import parse_broker_url
+from tasks.outages import UnusableQueue
+from tasks.queues import Difference
 
 STREAM = "countermand:change-requests"
 FIELD = "event"
@@ -42,11 +44,30 @@ QUEUE_OUTAGES: tuple[type[Exception], ...] = (
     *_AMQP.connection_errors,
     *_AMQP.channel_errors,
     MessageNacked,
+    UnusableQueue,
     OSError,
 )
 # … and of any broker.
 BROKER_OUTAGES: tuple[type[Exception], ...] = (redis.RedisError, kombu.exceptions.KombuError, *QUEUE_OUTAGES)
-_PRECONDITION_FAILED = 406
+# What an operator may have given a queue besides, as nothing is lost by it: what is too much is refused to the
+# publisher, and what is too old or was delivered too often becomes a dead letter.
+_HARMLESS = frozenset(
+    {
+        "x-delivery-limit",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-message-ttl",
+        "x-single-active-consumer",
+        "x-quorum-initial-group-size",
+        "x-quorum-target-group-size",
+        "x-queue-leader-locator",
+    }
+)
+
+# How queues were found to be made, by their names: RabbitMQ logs each declaration that it refuses.
+_as_found: dict[str, dict[str, Any]] = {}
 
 # Messages a round trip when publishing many, or so many bytes if those come first.
 _CHUNK = 500
@@ -75,7 +96,7 @@ class StreamBroker(Broker):
     """A Redis or Valkey stream. An entry is deleted once it is acknowledged, so its length is the backlog."""
 
     def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
+        self._client = client_of(url)
 
     def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
         for chunk in _chunks(bodies):
@@ -131,48 +152,74 @@ class QueueBroker(Broker):
 
 
 def broker_at(url: str) -> Broker:
-    """Returns the broker at `redis://…`, `rediss://…`, `amqp://…` or `amqps://…`."""
-    try:
-        return StreamBroker(url) if is_stream(url) else QueueBroker(url)
-    except ValueError as error:
-        raise UsageError(f"COUNTERMAND_BROKER_URL cannot be used: {error}") from error
+    """Returns the broker at a URL. Raises ConfigurationError."""
+    return StreamBroker(url) if is_stream(url) else QueueBroker(url)
 
 
 def is_stream(url: str) -> bool:
-    """Tells a Redis or Valkey from a RabbitMQ by its URL's scheme."""
-    try:
-        urlsplit(url).port  # noqa: B018  # reading it checks it
-    except ValueError as error:
-        raise UsageError(f"COUNTERMAND_BROKER_URL cannot be used: {error}") from error
-    scheme = url.partition("://")[0]
-    if scheme in ("redis", "rediss"):
-        return True
-    if scheme in ("amqp", "amqps"):
-        return False
-    raise UsageError(
-        f"COUNTERMAND_BROKER_URL begins with '{scheme}'; expected redis://, rediss://, amqp:// or amqps://"
-    )
+    """Tells a Redis or Valkey from a RabbitMQ by its URL. Raises ConfigurationError for one that cannot be used."""
+    return parse_broker_url(url).is_stream
+
+
+def client_of(url: str) -> redis.Redis:
+    """Returns a client of a Redis or Valkey, which connects at its first use."""
+    return redis.Redis(**parse_broker_url(url).for_redis(), socket_timeout=10, socket_connect_timeout=5)
 
 
 def connection_to(url: str, *, confirm_publish: bool = False) -> kombu.Connection:
     """Returns a connection to RabbitMQ, opened at its first use."""
     options = {"confirm_publish": confirm_publish, "read_timeout": 30, "write_timeout": 30}
-    return kombu.Connection(url, connect_timeout=5, heartbeat=30, transport_options=options)
+    at = parse_broker_url(url)
+    return kombu.Connection(
+        at.without_options, ssl=at.kombu_tls, connect_timeout=5, heartbeat=30, transport_options=options
+    )
 
 
 def declare_queues(connection: kombu.Connection) -> None:
-    """Declares the queues of change requests; an existing one with other arguments is left and told."""
-    channel = connection.default_channel
+    """Makes the queues of change requests, or finds that those which exist can be worked with.
+
+    Raises UnusableQueue for one that could lose messages.
+    """
+    _declare(connection, DEAD_LETTER_QUEUE, harmless={"x-queue-type": "classic"})
+    _declare(connection, CHANGE_QUEUE, harmless=dict.fromkeys(_HARMLESS))
+
+
+def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping[str, str | None]) -> None:
+    """Declares a queue; what RabbitMQ finds in an existing one is taken over where it does no harm.
+
+    RabbitMQ tells one difference at a time. `harmless` names what may differ, and the value it must have, if any.
+    """
+    if _is_declared_as(connection, queue, _as_found.get(queue.name, queue.queue_arguments)):
+        return
+    found = dict(queue.queue_arguments)
+    for _ in range(len(harmless) + 1):
+        try:
+            _declare_as(connection, queue, found)
+        except PreconditionFailed as refused:
+            difference = Difference(refused)
+            if difference.name not in harmless or harmless[difference.name] not in (None, difference.found):
+                raise UnusableQueue(
+                    f"RabbitMQ's {difference}: move its messages away and delete it; it is made anew as README.md says"
+                ) from refused
+            found[difference.name] = difference.found
+        else:
+            _as_found[queue.name] = found
+            return
+    raise UnusableQueue(f"RabbitMQ's queue {queue.name} cannot be declared as it is")
+
+
+def _is_declared_as(connection: kombu.Connection, queue: kombu.Queue, arguments: dict[str, Any]) -> bool:
     try:
-        DEAD_LETTER_QUEUE(channel).declare()
-        CHANGE_QUEUE(channel).declare()
-    except connection.channel_errors as error:
-        if error.reply_code != _PRECONDITION_FAILED:
-            raise
-        raise Unreachable(
-            f"RabbitMQ's queue {QUEUE} or its dead-letter queue exists with other arguments than ours ({error}); "
-            "declare it as README.md says, or move it away"
-        ) from error
+        _declare_as(connection, queue, arguments)
+    except PreconditionFailed:
+        return False
+    return True
+
+
+def _declare_as(connection: kombu.Connection, queue: kombu.Queue, arguments: dict[str, Any]) -> None:
+    # On a channel of its own, which a refusal closes.
+    with connection.channel() as channel:
+        kombu.Queue(queue.name, queue.exchange, durable=queue.durable, queue_arguments=arguments)(channel).declare()
 
 
 def _chunks(bodies: Iterable[bytes]) -> Iterator[list[bytes]]:

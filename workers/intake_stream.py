@@ -9,7 +9,7 @@ import redis
 from redis.client import Pipeline
 
 from orders.inbox import Delivery
-from workers.broker import FIELD, GROUP, STREAM
+from workers.broker import FIELD, GROUP, STREAM, client_of
 
 # Entries a read: enough that the commit's price is shared, few enough that its locks are short. An entry may be of any
 # size, and is seen only once it is read: so reads begin small, and grow only while little comes.
@@ -29,7 +29,7 @@ class StreamSource:
     outages: tuple[type[Exception], ...] = (redis.RedisError, OSError)
 
     def __init__(self, url: str, consumer: str | None = None) -> None:
-        self._client = redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5)
+        self._client = client_of(url)
         self._consumer = consumer or socket.gethostname()
         self._has_group = False
         self._may_have_own = True

@@ -767,9 +767,12 @@ def test_waiting_counts_in_the_contracts_shape(countermand: Countermand, system:
         assert ended.err == ""
         return ended.code, ended.json
 
-    def counts(settled: bool, received: int, decided: int, parked: int, effects: int) -> tuple[int, Any]:
-        names = ("settled", "received", "decided", "parked", "effects_pending")
-        return 0 if settled else 1, dict(zip(names, (settled, received, decided, parked, effects), strict=True))
+    def counts(
+        settled: bool, received: int, decided: int, parked: int, effects: int, on_broker: int = 0
+    ) -> tuple[int, Any]:
+        names = ("settled", "received", "decided", "parked", "effects_pending", "on_broker")
+        values = (settled, received, decided, parked, effects, on_broker)
+        return 0 if settled else 1, dict(zip(names, values, strict=True))
 
     assert waited() == counts(True, 0, 0, 0, 0)
     load(an_order())
@@ -780,7 +783,16 @@ def test_waiting_counts_in_the_contracts_shape(countermand: Countermand, system:
     settle()
     assert waited() == counts(True, 1, 1, 0, 0)
     assert sum(StreamBroker(system.broker_url).publish([b"{}"])) == 1
-    assert waited() == counts(False, 1, 1, 0, 0)
+    assert waited() == counts(False, 1, 1, 0, 0, on_broker=1)
+
+
+def test_requests_that_no_intake_has_taken_are_counted_on_the_broker(
+    countermand: Countermand, system: Services
+) -> None:
+    sum(StreamBroker(system.broker_url).publish([encoded(a_request()) for _ in range(50)]))
+    ended = countermand("requests", "wait", "--timeout", "0")
+    told = "not settled after 0 s: on broker 50, received 0, decided 0, parked 0, effects pending 0\n"
+    assert (ended.code, ended.out) == (1, told)
 
 
 # Export, audit, reprocess, dead letters

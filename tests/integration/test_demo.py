@@ -48,6 +48,7 @@ def test_up_runs_everything_and_a_killed_process_comes_back(tmp_path: Path) -> N
         settled = countermand("requests", "wait", "--timeout", "60", "--json", env=env)
         assert json.loads(settled.stdout) == {
             "settled": True,
+            "on_broker": 0,
             "received": 0,
             "decided": 1,
             "parked": 0,

@@ -265,6 +265,15 @@ def test_secrets_are_for_the_owner_alone(home: Path) -> None:
             assert stranger.recv(64).startswith(b"-NOAUTH")
 
 
+def test_the_brokers_url_names_a_user_who_may_log_in_as_redis_cli_does(home: Path) -> None:
+    with embedded_services(home, durable=False) as services:
+        url = urlsplit(services.broker_url)
+        with socket.create_connection(("127.0.0.1", url.port or 0)) as client:
+            # Always with the name that stands there, be it empty.
+            client.sendall(f"AUTH {url.username!r} {url.password}\r\n".encode())
+            assert client.recv(64) == b"+OK\r\n"
+
+
 @as_root
 @pytest.mark.parametrize("name", ["home", "home" * 50])
 def test_another_user_cannot_connect(place: Path, name: str) -> None:

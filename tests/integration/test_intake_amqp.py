@@ -15,12 +15,12 @@ from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Bell
 from tasks.intake import take
+from tasks.outages import UnusableQueue
 from tasks.settings import settings
 from tests.builders import a_request, encoded, rows
 from tests.commands import Countermand
 from workers import broker, intake_queue
 from workers.broker import QueueBroker, broker_at, connection_to, declare_queues
-from workers.errors import Unreachable
 from workers.intake import Stop, run, step
 from workers.intake_queue import QueueSource
 
@@ -411,18 +411,15 @@ def test_a_message_given_up_for_whatever_reason_says_so(source: QueueSource) -> 
     assert errors == ["RabbitMQ gave it up: it was not taken within its time to live", unsaid, unsaid]
 
 
-@pytest.mark.parametrize("which", ["CHANGE_QUEUE", "DEAD_LETTER_QUEUE"])
-def test_a_queue_that_exists_with_other_arguments_is_told_and_left_as_it_is(source: QueueSource, which: str) -> None:
-    name = getattr(broker, which).name
+def test_a_queue_that_exists_with_other_arguments_is_told_and_left_as_it_is(source: QueueSource) -> None:
     with connection_to(URL) as connection:
-        kombu.Queue(name, durable=True)(connection.default_channel).queue_declare()
+        kombu.Queue(broker.QUEUE, durable=True)(connection.default_channel).queue_declare()
     for use in (source.receive, lambda: publish(b"{}"), backlog):
-        with pytest.raises(Unreachable, match="exists with other arguments than ours") as caught:
+        with pytest.raises(UnusableQueue, match=f"queue {broker.QUEUE} has .*, expected ") as caught:
             use()
-        assert broker.QUEUE in str(caught.value)
         assert "\n" not in str(caught.value)
     with connection_to(URL) as connection:
-        kombu.Queue(name, durable=True)(connection.default_channel).queue_declare()
+        kombu.Queue(broker.QUEUE, durable=True)(connection.default_channel).queue_declare()
 
 
 def test_a_publish_ends_only_when_the_broker_has_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,6 +437,16 @@ def test_the_backlog_counts_what_no_intake_has_received(source: QueueSource) -> 
     assert backlog() == 2
     drain(source, 2)
     assert backlog() == 0
+
+
+def test_whoever_waits_is_told_of_requests_that_no_intake_has_taken(
+    countermand: Countermand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(*requests(*(str(number) for number in range(50))))
+    monkeypatch.setenv("COUNTERMAND_BROKER_URL", URL)
+    settings.cache_clear()
+    ended = countermand("requests", "wait", "--timeout", "0", "--json")
+    assert (ended.code, ended.json["settled"], ended.json["on_broker"], ended.json["received"]) == (1, False, 50, 0)
 
 
 def test_the_broker_of_an_amqp_url_is_a_queue() -> None:

@@ -15,6 +15,7 @@ from workers.app import app
 from workers.broker import StreamBroker
 from workers.embedded import Services
 from workers.http.__main__ import main
+from workers.http.connections import Protocol
 from workers.intake_stream import StreamSource
 
 _SHOW = text(
@@ -79,4 +80,6 @@ def test_the_http_process_ends_each_wait_for_its_clients(system: Services, monke
     monkeypatch.setattr("workers.http.__main__.configure_logs", lambda: None)
     main()
     config = uvicorn.Config(lambda: None, **served)
-    assert (config.timeout_keep_alive, config.timeout_graceful_shutdown, config.limit_concurrency) == (5, 10, 800)
+    config.load()
+    assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (5, 10)
+    assert (config.http_protocol_class, Protocol.head_seconds, Protocol.max_connections) == (Protocol, 10, 800)

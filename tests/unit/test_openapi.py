@@ -12,7 +12,6 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.routing import Route
-from uvicorn.protocols.http.flow_control import service_unavailable
 
 from desks.desk import Desk, Unauthorized, Webhook
 from desks.registry import Helpdesks, kinds
@@ -22,7 +21,7 @@ from tasks.webhooks import Receipt, Received
 from tests.builders import encoded
 from tests.openapi import OPENAPI, check_answer, check_response, operation
 from tests.specs import ROOT
-from workers.http import health, models, requests, webhooks
+from workers.http import health, models, requests, tokens, webhooks
 from workers.http.app import make_app
 from workers.specs.desks import DESKS
 from workers.specs.examples import ANSWERS
@@ -35,6 +34,18 @@ def a_desk(kind: str) -> Desk:
     table: dict[str, Any] = {"source": "zendesk:acme", "webhook_secret": "SECRET"}
     of_kind = kinds()[kind]
     return of_kind(kind, of_kind.config_type.model_validate(table), {"SECRET": "whsec_" + "c2VjcmV0" * 4})
+
+
+def a_proven_desk() -> Desk:
+    """A desk for which nothing need be proved; what proves a delivery is tested elsewhere."""
+
+    class Proven(kinds()["freshdesk"]):  # type: ignore[misc]  # found by its name
+        def verify(self, webhook: Webhook) -> None:
+            """Believes everything."""
+
+    desk = a_desk("freshdesk")
+    desk.__class__ = Proven
+    return desk
 
 
 # Routes
@@ -180,10 +191,10 @@ PROVOKED: list[tuple[str, int, dict[str, Any], Callable[[Starlette], httpx2.Resp
     (READ, 401, {"settings": Settings}, _read()),
     (READ, 404, {"in_transaction": lambda _: None}, _read()),
     (READ, 404, NOTHING, _read("/requests/zendesk%3Aacme/%FF")),
+    (READ, 429, {"_MOST_OF_AN_ADDRESS": 0}, _read()),
     (READ, 500, {"in_transaction": _raise(FAULT)}, _read()),
     (READ, 503, {"in_transaction": _raise(AWAY)}, _read()),
     (HEALTH, 200, NOTHING, lambda app: _ask(app, "GET", "/healthz")),
-    (HEALTH, 503, NOTHING, lambda _: _ask(service_unavailable, "GET", "/healthz")),
     (READY, 200, {"_database_takes_writes": _yes, "_broker_answers": _yes}, lambda app: _ask(app, "GET", "/readyz")),
     (READY, 503, {"_database_takes_writes": _yes, "_broker_answers": _no}, lambda app: _ask(app, "GET", "/readyz")),
 ]
@@ -198,10 +209,11 @@ def test_an_answer_is_as_the_file_describes_it(
     ask: Callable[[Starlette], httpx2.Response],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "settings", lambda: Settings(api_token=SecretStr("sesame")))
+    monkeypatch.setattr(tokens, "settings", lambda: Settings(api_token=SecretStr("sesame")))
+    monkeypatch.setattr(tokens, "_SLOWED_SECONDS", 0.0)
     for name, value in changed.items():
-        monkeypatch.setattr(MODULES[asked], name, value)
-    response = ask(make_app(Helpdesks({"acme": a_desk("freshdesk")})))
+        monkeypatch.setattr(next(one for one in (MODULES[asked], tokens) if hasattr(one, name)), name, value)
+    response = ask(make_app(Helpdesks({"acme": a_proven_desk()})))
     assert response.status_code == status
     check_response(response)
 
@@ -215,7 +227,7 @@ def test_every_status_that_is_described_was_provoked_and_no_other(asked: str) ->
 def test_every_status_that_stands_in_the_code_is_described() -> None:
     written = {
         status
-        for module in ("webhooks", "requests", "database", "health")
+        for module in ("webhooks", "requests", "database", "health", "room", "tokens")
         for status in re.findall(
             r"(?:HTTPException|JSONResponse)\([^)]*?\b([2-5]\d\d)\b",
             (ROOT / "workers" / "http" / f"{module}.py").read_text(),
@@ -225,15 +237,9 @@ def test_every_status_that_stands_in_the_code_is_described() -> None:
     assert {"202", "401", "409", "503"} <= written <= described
 
 
-def test_a_process_with_too_many_connections_answers_as_described_wherever_it_is_asked() -> None:
-    for asked in MODULES:
-        method, path = asked.split()
-        check_response(_ask(service_unavailable, method, re.sub(r"{\w+}", "x", path)))
-
-
 def test_the_time_to_wait_is_told_when_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "receive", _raise(AWAY))
-    response = _send()(make_app(Helpdesks({"acme": a_desk("freshdesk")})))
+    response = _send()(make_app(Helpdesks({"acme": a_proven_desk()})))
     assert int(response.headers["Retry-After"]) > 0
     assert "Retry-After" in operation("POST", "/webhooks/acme")["responses"]["503"]["headers"]
 

@@ -154,17 +154,22 @@ def wait(
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60,
     as_json: AsJson = False,
 ) -> int:
-    """Wait until no request is undecided (other than for an unknown order) and no effect is pending."""
+    """Wait until none is on the broker or undecided (other than for an unknown order) and no effect is pending."""
     broker = broker_at(find_services().broker_url)
     with err.status("waiting for requests to be decided …") as status:
         for counts in wait_until_settled(broker, timeout):
-            status.update(f"{counts['received']:,} undecided, {counts['effects_pending']:,} effects pending …")
+            on_broker = f"{counts['on_broker']:,} on the broker, " if counts["on_broker"] else ""
+            status.update(
+                f"{on_broker}{counts['received']:,} undecided, {counts['effects_pending']:,} effects pending …"
+            )
     if as_json:
         print_json(counts)
     else:
         words = "settled" if counts["settled"] else f"not settled after {timeout:g} s"
-        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items() if name != "settled")
-        out.print(f"{words}: {rest}")
+        # Nothing is on the broker where all is settled.
+        told = {name: n for name, n in counts.items() if name != "settled" and (n or name != "on_broker")}
+        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items())
+        out.print(f"{words}: {rest}", soft_wrap=True)
     return 0 if counts["settled"] else 1
 
 
@@ -174,14 +179,14 @@ def wait_until_settled(broker: Broker, timeout: float) -> Iterator[dict[str, Any
     quiet_since: float | None = None
     while True:
         # The broker first: what leaves it between the two looks is seen in the inbox.
-        on_the_broker = broker.backlog()
+        on_broker = broker.backlog()
         counts = in_transaction(count_requests)
         undecided = counts["received"] - counts["waiting_for_their_order"]
-        quiet = not (on_the_broker or undecided or counts["effects_pending"])
+        quiet = not (on_broker or undecided or counts["effects_pending"])
         quiet_since = (quiet_since or time.monotonic()) if quiet else None
         settled = quiet_since is not None and time.monotonic() - quiet_since >= broker.blind_seconds
         shown = ("received", "decided", "parked", "effects_pending")
-        yield {"settled": settled, **{name: counts[name] for name in shown}}
+        yield {"settled": settled, "on_broker": on_broker, **{name: counts[name] for name in shown}}
         if settled or time.monotonic() > deadline:
             return
         time.sleep(0.1)

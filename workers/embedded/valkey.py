@@ -49,7 +49,8 @@ def valkey(home: Path, durable: bool) -> Iterator[str]:
     # Read from standard input, so that the password stands in no second file and in no list of processes.
     config = "".join(f"{name} {value}\n" for name, value in settings.items())
     with Server("Valkey", [str(program), "-"], data, SIGTERM, ready).running(config):
-        yield f"redis://:{password}@127.0.0.1:{port}/0"
+        # With the user that everybody is: to `redis-cli -u` a name that is left out is another, which there is not.
+        yield f"redis://default:{password}@127.0.0.1:{port}/0"
 
 
 def _free_port(kept: str) -> str:

@@ -1,5 +1,8 @@
 """The HTTP process."""
 
+import logging
+from typing import Any
+
 import structlog
 import uvicorn
 
@@ -10,13 +13,26 @@ from tasks.settings import settings
 from workers.discovery import find_services
 from workers.errors import CommandError
 from workers.http.app import make_app
+from workers.http.connections import BACKLOG, OnceAMinute, Protocol
 from workers.logs import configure_logs
 
 _log = structlog.get_logger()
 
-# Beyond these uvicorn answers 503 at once, whatever is asked: many more than the application answers at once, so that
-# health can be told while it is busy, and fewer than the 1,024 files that a process usually may open.
-_MAX_CONNECTIONS = 800
+
+def serving() -> dict[str, Any]:
+    """Returns what uvicorn is told of connections, time-outs and proxies."""
+    return {
+        "http": Protocol,
+        "backlog": BACKLOG,
+        # Who a client is, only a proxy of ours may say.
+        "forwarded_allow_ips": settings().http_trusted_proxies,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        # Between two requests of a connection, and at the end for those that are being answered.
+        "timeout_keep_alive": 5,
+        "timeout_graceful_shutdown": 10,
+    }
 
 
 def main() -> None:
@@ -27,18 +43,8 @@ def main() -> None:
     address_check()
     host, port = settings().http_host, settings().http_port
     _log.info("http ready", host=host, port=port, desks=sorted(desks.desks))
-    uvicorn.run(
-        make_app(desks),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
-        # Between two requests of a connection, and at the end for those that are being answered.
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=10,
-    )
+    logging.getLogger("uvicorn.error").addFilter(OnceAMinute())
+    uvicorn.run(make_app(desks), host=host, port=port, **serving())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ async def readyz(_: Request) -> JSONResponse:
     return JSONResponse({"ok": all(answers.values()), **answers}, status_code=200 if all(answers.values()) else 503)
 
 
+def not_ready() -> JSONResponse:
+    """Returns what is told before anything is known."""
+    return JSONResponse({"ok": False, "database": False, "broker": False}, status_code=503)
+
+
 async def _database_takes_writes() -> bool:
     try:
         await in_database(lambda: in_transaction(try_to_lock))

@@ -1,47 +1,32 @@
 """`GET /requests/{source}/{id}`: what became of a request, for whoever knows the API token."""
 
-import hmac
 from urllib.parse import unquote_to_bytes
 
-from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from orders.reading import show_request
 from tasks.database import in_transaction
-from tasks.settings import settings
 from workers.http.database import in_database
-
-_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+from workers.http.room import a_place
+from workers.http.tokens import authorize
 
 
 async def read_request(request: Request) -> JSONResponse:
     """Answers 200 with the shape of `requests show --json`, 404 for one that is not known; 401 without the token."""
-    _authorize(request.headers.get("authorization", ""))
+    await authorize(request)
     key = _key(request.scope["raw_path"])
     if key is None:
         raise HTTPException(404, "expected /requests/{source}/{id}, each percent-encoded")
     source, request_id = key
-    shown = await in_database(lambda: in_transaction(lambda connection: show_request(connection, source, request_id)))
+    with a_place(request):
+        shown = await in_database(
+            lambda: in_transaction(lambda connection: show_request(connection, source, request_id))
+        )
     if shown is None:
         raise HTTPException(404, "this request is not known")
     return JSONResponse(shown)
-
-
-def _authorize(authorization: str) -> None:
-    scheme, _, given = authorization.partition(" ")
-    tokens = [token for token in (settings().api_token, settings().api_token_previous) if _is_set(token)]
-    if not tokens:
-        raise HTTPException(401, "reading requests is switched off: COUNTERMAND_API_TOKEN is not set", _CHALLENGE)
-    # Each is compared, in constant time.
-    fits = [hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode()) for token in tokens if token]
-    if scheme.lower() != "bearer" or not any(fits):
-        raise HTTPException(401, "expected header Authorization: Bearer and the API token", _CHALLENGE)
-
-
-def _is_set(token: SecretStr | None) -> bool:
-    return token is not None and bool(token.get_secret_value())
 
 
 def _key(raw_path: bytes) -> tuple[str, str] | None:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
 import structlog
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -16,6 +15,7 @@ from orders.messages import MAX_MESSAGE_BYTES
 from tasks.doorbells import Doorbell, ring
 from tasks.webhooks import Receipt, Received, receive
 from workers.http.database import in_database
+from workers.http.room import Bodies, a_place
 
 _log = structlog.get_logger()
 
@@ -32,7 +32,10 @@ async def receive_webhook(request: Request) -> JSONResponse:
         raise HTTPException(404, "no desk of this name is configured")
     webhook = Webhook(dict(request.headers), await _body(request), datetime.now(UTC))
     try:
-        receipt = await in_database(lambda: receive(desk, webhook))
+        # First here: what is not the desk's takes no place of what is.
+        desk.verify(webhook)
+        with a_place(request):
+            receipt = await in_database(lambda: receive(desk, webhook))
     except Unauthorized as refused:
         _log.warning("webhook refused", desk=name, why=str(refused))
         # RFC 9110 asks for a challenge, and knows no scheme for signatures over a body.
@@ -42,9 +45,11 @@ async def receive_webhook(request: Request) -> JSONResponse:
 
 async def _body(request: Request) -> bytes:
     raw = bytearray()
+    bodies: Bodies = request.app.state.bodies
+    address = request.client.host if request.client else ""
     _check_size(int(request.headers.get("content-length", 0)))
     try:
-        with anyio.fail_after(_BODY_SECONDS):
+        with bodies.arriving(address, _BODY_SECONDS):
             async for chunk in request.stream():
                 raw += chunk
                 _check_size(len(raw))

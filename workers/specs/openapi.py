@@ -124,6 +124,10 @@ def _read_request() -> dict[str, Any]:
                 "The API token is missing or another; or none is set, and nobody may read.", "`Bearer`."
             ),
             "404": _error("This request is not known."),
+            "429": {
+                **_error("Too many wrong API tokens come from this address; none of it is looked at for a moment."),
+                "headers": _RETRY_AFTER,
+            },
             **_faults(),
         },
     }
@@ -134,22 +138,18 @@ def _healthz() -> dict[str, Any]:
         "operationId": "healthz",
         "summary": "Tells that the process lives.",
         "security": [],
-        "responses": {"200": _answer("It lives.", models.Health), "503": _full()},
+        "responses": {"200": _answer("It lives.", models.Health)},
     }
 
 
 def _readyz() -> dict[str, Any]:
-    away = _answer(
-        "The database takes no writes, or the broker does not answer; or the process has too many connections.",
-        models.Ready,
-    )
     return {
         "operationId": "readyz",
         "summary": "Tells whether the process could do its work.",
         "security": [],
         "responses": {
             "200": _answer("The database takes writes, and the broker answers.", models.Ready),
-            "503": {**away, "content": {**away["content"], **_text()}},
+            "503": _answer("The database takes no writes, or the broker does not answer.", models.Ready),
         },
     }
 
@@ -192,30 +192,19 @@ def _unauthorized(description: str, challenge: str) -> dict[str, Any]:
     return {**_error(description), "headers": {"WWW-Authenticate": header}}
 
 
-def _error(description: str, *, in_text: bool = False) -> dict[str, Any]:
-    content = {"application/json": {"schema": _ref(models.Error.__name__)}}
-    return {"description": description, "content": {**content, **_text()} if in_text else content}
+def _error(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": _ref(models.Error.__name__)}}}
 
 
 def _faults() -> dict[str, Any]:
     away = _error(
         "The database is away or too slow, and what was sent may have been taken; or too many requests are being "
-        "answered. Retry-After says when to send it again: a repeat does no harm. In plain text and without it: there "
-        "are too many connections.",
-        in_text=True,
+        "answered. Retry-After says when to send it again: a repeat does no harm."
     )
     return {
         "500": _error("A fault of ours. Sending it again does no harm."),
         "503": {**away, "headers": _RETRY_AFTER},
     }
-
-
-def _full() -> dict[str, Any]:
-    return {"description": "The process has too many connections.", "content": _text()}
-
-
-def _text() -> dict[str, Any]:
-    return {"text/plain": {"schema": {"type": "string"}}}
 
 
 def _ref(name: str) -> dict[str, str]:

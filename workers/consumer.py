@@ -1,0 +1,71 @@
+"""Celery's consumer for queues of RabbitMQ that are of another make than Celery expects, or that it refuses."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+from time import monotonic, sleep
+from typing import Any
+
+import celery.worker.consumer
+from celery.worker.state import maybe_shutdown
+
+from tasks.outages import Outage, UnusableQueue, broker_told
+from tasks.queues import WakeUpQueue, check_wake_up_queue
+
+# A connection that ends sooner was refused something.
+_STEADY_SECONDS = 5.0
+
+
+class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery is untyped
+    """Celery's consumer of messages, which waits for a queue that cannot be used and does not end of it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._deaf = Outage("cannot listen to the broker's queues, it is tried again", over="listens again")
+        self._pauses, self._connected_at = _pauses(), 0.0
+        super().__init__(*arguments, **options)
+
+    def connection_for_read(self, heartbeat: float | None = None) -> Any:
+        """Connects; with RabbitMQ it returns once each of its queues can be used."""
+        connection = super().connection_for_read(heartbeat)
+        if connection.transport.driver_type == "amqp":
+            # A prefetch of each consumer, not of the whole channel: quorum queues refuse that, classic ones take both.
+            connection.transport.qos_semantics_matches_spec = lambda _: True
+            self._wait_for_queues(connection)
+        self._connected_at = monotonic()
+        return connection
+
+    def _wait_for_queues(self, connection: Any) -> None:
+        queues = [queue for queue in self.app.amqp.queues.consume_from.values() if isinstance(queue, WakeUpQueue)]
+        is_told = False
+        for pause in _pauses():
+            try:
+                for queue in queues:
+                    check_wake_up_queue(connection, queue)
+            except (UnusableQueue, *connection.channel_errors) as error:
+                self._deaf.note(error, broker_told(error))
+                is_told = True
+                _pause(pause)
+            else:
+                if is_told:
+                    self._deaf.end()
+                return
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Celery connects again at once: what the broker refuses (a right, a queue in other hands) waits a little."""
+        if monotonic() - self._connected_at < _STEADY_SECONDS:
+            self._deaf.note(exc, broker_told(exc))
+            _pause(next(self._pauses))
+        else:
+            self._pauses = _pauses()
+        super().on_connection_error_after_connected(exc)
+
+
+def _pauses() -> Iterator[float]:
+    return chain((1.0, 2.0, 5.0, 10.0, 30.0), repeat(60.0))
+
+
+def _pause(seconds: float, wait: Callable[[float], None] = sleep) -> None:
+    until = monotonic() + seconds
+    while monotonic() < until:
+        # A worker that is told to stop does so within half a second.
+        maybe_shutdown()
+        wait(0.5)
