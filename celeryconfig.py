@@ -15,9 +15,9 @@ broker_connection_max_retries = None
 broker_connection_timeout = 5
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
-imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export", "tasks.receipts")
+imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.tickets", "tasks.export", "tasks.receipts")
 
-# Four queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
+# Five queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
 # waits for others: the answers and the export).
 task_routes = {
     Doorbell.APPLY_CHANGES: {"queue": "changes"},
@@ -26,6 +26,8 @@ task_routes = {
     Doorbell.NOTIFY: {"queue": "effects"},
     Doorbell.EFFECTS: {"queue": "effects"},
     Doorbell.ANSWER: {"queue": "answers"},
+    Doorbell.READ_TICKETS: {"queue": "tickets"},
+    Doorbell.LIST_TICKETS: {"queue": "tickets"},
     Doorbell.EXPORT: {"queue": "export"},
     Doorbell.READ_INBOXES: {"queue": "export"},
 }
@@ -80,6 +82,9 @@ _sweeps = {
     Doorbell.NOTIFY: _settings.sweep_seconds,
     Doorbell.ANSWER: _settings.sweep_seconds,
     Doorbell.PARK_UNKNOWN: _settings.sweep_seconds * 5,
+    Doorbell.READ_TICKETS: _settings.sweep_seconds,
+    # Each desk says itself how often its tickets are listed; this is how soon that is noticed after a start.
+    Doorbell.LIST_TICKETS: _settings.sweep_seconds * 5,
     Doorbell.EXPORT: _settings.export_seconds,
     Doorbell.READ_INBOXES: _settings.export_seconds,
 }

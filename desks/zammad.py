@@ -1,15 +1,17 @@
 """Zammad: signed webhooks of triggers with Zammad's own payload; answers as articles of a ticket."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api, a_list
 from desks.channels import Astray
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Unusable, Webhook
+from desks.desk import Changed, Desk, Form, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
-from desks.payload import TicketPayload, payload_of_fields
+from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
+from desks.payload import TICKET_PAYLOAD, TicketPayload, asks_for_something, payload_of_fields
 from desks.signatures import check_any, hmac_hex
 from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
 from desks.texts import as_html
@@ -29,6 +31,7 @@ class Zammad(Desk):
 
     kind = "zammad"
     config_type: ClassVar[type[DeskConfig]] = ZammadConfig
+    reads_tickets: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "`sha1=` and hexadecimal HMAC-SHA1 with the desk's secret over the body. It says no time."
     }
@@ -61,6 +64,7 @@ class Zammad(Desk):
         return Setup(
             headers={},
             payload=None,
+            ticket_payload=TICKET_PAYLOAD.format("#{ticket.id}"),
             steps=(
                 made_up_secret(self.config),
                 "Admin → System → Objects → Ticket: a text countermand_order for the order's number, as "
@@ -82,6 +86,38 @@ class Zammad(Desk):
 
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/users/me")["email"])
+
+    def read_form(self, api: Api, ticket: str) -> Form:
+        found = api.call("GET", f"/tickets/{quote(ticket, safe='')}")
+        customer = api.call("GET", f"/users/{found['customer_id']:d}")
+        known = {
+            "ticket": found["id"],
+            "requester": customer["email"],
+            "language": (customer.get("preferences") or {}).get("locale"),
+        }
+        form = payload_of_fields(found, self.config.fields, **known)
+        return Form(form, moment(found["updated_at"]))
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        def ask(begins: datetime, page: int) -> Sequence[Listed]:
+            # By a condition, which the database answers; a query would ask the search index, where there is one.
+            condition = "condition[ticket.updated_at]"
+            query = {
+                f"{condition}[operator]": "after (absolute)",
+                # "After" leaves the second itself out.
+                f"{condition}[value]": zulu(begins - timedelta(seconds=1)),
+                "sort_by": "updated_at",
+                "order_by": "asc",
+                "limit": str(PAGE_SIZE),
+                "page": str(page),
+                "expand": "true",
+            }
+            return [self._listed(one) for one in a_list(api.call("GET", "/tickets/search", query=query))]
+
+        return Changed(*next_by_change(since, cursor, ask))
+
+    def _listed(self, found: Mapping[str, Any]) -> Listed:
+        return Listed(str(found["id"]), moment(found["updated_at"]), asks_for_something(found, self.config.fields))
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
         articles = a_list(api.call("GET", f"/ticket_articles/by_ticket/{quote(notice.ticket or '', safe='')}"))

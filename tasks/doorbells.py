@@ -30,6 +30,8 @@ class Doorbell(StrEnum):
     EXPORT = "countermand.export"
     READ_INBOXES = "countermand.read_inboxes"
     PARK_UNKNOWN = "countermand.park_unknown"
+    READ_TICKETS = "countermand.read_tickets"
+    LIST_TICKETS = "countermand.list_tickets"
 
 
 # Whatever rings: `ring` itself, or `HeldBack`.

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from desks.desk import Desk, Ignored, Unusable, Webhook
+from orders import tickets
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
@@ -27,6 +28,7 @@ class Received(Enum):
     """What became of a delivery."""
 
     NEW = auto()
+    NOTED = auto()
     REPEATED = auto()
     CONFLICT = auto()
     UNUSABLE = auto()
@@ -50,6 +52,8 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
     desk.verify(webhook)
     log = _log.bind(desk=desk.name)
     try:
+        if ticket := desk.ticket_named(webhook):
+            return _note(desk, ticket)
         event = desk.read(webhook)
         message = parse_change(event)
     except Ignored as ignored:
@@ -61,6 +65,12 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
     except UnreadableMessage as unreadable:
         return _unusable(desk, webhook, unreadable.reason, str(unreadable))
     return _keep(desk, webhook, message, event)
+
+
+def _note(desk: Desk, ticket: str) -> Receipt:
+    in_transaction(lambda connection: tickets.note(connection, desk.source, [ticket]))
+    _log.info("webhook names a ticket, which is to be read", desk=desk.name, ticket=ticket)
+    return Receipt(Received.NOTED, {"source": desk.source, "ticket": ticket, "state": "to_be_read"})
 
 
 def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str) -> Receipt:
