@@ -39,7 +39,8 @@ class House:
         self.port = a_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.zendesk, self.standard = FakeZendesk(), FakeStandard()
-        self.zendesk.tickets |= {ticket: Ticket() for ticket in TICKETS}
+        for ticket in TICKETS:
+            self.zendesk.fill_in(str(ticket))
         self.warehouse = SouthernWarehouse(folder / "south")
         # A link, so that something else can be put there at one stroke.
         self.north, self.real_north = folder / "north", folder / "real-north"

@@ -145,6 +145,7 @@ class FakeDesk(ABC):
         form.changed_at = at or form.changed_at
         return form
 
+    @abstractmethod
     def add_ticket(self, ticket: int) -> None:
         """Makes a ticket that can be answered."""
 
@@ -175,9 +176,8 @@ class FakeDesk(ABC):
 
         async def endpoint(request: Request) -> Response:
             ticket = unquote(request.path_params.get("ticket", ""))
-            call = Call(
-                action, ticket, request.query_params, request.headers, await request.body(), request.path_params
-            )
+            body, path = await request.body(), request.path_params
+            call = Call(action, ticket, request.query_params, request.headers, body, path)
             # In a thread, for a fault may wait, and others must be answered meanwhile.
             return await run_in_threadpool(self._answer, call, handler)
 
