@@ -15,7 +15,15 @@ broker_connection_max_retries = None
 broker_connection_timeout = 5
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
-imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.tickets", "tasks.export", "tasks.receipts")
+imports = (
+    "tasks.changes",
+    "tasks.effects",
+    "tasks.answers",
+    "tasks.tickets",
+    "tasks.pulling",
+    "tasks.export",
+    "tasks.receipts",
+)
 
 # Five queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
 # waits for others: the answers and the export).

@@ -7,7 +7,7 @@ read makes it due once more, so no change is overlooked.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select, text, update
@@ -173,7 +173,8 @@ def begin_listing(connection: Connection, source: str, since: datetime | None = 
     earlier: no moment is left out between the two. What was never asked begins now, for it has missed nothing.
     """
     first = upsert(desk_progress).values(source=source, seen_until=since or func.clock_timestamp())
-    is_first = connection.execute(first.on_conflict_do_nothing()).rowcount == 1
+    made = first.on_conflict_do_nothing().returning(desk_progress.c.source)
+    is_first = connection.execute(made).first() is not None
     row = lock_desk_progress(connection, source)
     assert row is not None  # noqa: S101  # it was written above
     now = connection.execute(select(func.clock_timestamp())).scalar_one()
@@ -222,15 +223,26 @@ def _of_desk(source: str) -> Any:
     return update(desk_progress).where(desk_progress.c.source == source)
 
 
-def desks_to_list(connection: Connection, sources: Collection[str], every: timedelta) -> Sequence[str]:
-    """Returns the desks, by their sources, whose tickets are to be listed again, or for the first time."""
-    progress = desk_progress.c
-    waits = and_(
-        progress.listing_since.is_(None), func.coalesce(progress.listed_at, progress.seen_until) > func.now() - every
-    )
-    not_due = select(progress.source).where(waits | (progress.not_before > func.now()))
-    idle = set(connection.scalars(not_due))
-    return [source for source in sources if source not in idle]
+def desks_to_list(connection: Connection, every: Mapping[str, timedelta]) -> Sequence[str]:
+    """Returns the desks, by their sources, whose tickets are to be listed now; `every` is how often.
+
+    The one that was listed the longest ago comes first.
+    """
+    progress, now = desk_progress.c, connection.execute(select(func.now())).scalar_one()
+    known = {row.source: row for row in connection.execute(select(desk_progress).where(progress.source.in_(every)))}
+
+    def last(source: str) -> datetime:
+        row = known.get(source)
+        return datetime.min.replace(tzinfo=UTC) if row is None else row.listed_at or row.seen_until
+
+    def is_due(source: str) -> bool:
+        row = known.get(source)
+        if row is None:
+            return True
+        rests = row.not_before is not None and row.not_before > now
+        return not rests and (row.listing_since is not None or last(source) <= now - every[source])
+
+    return sorted(filter(is_due, every), key=last)
 
 
 def count_unread(connection: Connection, source: str) -> int:

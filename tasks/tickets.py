@@ -6,12 +6,8 @@ Each is noted in a transaction, read outside any, and taken into the inbox in th
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from itertools import count
 
 import structlog
@@ -25,7 +21,7 @@ from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.faults import Fault, classify
 from orders.inbox import Delivery, accept
 from orders.messages import Unreadable, UnreadableMessage, parse_change
-from orders.tickets import Leased, Listing, ReadFailure
+from orders.tickets import Leased, ReadFailure
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
@@ -52,14 +48,6 @@ class Read(StrEnum):
 
 # What a form was found to be: a form, or the words why there is none, or why it could not be read.
 _Found = Form | Ignored | Unusable | ReadFailure
-
-
-@dataclass(slots=True)
-class Pulled:
-    """What a pull has done so far: how many tickets were listed that may ask for something, and what became of each."""
-
-    listed: int = 0
-    read: Counter[Read] = field(default_factory=Counter)
 
 
 def readable() -> Mapping[str, Desk]:
@@ -202,57 +190,3 @@ def read_tickets() -> None:
         if time.monotonic() > deadline:
             ring(Doorbell.READ_TICKETS)
             return
-
-
-# Listings
-
-
-def list_page(desk: Desk, since: datetime | None = None) -> int | None:
-    """Lists one page of a desk's changed tickets and notes those that may ask for something; returns how many.
-
-    None if there is no further page, or somebody else lists them. Raises DeliveryError.
-    """
-    listing = in_transaction(lambda connection: tickets.begin_listing(connection, desk.source, since))
-    if listing is None:
-        return None
-    try:
-        with opened_api(desk) as api:
-            changed = desk.list_changed(api, listing.since, listing.cursor)
-    except DeliveryError as error:
-        failure = ReadFailure(str(error), retry_after=error.retry_after)
-        in_transaction(lambda connection: tickets.fail_page(connection, listing, failure))
-        raise
-    in_transaction(partial(_end_page, listing=listing, named=changed.tickets, cursor=changed.cursor))
-    return len(changed.tickets)
-
-
-def _end_page(connection: Connection, listing: Listing, named: Sequence[str], cursor: str | None) -> None:
-    tickets.end_page(connection, listing, named, cursor)
-
-
-@rung_by(Doorbell.LIST_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
-def list_tickets() -> None:
-    """Lists the changed tickets of each desk that is due, for a time slice; what is left waits for beat's next ring."""
-    deadline = time.monotonic() + SLICE_SECONDS
-    for source, desk in readable().items():
-        every = timedelta(minutes=desk.config.pull_minutes)
-        while every and _is_due(source, every) and time.monotonic() < deadline:
-            if not _list_apart(desk):
-                break
-
-
-def _is_due(source: str, every: timedelta) -> bool:
-    return bool(in_transaction(lambda connection: tickets.desks_to_list(connection, [source], every)))
-
-
-def _list_apart(desk: Desk) -> bool:
-    """Lists a page; what goes wrong is told and holds up no other desk. False where there is nothing to go on with."""
-    try:
-        found = list_page(desk)
-    except (DeliveryError, LostFence) as error:
-        _log.warning("changed tickets could not be listed", desk=desk.name, error=str(error))
-        return False
-    if found:
-        _log.info("changed tickets are to be read", desk=desk.name, count=found)
-        ring(Doorbell.READ_TICKETS)
-    return found is not None

@@ -12,7 +12,7 @@ from tests.chaos.servers import a_port, ended, signal_group
 from tests.chaos.traffic import TICKETS
 from tests.helpdesks.server import serving
 from tests.helpdesks.standard import FakeStandard
-from tests.helpdesks.zendesk import FakeZendesk, Ticket
+from tests.helpdesks.zendesk import FakeZendesk
 from tests.integration.sftp_server import PASSWORD, USER, Warehouse
 from tests.partners_file import north, south, toml
 from tests.processes import await_that, countermand, environment, running_up

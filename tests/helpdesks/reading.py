@@ -3,11 +3,12 @@
 from typing import Any
 
 from tasks.helpdesks import helpdesks
-from tasks.tickets import Read, list_page, read_one, readable
+from tasks.pulling import list_page
+from tasks.tickets import Read, read_one, readable
 from tests.builders import rows
 from tests.helpdesks.fake import FakeDesk
 
-FORM = {"order": "1001", "kind": "cancel", "note": "Ordered twice"}
+FORM: dict[str, Any] = {"order": "1001", "kind": "cancel", "note": "Ordered twice"}
 
 
 def read_all() -> list[Read]:
@@ -23,8 +24,8 @@ def list_all(desk: FakeDesk, **since: Any) -> int:
     ours, found = helpdesks().desks[desk.kind], 0
     page = list_page(ours, **since)
     while page is not None:
-        found += page
-        page = list_page(ours) if listing(desk).listing_since else None
+        found += page.found
+        page = None if page.is_last else list_page(ours)
     return found
 
 

@@ -17,7 +17,8 @@ from orders.answers import LostFence
 from orders.tickets import MAX_ATTEMPTS, OVERLAP
 from tasks.database import in_transaction
 from tasks.helpdesks import helpdesks
-from tasks.tickets import Read, list_page, list_tickets, read_one, readable
+from tasks.pulling import list_page, list_tickets
+from tasks.tickets import Read, read_one, readable
 from tasks.webhooks import Received, receive
 from tests.builders import EMAIL, an_order, deliver, load, request, rows, settle
 from tests.deliveries import sign
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("system")
 
 DESKS: list[type[FakeDesk]] = [FakeZendesk, FakeFreshdesk, FakeGorgias, FakeZammad, FakeChatwoot]
 # By what action each fake reads a ticket.
-READS = {FakeChatwoot: "show"}
+READS: dict[type[FakeDesk], str] = {FakeChatwoot: "show"}
 SINCE = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
 
@@ -57,7 +58,7 @@ def desk(request: pytest.FixtureRequest, file: DesksFile) -> FakeDesk:
     return fake
 
 
-def only(*desks: type[FakeDesk]) -> Any:
+def only(*desks: type[FakeDesk]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("desk", desks, indirect=True)
 
 
@@ -66,8 +67,8 @@ def names(desk: FakeDesk, ticket: str = TICKET) -> None:
     in_transaction(lambda connection: tickets.note(connection, desk.source, [ticket]))
 
 
-def reads_of(desk: FakeDesk) -> int:
-    return desk.count(READS.get(type(desk), "read"))
+def action_of(desk: FakeDesk) -> str:
+    return READS.get(type(desk), "read")
 
 
 def asked_at() -> list[datetime]:
@@ -247,7 +248,7 @@ def test_a_desk_that_is_away_rests_and_its_tickets_wait_for_it(desk: FakeDesk, f
     desk.fill_in(NEIGHBOUR, **FORM)
     names(desk)
     names(desk, NEIGHBOUR)
-    desk.next(READS.get(type(desk), "read"), fault)
+    desk.next(action_of(desk), fault)
     assert read_all() == [Read.FAILED]
     assert (listing(desk).rests, listing(desk).failures, len(unread())) == (True, 1, 2)
     let_time_pass()
@@ -260,11 +261,11 @@ def test_a_desk_that_is_away_for_hours_loses_nothing_and_after_a_day_each_ticket
 ) -> None:
     names(desk)
     for _ in range(2 * MAX_ATTEMPTS):
-        desk.next(READS.get(type(desk), "read"), hangs_up)
+        desk.next(action_of(desk), hangs_up)
         assert read_all() == [Read.FAILED]
         let_time_pass()
     rows("UPDATE ticket_to_read SET noted_at = now() - interval '25 hours' RETURNING id")
-    desk.next(READS.get(type(desk), "read"), hangs_up)
+    desk.next(action_of(desk), hangs_up)
     assert read_all() == [Read.UNUSABLE]
     assert len(letters()) == 1
 
@@ -273,26 +274,26 @@ def test_what_is_forbidden_of_one_ticket_holds_up_no_other_and_ends_as_a_dead_le
     desk.fill_in(NEIGHBOUR, **FORM)
     names(desk)
     names(desk, NEIGHBOUR)
-    desk.next(READS.get(type(desk), "read"), says(403))
+    desk.next(action_of(desk), says(403))
     assert read_all() == [Read.FAILED, Read.TAKEN]
     for _ in range(MAX_ATTEMPTS - 2):
         let_time_pass()
-        desk.next(READS.get(type(desk), "read"), says(403))
+        desk.next(action_of(desk), says(403))
         assert read_all() == [Read.FAILED]
     let_time_pass()
-    desk.next(READS.get(type(desk), "read"), says(403))
+    desk.next(action_of(desk), says(403))
     assert read_all() == [Read.UNUSABLE]
     assert len(letters()) == 1
 
 
 def test_a_ticket_at_which_its_desk_breaks_comes_after_the_others(desk: FakeDesk) -> None:
     names(desk)
-    desk.next(READS.get(type(desk), "read"), says(500))
+    desk.next(action_of(desk), says(500))
     assert read_all() == [Read.FAILED]
     desk.fill_in(NEIGHBOUR, **FORM)
     names(desk, NEIGHBOUR)
     let_time_pass()
-    desk.next(READS.get(type(desk), "read"), says(200, b"{}"))
+    desk.next(action_of(desk), says(200, b"{}"))
     # The fault is the first reading's: that is the neighbour's.
     assert read_one(readable()) is Read.FAILED
     assert [row.attempts for row in unread()] == [1, 1]
@@ -362,7 +363,7 @@ def test_a_webhook_that_names_its_ticket_is_kept_and_not_read_yet(desk: FakeDesk
         assert receipt.received is Received.NOTED
         assert receipt.request == {"source": desk.source, "ticket": TICKET, "state": "to_be_read"}
     [row] = unread()
-    assert (row.ticket, row.wanted, reads_of(desk)) == (TICKET, 2, 0)
+    assert (row.ticket, row.wanted, desk.count(action_of(desk))) == (TICKET, 2, 0)
 
 
 @pytest.mark.parametrize("ticket", ["", "{{ticket.id}}", "../users/me", "88121\n", 1.5, None, ["88121"], "８"])
@@ -424,7 +425,7 @@ def test_a_list_that_fails_moves_nothing_and_is_asked_again_from_the_same_moment
     desk.fill_in(at=SINCE + timedelta(hours=1), **FORM)
     list_all(desk, since=SINCE)
     seen = listing(desk).seen_until
-    rows("UPDATE desk_progress SET seen_until = :since RETURNING source", since=SINCE)
+    rows("UPDATE desk_progress SET seen_until = :since, listed_at = :since RETURNING source", since=SINCE)
     let_time_pass()
     desk.next("list", says(500))
     with capture_logs() as logs:
