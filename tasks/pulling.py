@@ -17,7 +17,7 @@ from desks.desk import Changed, Desk, opened_api
 from orders import tickets
 from orders.answers import LostFence
 from orders.tickets import Listing, ReadFailure
-from tasks.database import in_transaction
+from tasks.database import in_transaction, reading
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.tickets import Read, read_one, readable
 
@@ -74,6 +74,8 @@ def pull(desk: Desk, since: datetime | None) -> Iterator[Pulled]:
     """
     done = Pulled()
     page = list_page(desk, since)
+    if page is None:
+        raise LostFence(f"somebody else lists the tickets of {desk.name} at this moment")
     while page:
         done.listed += page.found
         yield done
@@ -98,7 +100,7 @@ def list_tickets() -> None:
 def _due() -> Sequence[Desk]:
     every = {source: timedelta(minutes=desk.config.pull_minutes) for source, desk in readable().items()}
     wanted = {source: pause for source, pause in every.items() if pause}
-    due = in_transaction(lambda connection: tickets.desks_to_list(connection, wanted))
+    due = reading(lambda connection: tickets.desks_to_list(connection, wanted))
     return [readable()[source] for source in due]
 
 

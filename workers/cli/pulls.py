@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from desks.channels import DeliveryError
+from orders.answers import LostFence
 from orders.tickets import count_unread, seen_until
 from tasks import pulling
-from tasks.database import in_transaction
+from tasks.database import reading
 from tasks.helpdesks import helpdesks
 from tasks.tickets import Read
 from workers.cli.terminal import AsJson, counted, err, out, plain, print_json
 from workers.discovery import find_services
-from workers.errors import Unreachable, UsageError
+from workers.errors import CommandError, Unreachable, UsageError
 
 Since = Annotated[
     datetime | None,
@@ -43,7 +44,7 @@ def pull(
         why = f"it needs {needed} in the desks file" if desk.reads_tickets else f"{desk.kind} has no tickets to read"
         raise UsageError(f"desk {name} cannot be pulled from: {why}")
     begins = since.replace(tzinfo=UTC) if since else None
-    if begins is None and not in_transaction(partial(seen_until, source=desk.source)):
+    if begins is None and not reading(partial(seen_until, source=desk.source)):
         raise UsageError(f"the tickets of desk {name} were never listed: say since when, such as --since 2026-11-23")
     done = pulling.Pulled()
     try:
@@ -52,7 +53,9 @@ def pull(
                 status.update(_progress(done))
     except DeliveryError as error:
         raise Unreachable(f"desk {name}: {error}; what was found before is kept, and pulling again goes on") from error
-    left = in_transaction(partial(count_unread, source=desk.source))
+    except LostFence as lost:
+        raise CommandError(f"{lost}: try again in a minute") from lost
+    left = reading(partial(count_unread, source=desk.source))
     if as_json:
         print_json({"listed": done.listed, "left": left, **{one.name.lower(): done.read[one] for one in Read}})
     else:
