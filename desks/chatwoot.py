@@ -176,7 +176,9 @@ class Chatwoot(Desk):
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         private = notice.visibility is Visibility.INTERNAL
-        message = {"content": notice.signed_body, "message_type": "outgoing", "private": private}
+        # In Markdown that is the definition of a link, which is never shown; where it is not Markdown, one short line.
+        content = f"{notice.signed_body}: #"
+        message = {"content": content, "message_type": "outgoing", "private": private}
         api.call("POST", f"{self._path(notice.ticket)}/messages", message)
 
     def tag(self, api: Api, notice: Notice) -> None:

@@ -109,7 +109,8 @@ class Freshdesk(SecretHeaderDesk):
         return False
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
-        body = as_html(notice.signed_body)
+        # No document says of anything hidden that it is kept, and `body_text` is what the mark is looked for in.
+        body = as_html(notice.body, notice.mark)
         if notice.visibility is Visibility.PUBLIC:
             api.call("POST", f"{_path(notice.ticket)}/reply", {"body": body})
         else:

@@ -1,19 +1,25 @@
 """Gorgias: HTTP integrations with a secret header; answers as messages of a ticket."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api, a_list
+from desks.channels import Astray
 from desks.config import DeskConfig
 from desks.desk import Changed, Form, SecretHeaderDesk, Setup
+from desks.handover import for_a_colleague
 from desks.notices import Notice, Visibility
 from desks.pages import PAGE_SIZE, moment
 from desks.payload import TICKET_PAYLOAD, TicketPayload, payload_of_fields, payload_template, read_payload
 from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, SAME_AGAIN_TOLD, made_up_secret, variable
 from desks.texts import as_html
+
+# The channels whose customers are answered by e-mail.
+_BY_MAIL = ("email", "contact_form", "help-center", "api")
+_NOTE: dict[str, Any] = {"channel": "internal-note", "public": False}
 
 
 class GorgiasConfig(DeskConfig):
@@ -104,25 +110,52 @@ class Gorgias(SecretHeaderDesk):
         messages = api.call("GET", "/messages", query=query)["data"]
         return any(message.get("external_id") == _external_id(notice) for message in messages)
 
+    def read_ticket(self, api: Api, notice: Notice) -> Any:
+        # A note stands beside any conversation.
+        return api.call("GET", _path(notice.ticket)) if notice.visibility is Visibility.PUBLIC else None
+
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
-        message = {
+        is_public = notice.visibility is Visibility.PUBLIC
+        if is_public and ticket["channel"] not in _BY_MAIL:
+            # An e-mail would reach him as well, but not in the conversation in which he waits, and from nowhere else is
+            # it known by which of its integrations a chat or an SMS goes on.
+            self._hand_over(api, notice, ticket["channel"])
+            return
+        to_customer: dict[str, Any] = {
+            "channel": "email",
+            "public": True,
+            "receiver": {"email": customer},
+            "source": {"from": {"address": self.config.reply_from}, "to": [{"address": customer}]},
+        }
+        message = self._message(notice, notice.body) | (to_customer if is_public else _NOTE)
+        written = api.call("POST", f"{_path(notice.ticket)}/messages", message)
+        if not is_public:
+            _expect_note(written)
+
+    def _hand_over(self, api: Api, notice: Notice, channel: str) -> None:
+        """Writes what the customer is to be told as a note, and asks a colleague to tell him by his own channel."""
+        text = for_a_colleague(notice.body, f"he writes by {channel}, and Countermand answers by e-mail alone")
+        _expect_note(api.call("POST", f"{_path(notice.ticket)}/messages", self._message(notice, text) | _NOTE))
+
+    def _message(self, notice: Notice, text: str) -> dict[str, Any]:
+        return {
             "via": "api",
             "from_agent": True,
             "sender": {"email": self.config.user},
             "subject": notice.subject,
-            "body_text": notice.signed_body,
-            "body_html": as_html(notice.signed_body),
+            "body_text": text,
+            "body_html": as_html(text),
+            # The mark; nobody sees it.
             "external_id": _external_id(notice),
         }
-        if notice.visibility is Visibility.PUBLIC:
-            to_customer = {"from": {"address": self.config.reply_from}, "to": [{"address": customer}]}
-            message |= {"channel": "email", "receiver": {"email": customer}, "source": to_customer}
-        else:
-            message |= {"channel": "internal-note"}
-        api.call("POST", f"{_path(notice.ticket)}/messages", message)
 
     def tag(self, api: Api, notice: Notice) -> None:
         api.call("POST", f"{_path(notice.ticket)}/tags", {"names": [notice.tag]})
+
+
+def _expect_note(written: Mapping[str, Any]) -> None:
+    if written.get("public") is not False:
+        raise Astray("Gorgias has made the internal note public")
 
 
 def _external_id(notice: Notice) -> str:

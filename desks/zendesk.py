@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -123,6 +124,21 @@ class Zendesk(Desk):
         return api.call("GET", f"{_path(notice.ticket)}.json")["ticket"]
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
+        return self._is_audited(api, notice) or self._stands_there(api, notice)
+
+    def _is_audited(self, api: Api, notice: Notice) -> bool:
+        # Oldest first: the newest are on the last page.
+        for page in count(1):
+            query = {"per_page": "100", "page": str(page)}
+            found = api.call("GET", f"{_path(notice.ticket)}/audits.json", query=query)
+            if any(notice.mark in (audit["metadata"].get("custom") or {}).values() for audit in found["audits"]):
+                return True
+            if not found.get("next_page"):
+                break
+        return False
+
+    def _stands_there(self, api: Api, notice: Notice) -> bool:
+        # Until version 1.3 the mark stood in the comment itself.
         newest = {"sort_order": "desc", "per_page": "100"}
         comments = api.call("GET", f"{_path(notice.ticket)}/comments.json", query=newest)["comments"]
         return any(notice.mark in comment["plain_body"] for comment in comments)
@@ -130,10 +146,16 @@ class Zendesk(Desk):
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         if ticket["status"] == "closed":
             raise Refused(f"ticket {notice.ticket} is closed, and Zendesk takes nothing on a closed ticket")
-        comment = {"html_body": as_html(notice.signed_body), "public": notice.visibility is Visibility.PUBLIC}
+        comment = {"html_body": as_html(notice.body), "public": notice.visibility is Visibility.PUBLIC}
         # Safe update: if the ticket has changed since it was read, perhaps by a try of ours that arrived late, Zendesk
         # answers 409, and the next try looks at it again.
-        update = {"comment": comment, "safe_update": True, "updated_stamp": ticket["updated_at"]}
+        # What is given as metadata stands in the ticket's audits ("Setting metadata"), where no customer sees it.
+        update = {
+            "comment": comment,
+            "metadata": {"countermand": notice.mark},
+            "safe_update": True,
+            "updated_stamp": ticket["updated_at"],
+        }
         api.call("PUT", f"{_path(notice.ticket)}.json", {"ticket": update})
 
     def tag(self, api: Api, notice: Notice) -> None:

@@ -1,5 +1,6 @@
 """A fake Chatwoot: application API v1, as far as answers use it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from tests.helpdesks.fake import FIRST_TAG, TICKET, Call, Comment, FakeDesk, num
 
 _PAGE = 20
 _FILTER_PAGE = 25
+_DEFINITION = re.compile(r"^\[[^\[\]]+\]: \S+$", re.MULTILINE)
 _TYPES = {"incoming": 0, "outgoing": 1}
 
 
@@ -74,7 +76,12 @@ class FakeChatwoot(FakeDesk):
         return JSONResponse({"error": "Invalid Access Token"}, 401)
 
     def comments(self, ticket: str) -> Sequence[Comment]:
-        return [Comment(one["content"], not one["private"]) for one in self.conversations[int(ticket)].messages]
+        return [
+            # As Markdown has it, in which the definition of a link is not shown.
+            Comment(_DEFINITION.sub("", content), not one["private"], mark="".join(_DEFINITION.findall(content)))
+            for one in self.conversations[int(ticket)].messages
+            if (content := one["content"])
+        ]
 
     def tags(self, ticket: str) -> Sequence[str]:
         return self.conversations[int(ticket)].labels

@@ -53,6 +53,8 @@ class Comment:
     text: str
     is_public: bool
     to: str | None = None
+    # Our mark, where no reader sees it.
+    mark: str = ""
 
 
 @dataclass
@@ -169,7 +171,7 @@ class FakeDesk(ABC):
 
     def ours(self, ticket: str = TICKET) -> list[Comment]:
         """Returns the answers of ours that stand on a ticket."""
-        return [comment for comment in self.comments(ticket) if "[countermand:" in comment.text]
+        return [comment for comment in self.comments(ticket) if comment.mark or "[countermand:" in comment.text]
 
     def route(self, method: str, path: str, action: str, handler: Handler) -> Route:
         """Returns a route of the API; `{ticket}` in the path is the ticket."""

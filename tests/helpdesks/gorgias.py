@@ -19,10 +19,12 @@ class FakeGorgias(FakeDesk):
     """A Gorgias account with one user and one e-mail integration."""
 
     kind = "gorgias"
-    actions = ("write", "tag")
+    actions = ("read", "write", "tag")
     fields: ClassVar[Mapping[str, str]] = {"order": "71", "kind": "72", "note": "73"}
     root = "/api"
     reply_from = "help@acme.example"
+    # Whether a note that is said not to be public is none.
+    keeps_notes = True
     # By which its customers write.
     channel = "email"
 
@@ -55,7 +57,7 @@ class FakeGorgias(FakeDesk):
 
     def comments(self, ticket: str) -> Sequence[Comment]:
         return [
-            Comment(one["body_text"], one["public"], _receiver(one))
+            Comment(one["body_text"], one["public"], _receiver(one), one.get("external_id") or "")
             for one in self.messages
             if one["ticket_id"] == int(ticket)
         ]
@@ -138,7 +140,8 @@ class FakeGorgias(FakeDesk):
 
     def _keep(self, ticket: int, message: dict[str, Any]) -> dict[str, Any]:
         kept = {"id": len(self.messages) + 1, "ticket_id": ticket, **message}
-        kept["public"] = message["channel"] != "internal-note"
+        # So the schema has it: whoever wants a note that nobody else reads says so.
+        kept["public"] = message.get("public", True) or not self.keeps_notes
         # It is sent later, and only from an address that the account has.
         failed = kept.get("source", {"from": {"address": self.reply_from}})["from"]["address"] != self.reply_from
         kept["failed_datetime"] = "2026-11-23T09:00:00" if failed else None

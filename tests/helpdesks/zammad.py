@@ -20,6 +20,8 @@ class FakeZammad(FakeDesk):
     def __init__(self) -> None:
         super().__init__()
         self.is_agent, self.may_tag = True, False
+        # Its one group's address, and whether agents may look at groups.
+        self.address, self.shows_groups = True, True
         self.articles: dict[int, list[dict[str, Any]]] = {ticket: [] for ticket in self.forms}
         self._tags = {ticket: [FIRST_TAG] for ticket in self.articles}
 
@@ -32,6 +34,7 @@ class FakeZammad(FakeDesk):
             self.route("GET", "/tickets/search", "list", self._search),
             self.route("GET", "/tickets/{ticket}", "read", self._show),
             self.route("GET", "/users/{user}", "user", self._user),
+            self.route("GET", "/groups/{group}", "group", self._group),
             self.route("GET", "/ticket_articles/by_ticket/{ticket}", "look", self._list),
             self.route("POST", "/ticket_articles", "write", self._create),
             self.route("POST", "/tags/add", "tag", self._add_tag),
@@ -64,7 +67,19 @@ class FakeZammad(FakeDesk):
         # Every attribute that the admin has made is there.
         values = {f"countermand_{name}": "" for name in ("order", "kind", "note")} | self.values_of(ticket)
         updated_at = f"{form.changed_at:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
-        return {"id": ticket, "number": "66001", "customer_id": ticket + 5000, "updated_at": updated_at, **values}
+        return {
+            "id": ticket,
+            "number": "66001",
+            "customer_id": ticket + 5000,
+            "group_id": 1,
+            "updated_at": updated_at,
+            **values,
+        }
+
+    def _group(self, _: Call) -> Response:
+        if not self.shows_groups:
+            return _error(403, "Not authorized")
+        return JSONResponse({"id": 1, "name": "Users", "email_address_id": 1 if self.address else None})
 
     def _user(self, call: Call) -> Response:
         ticket = (number_in_rails(call.path["user"]) or 0) - 5000
@@ -96,6 +111,8 @@ class FakeZammad(FakeDesk):
             return _unknown(article["ticket_id"])
         if not article.get("body"):
             return _error(422, 'Need at least article: { body: "some text" }')
+        if self.is_agent and article.get("type") == "email" and not self.address:
+            return _error(500, "No email address found for group 'Users' (1)")
         if self.is_agent:
             kept = self._keep(ticket, article, sender="Agent", internal=article.get("internal", False))
         else:

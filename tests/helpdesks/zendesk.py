@@ -24,13 +24,15 @@ class Ticket:
     status: str = "open"
     tags: list[str] = field(default_factory=lambda: [FIRST_TAG])
     comments: list[dict[str, Any]] = field(default_factory=list)
+    # What each comment was written with, as the ticket's history has it.
+    audits: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def updated_at(self) -> str:
         """The moment of the last update."""
         return self.form.moment
 
-    def comment(self, markup: str, *, public: bool) -> None:
+    def comment(self, markup: str, *, public: bool, metadata: dict[str, Any] | None = None) -> None:
         """Adds a comment; what Zendesk keeps of its HTML stands in a `div`."""
         self.comments.append(
             {
@@ -41,6 +43,8 @@ class Ticket:
                 "public": public,
             }
         )
+        audited = {"custom": metadata or {}, "system": {"client": "python"}}
+        self.audits.append({"id": len(self.audits) + 1, "metadata": audited, "events": [{"type": "Comment"}]})
         self.form.change()
 
 
@@ -76,7 +80,8 @@ class FakeZendesk(FakeDesk):
             self.route("GET", "/users/me.json", "me", self._me),
             self.route("GET", "/tickets/{ticket}.json", "read", self._show),
             self.route("GET", "/search.json", "list", self._search),
-            self.route("GET", "/tickets/{ticket}/comments.json", "look", self._list),
+            self.route("GET", "/tickets/{ticket}/audits.json", "look", self._audits),
+            self.route("GET", "/tickets/{ticket}/comments.json", "comments", self._list),
             self.route("PUT", "/tickets/{ticket}.json", "write", self._update),
             self.route("PUT", "/tickets/{ticket}/tags.json", "tag", self._add_tags),
         ]
@@ -87,7 +92,11 @@ class FakeZendesk(FakeDesk):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
 
     def comments(self, ticket: str) -> Sequence[Comment]:
-        return [Comment(plain(one["html_body"]), one["public"]) for one in self.tickets[int(ticket)].comments]
+        found = self.tickets[int(ticket)]
+        return [
+            Comment(plain(one["html_body"]), one["public"], mark=audit["metadata"]["custom"].get("countermand", ""))
+            for one, audit in zip(found.comments, found.audits, strict=True)
+        ]
 
     def tags(self, ticket: str) -> Sequence[str]:
         return self.tickets[int(ticket)].tags
@@ -151,6 +160,15 @@ class FakeZendesk(FakeDesk):
         found = sequence[(page - 1) * size : page * size]
         return JSONResponse({"comments": found, "next_page": None, "previous_page": None, "count": len(sequence)})
 
+    def _audits(self, call: Call) -> Response:
+        ticket = self._found(call)
+        if isinstance(ticket, Response):
+            return ticket
+        size, page = min(int(call.query.get("per_page", 100)), 100), int(call.query.get("page", 1))
+        found = ticket.audits[(page - 1) * size : page * size]
+        more = f"https://acme.zendesk.com/?page={page + 1}" if len(ticket.audits) > page * size else None
+        return JSONResponse({"audits": found, "next_page": more, "previous_page": None, "count": len(ticket.audits)})
+
     def _update(self, call: Call) -> Response:
         ticket = self._found(call)
         if isinstance(ticket, Response):
@@ -160,7 +178,8 @@ class FakeZendesk(FakeDesk):
         if refused := _refused(ticket, update):
             return refused
         if comment := update.get("comment"):
-            ticket.comment(comment.get("html_body") or comment["body"], public=comment.get("public", True))
+            markup, metadata = comment.get("html_body") or comment["body"], update.get("metadata")
+            ticket.comment(markup, public=comment.get("public", True), metadata=metadata)
         return JSONResponse({"ticket": self._shown(int(call.ticket))} | {"audit": {"id": 1, "events": []}})
 
     def _add_tags(self, call: Call) -> Response:

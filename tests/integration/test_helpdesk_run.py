@@ -128,9 +128,8 @@ def test_a_signed_delivery_cancels_an_order_and_is_answered_once_though_the_work
     assert house.execute("UPDATE effect SET not_before = now() WHERE kind = 'notify' AND state = 'pending'") == 1
     house.await_answer(key)
     assert not {process.pid for process in house.answerers()} & set(killed)
-    assert [(one.is_public, one.text) for one in house.zendesk.ours()] == [
-        (True, f"{advice([Reason.ORDER_CANCELLED])}\n\n[countermand:{key['source']}/{key['id']}]")
-    ]
+    assert [(one.is_public, one.text) for one in house.zendesk.ours()] == [(True, advice([Reason.ORDER_CANCELLED]))]
+    assert [one.mark for one in house.zendesk.ours()] == [f"[countermand:{key['source']}/{key['id']}]"]
     assert house.zendesk.count("write") == 1
     assert house.zendesk.tags(TICKET) == [FIRST_TAG, "countermand-applied"]
     assert house.run("orders", "show", "1001")["status"] == "cancelled"
