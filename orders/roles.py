@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 RUN_AS: Mapping[Role, str] = {
     Role.OWNER: "migrate",
-    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue, desks pull",
+    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue; desks pull",
     Role.EXPORTER: "exporter; export, interchanges resend, release, receive",
     Role.READER: "audit; orders, requests, dead-letters, interchanges: list, show, wait, received; partners check",
 }
