@@ -31,7 +31,16 @@ broker_connection_max_retries = None
 broker_connection_timeout = 5
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
-imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.notes", "tasks.export", "tasks.receipts")
+imports = (
+    "tasks.changes",
+    "tasks.effects",
+    "tasks.answers",
+    "tasks.notes",
+    "tasks.tickets",
+    "tasks.pulling",
+    "tasks.export",
+    "tasks.receipts",
+)
 
 _is_redis = (broker_url or "").startswith("redis")
 # Named one by one too, each with its type: else RabbitMQ's default decides what they are.
@@ -92,6 +101,9 @@ _sweeps = {
     Doorbell.NOTIFY: _settings.sweep_seconds,
     Doorbell.ANSWER: _settings.sweep_seconds,
     Doorbell.PARK_UNKNOWN: _settings.sweep_seconds * 5,
+    Doorbell.READ_TICKETS: _settings.sweep_seconds,
+    # Each desk says itself how often its tickets are listed; this is how soon that is noticed after a start.
+    Doorbell.LIST_TICKETS: _settings.sweep_seconds * 5,
     Doorbell.EXPORT: _settings.export_seconds,
     Doorbell.READ_INBOXES: _settings.export_seconds,
 }

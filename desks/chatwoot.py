@@ -1,14 +1,14 @@
 """Chatwoot: signed account webhooks; answers as messages of a conversation."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api
 from desks.channels import NotDelivered
 from desks.config import DeskConfig
-from desks.desk import Desk, Ignored, Setup, Unusable, Webhook
+from desks.desk import Changed, Desk, Form, Ignored, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
 from desks.payload import TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
@@ -17,6 +17,10 @@ from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, variable
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
 # Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.
 _PAGES = 5
+# The filter hands conversations out so many at a time.
+_FILTER_PAGE = 25
+# A form is filled in while somebody writes, or soon after.
+_SILENT_BEFORE = timedelta(days=7)
 # Where a visitor says himself who he is, and may write his conversation's attributes too.
 _CLAIMING = ("Channel::WebWidget", "Channel::Api")
 
@@ -36,6 +40,8 @@ class Chatwoot(Desk):
 
     kind = "chatwoot"
     config_type: ClassVar[type[DeskConfig]] = ChatwootConfig
+    reads_tickets: ClassVar[bool] = True
+    asks_by_kind: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "`sha256=` and hexadecimal HMAC-SHA256 with the desk's secret over the timestamp, a dot, and the "
         "body.",
@@ -124,10 +130,43 @@ class Chatwoot(Desk):
             raise NotDelivered("GET /profile: the key to the API is of nobody in the account that `account` numbers")
         return str(profile["email"])
 
+    def read_form(self, api: Api, ticket: str) -> Form:
+        found = api.call("GET", self._path(ticket))
+        known = {
+            "ticket": found["id"],
+            # As the event of a webhook has it, which tells the channel beside `meta`.
+            "requester": self._requester({"channel": found["meta"]["channel"], "meta": found["meta"]}),
+            "language": (found.get("additional_attributes") or {}).get("conversation_language"),
+        }
+        return Form(payload_of_fields(dict(found["custom_attributes"]), self.config.fields, **known))
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        # No list tells when an attribute was changed: all conversations are asked for that have a kind and were not
+        # silent for long. The newest come first, 25 a page.
+        page = int(cursor or 1)
+        conditions = [
+            {
+                "attribute_key": self.config.fields.get("kind", "countermand_kind"),
+                "filter_operator": "is_present",
+                "values": [],
+                "query_operator": "AND",
+            },
+            {
+                "attribute_key": "last_activity_at",
+                "filter_operator": "is_greater_than",
+                "values": [f"{since - _SILENT_BEFORE:%Y-%m-%d}"],
+                "query_operator": None,
+            },
+        ]
+        path = f"/accounts/{self.config.account}/conversations/filter"
+        found = api.call("POST", path, {"payload": conditions}, query={"page": str(page)})["payload"]
+        tickets = [str(one["id"]) for one in found if self._kind(dict(one["custom_attributes"]))]
+        return Changed(tickets, str(page + 1) if len(found) >= _FILTER_PAGE else None)
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
         before: dict[str, str] = {}
         for _ in range(_PAGES):
-            messages = api.call("GET", f"{self._path(notice)}/messages", query=before)["payload"]
+            messages = api.call("GET", f"{self._path(notice.ticket)}/messages", query=before)["payload"]
             if any(notice.mark in (message.get("content") or "") for message in messages):
                 return True
             if not messages:
@@ -137,17 +176,19 @@ class Chatwoot(Desk):
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         private = notice.visibility is Visibility.INTERNAL
-        message = {"content": notice.signed_body, "message_type": "outgoing", "private": private}
-        api.call("POST", f"{self._path(notice)}/messages", message)
+        # In Markdown that is the definition of a link, which is never shown; where it is not Markdown, one short line.
+        content = f"{notice.signed_body}: #"
+        message = {"content": content, "message_type": "outgoing", "private": private}
+        api.call("POST", f"{self._path(notice.ticket)}/messages", message)
 
     def tag(self, api: Api, notice: Notice) -> None:
         # Writing labels replaces them all, so those that are there are read first.
-        labels = api.call("GET", f"{self._path(notice)}/labels")["payload"]
+        labels = api.call("GET", f"{self._path(notice.ticket)}/labels")["payload"]
         if notice.tag not in labels:
-            api.call("POST", f"{self._path(notice)}/labels", {"labels": [*labels, notice.tag]})
+            api.call("POST", f"{self._path(notice.ticket)}/labels", {"labels": [*labels, notice.tag]})
 
-    def _path(self, notice: Notice) -> str:
-        return f"/accounts/{self.config.account}/conversations/{quote(notice.ticket or '', safe='')}"
+    def _path(self, ticket: str | None) -> str:
+        return f"/accounts/{self.config.account}/conversations/{quote(ticket or '', safe='')}"
 
 
 def _moment(seconds: Any) -> str:

@@ -99,6 +99,8 @@ class DeskConfig(Table):
     url: ApiUrl | None = None
     token: Variable | None = None
     timeout_seconds: Seconds = 10
+    # How often the tickets that have changed are listed by the API, for webhooks that got lost; 0: never by itself.
+    pull_minutes: Annotated[float, Field(ge=0, le=1440)] = 5
 
     @property
     def answers(self) -> bool:

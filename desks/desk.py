@@ -17,11 +17,22 @@ from desks.api import Api
 from desks.channels import DeliveryError, Forbidden, NotDelivered, Refused, Unclear
 from desks.config import DeskConfig
 from desks.notices import Notice
-from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_json, read_payload
+from desks.payload import (
+    Form,
+    Ignored,
+    TicketPayload,
+    Unusable,
+    change_event,
+    named_ticket,
+    read_json,
+    read_payload,
+)
 from desks.signatures import Unauthorized, check_any
 
 __all__ = [
+    "Changed",
     "Desk",
+    "Form",
     "Ignored",
     "Setup",
     "TicketChannel",
@@ -54,11 +65,23 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an admin does in the desk's own pages, in this sequence, and what is pasted there."""
+    """What an admin does in the desk's own pages, in this sequence, and what is pasted there.
+
+    `payload` carries all fields; `ticket_payload` the ticket's id alone, for a desk whose API we may call.
+    """
 
     headers: Mapping[str, str]
     payload: str | None
     steps: Sequence[str]
+    ticket_payload: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A page of the tickets that have changed; `cursor` says where the next one begins, None after the last."""
+
+    tickets: Sequence[str]
+    cursor: str | None = None
 
 
 class Desk(ABC):
@@ -72,6 +95,10 @@ class Desk(ABC):
     # Our fields that `fields` must name before the payload can be printed: those of a template without which nothing
     # can be asked.
     template_fields: ClassVar[Sequence[str]] = ()
+    # True if its API can read a ticket's form and list the tickets that have changed: `read_form`, `list_changed`.
+    reads_tickets: ClassVar[bool] = False
+    # True if choosing the kind sends a form, whatever else is changed afterwards.
+    asks_by_kind: ClassVar[bool] = False
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
         """Takes the secrets out of the environment. Raises ConfigurationError if one cannot be one."""
@@ -121,6 +148,28 @@ class Desk(ABC):
         payload = self.payload(read_json(webhook.body))
         return change_event(self.source, payload, webhook.received_at, own=self.own_addresses)
 
+    def ticket_named(self, webhook: Webhook) -> str | None:
+        """Returns the ticket that a verified delivery names and says nothing more of: its form is to be read.
+
+        None for any other delivery. Raises Unusable for a ticket that cannot be one, or that we have no key to read.
+        """
+        try:
+            ticket = named_ticket(read_json(webhook.body))
+        except Unusable:
+            return None
+        if ticket is None:
+            return None
+        if not self.reads_tickets:
+            raise Unusable(f"the body names a ticket alone, and no ticket of {self.kind} can be read")
+        if not self.config.answers:
+            raise Unusable(
+                "the body names a ticket alone; to read it the desks file needs "
+                f"{', '.join(self.config.answering)} of desk {self.name}"
+            )
+        if not (ticket and self.is_ticket(ticket)):
+            raise Unusable("`ticket` is not the id of a ticket: has the desk filled its placeholder in?")
+        return ticket
+
     def payload(self, value: Any) -> TicketPayload:
         """Takes the payload out of a parsed body; most desks send it as our template has it. Raises as `read` does."""
         return read_payload(value)
@@ -134,6 +183,22 @@ class Desk(ABC):
     @abstractmethod
     def setup(self) -> Setup:
         """Returns what to paste into the desk's pages."""
+
+    # In, by the desk's API
+
+    def read_form(self, api: Api, ticket: str) -> Form:
+        """Reads the form on a ticket as it stands now.
+
+        Raises DeliveryError, Ignored where its kind is left blank, and Unusable for what cannot be a request.
+        """
+        raise NotImplementedError(f"{self.kind} has no API to read tickets by")
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        """Returns one page of the tickets that have changed since a moment and may ask for something.
+
+        `cursor` is what the page before has returned, None for the first. Raises DeliveryError.
+        """
+        raise NotImplementedError(f"{self.kind} has no API to list tickets by")
 
     # Out
 

@@ -1,15 +1,19 @@
 """Freshdesk: webhooks of automation rules, with a secret header; answers as replies and notes (API v2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api, a_list
+from desks.channels import Forbidden, Refused
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup
+from desks.desk import Changed, Form, SecretHeaderDesk, Setup
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
+from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
+from desks.payload import TICKET_PAYLOAD, asks_for_something, payload_of_fields
 from desks.steps import (
     ADDRESSES_TOLD,
     KINDS_TOLD,
@@ -30,6 +34,7 @@ class Freshdesk(SecretHeaderDesk):
     kind = "freshdesk"
     config_type: ClassVar[type[DeskConfig]] = LiquidConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    reads_tickets: ClassVar[bool] = True
 
     def setup(self) -> Setup:
         template = liquid_template(
@@ -40,6 +45,7 @@ class Freshdesk(SecretHeaderDesk):
         return Setup(
             headers={self.header: f"the value of {self.config.webhook_secret}"},
             payload=template,
+            ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 made_up_secret(self.config),
                 f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_TOLD}, and a "
@@ -64,11 +70,38 @@ class Freshdesk(SecretHeaderDesk):
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/agents/me")["contact"]["email"])
 
+    def read_form(self, api: Api, ticket: str) -> Form:
+        found = api.call("GET", _path(ticket), query={"include": "requester"})
+        known = {
+            "ticket": found["id"],
+            "requester": found["requester"]["email"],
+            "language": _language(api, found["requester_id"]),
+        }
+        form = payload_of_fields(found["custom_fields"], self.config.fields, **known)
+        return Form(form, moment(found["updated_at"]))
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        def ask(begins: datetime, page: int) -> Sequence[Listed]:
+            query = {
+                "updated_since": zulu(begins),
+                "order_by": "updated_at",
+                "order_type": "asc",
+                "per_page": str(PAGE_SIZE),
+                "page": str(page),
+            }
+            return [self._listed(one) for one in a_list(api.call("GET", "/tickets", query=query))]
+
+        return Changed(*next_by_change(since, cursor, ask))
+
+    def _listed(self, found: Mapping[str, Any]) -> Listed:
+        may_ask = asks_for_something(found["custom_fields"], self.config.fields)
+        return Listed(str(found["id"]), moment(found["updated_at"]), may_ask)
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
         # Oldest first, without a way to turn it round: the newest are on the last page.
         for page in count(1):
             query = {"page": str(page), "per_page": str(_PAGE)}
-            found = a_list(api.call("GET", f"{_path(notice)}/conversations", query=query))
+            found = a_list(api.call("GET", f"{_path(notice.ticket)}/conversations", query=query))
             if any(notice.mark in (one.get("body_text") or "") for one in found):
                 return True
             if len(found) < _PAGE:
@@ -76,18 +109,28 @@ class Freshdesk(SecretHeaderDesk):
         return False
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
-        body = as_html(notice.signed_body)
+        # No document says of anything hidden that it is kept, and `body_text` is what the mark is looked for in.
+        body = as_html(notice.body, notice.mark)
         if notice.visibility is Visibility.PUBLIC:
-            api.call("POST", f"{_path(notice)}/reply", {"body": body})
+            api.call("POST", f"{_path(notice.ticket)}/reply", {"body": body})
         else:
-            api.call("POST", f"{_path(notice)}/notes", {"body": body, "private": True})
+            api.call("POST", f"{_path(notice.ticket)}/notes", {"body": body, "private": True})
 
     def tag(self, api: Api, notice: Notice) -> None:
         # Freshdesk has no call that adds one tag: all are written, so those that are there are read first.
-        tags = api.call("GET", _path(notice))["tags"]
+        tags = api.call("GET", _path(notice.ticket))["tags"]
         if notice.tag not in tags:
-            api.call("PUT", _path(notice), {"tags": [*tags, notice.tag]})
+            api.call("PUT", _path(notice.ticket), {"tags": [*tags, notice.tag]})
 
 
-def _path(notice: Notice) -> str:
-    return f"/tickets/{quote(notice.ticket or '', safe='')}"
+def _path(ticket: str | None) -> str:
+    return f"/tickets/{quote(ticket or '', safe='')}"
+
+
+def _language(api: Api, requester: int) -> str | None:
+    try:
+        language = api.call("GET", f"/contacts/{requester:d}").get("language")
+    except (Refused, Forbidden):
+        # An agent asks for himself, and is no contact; or the key may not see contacts.
+        return None
+    return language if isinstance(language, str) else None

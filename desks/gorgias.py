@@ -1,17 +1,25 @@
 """Gorgias: HTTP integrations with a secret header; answers as messages of a ticket."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from desks.api import Api
+from desks.api import Api, a_list
+from desks.channels import Astray
 from desks.config import DeskConfig
-from desks.desk import SecretHeaderDesk, Setup
+from desks.desk import Changed, Form, SecretHeaderDesk, Setup
+from desks.handover import for_a_colleague
 from desks.notices import Notice, Visibility
-from desks.payload import TicketPayload, payload_template, read_payload
+from desks.pages import PAGE_SIZE, moment
+from desks.payload import TICKET_PAYLOAD, TicketPayload, payload_of_fields, payload_template, read_payload
 from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, SAME_AGAIN_TOLD, made_up_secret, variable
 from desks.texts import as_html
+
+# The channels whose customers are answered by e-mail.
+_BY_MAIL = ("email", "contact_form", "help-center", "api")
+_NOTE: dict[str, Any] = {"channel": "internal-note", "public": False}
 
 
 class GorgiasConfig(DeskConfig):
@@ -31,6 +39,7 @@ class Gorgias(SecretHeaderDesk):
     kind = "gorgias"
     config_type: ClassVar[type[DeskConfig]] = GorgiasConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    reads_tickets: ClassVar[bool] = True
 
     def payload(self, value: Any) -> TicketPayload:
         """Reads our template without a `time`: all that Gorgias could tell is when the customer wrote last.
@@ -53,6 +62,7 @@ class Gorgias(SecretHeaderDesk):
         return Setup(
             headers={self.header: f"the value of {self.config.webhook_secret}"},
             payload=template,
+            ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 made_up_secret(self.config),
                 f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_TOLD}, and a dropdown "
@@ -77,30 +87,75 @@ class Gorgias(SecretHeaderDesk):
         api.call("GET", "/account")
         return str(self.config.user)
 
+    def read_form(self, api: Api, ticket: str) -> Form:
+        found = api.call("GET", _path(ticket))
+        # The ticket has its fields too, in a shape that no document shows.
+        fields = a_list(api.call("GET", f"{_path(ticket)}/custom-fields"))
+        values = {str(one["field"]["id"]): one["value"] for one in fields}
+        customer = found["customer"] or {}
+        known = {"ticket": found["id"], "requester": customer.get("email"), "language": found.get("language")}
+        form = payload_of_fields(values, self.config.fields, **known)
+        return Form(form, moment(found["updated_datetime"]))
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        # There is no list of what has changed since: the newest changes come first, as far back as that.
+        query = {"order_by": "updated_datetime:desc", "limit": str(PAGE_SIZE), "trashed": "false"}
+        page = api.call("GET", "/tickets", query=query | ({"cursor": cursor} if cursor else {}))
+        found = [one for one in page["data"] if moment(one["updated_datetime"]) >= since]
+        is_last = len(found) < len(page["data"])
+        return Changed([str(one["id"]) for one in found], None if is_last else page["meta"]["next_cursor"])
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
         query = {"ticket_id": notice.ticket or "", "order_by": "created_datetime:desc", "limit": "100"}
         messages = api.call("GET", "/messages", query=query)["data"]
         return any(message.get("external_id") == _external_id(notice) for message in messages)
 
+    def read_ticket(self, api: Api, notice: Notice) -> Any:
+        # A note stands beside any conversation.
+        return api.call("GET", _path(notice.ticket)) if notice.visibility is Visibility.PUBLIC else None
+
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
-        message = {
+        is_public = notice.visibility is Visibility.PUBLIC
+        if is_public and ticket["channel"] not in _BY_MAIL:
+            # An e-mail would reach him as well, but not in the conversation in which he waits, and from nowhere else is
+            # it known by which of its integrations a chat or an SMS goes on.
+            self._hand_over(api, notice, ticket["channel"])
+            return
+        to_customer: dict[str, Any] = {
+            "channel": "email",
+            "public": True,
+            "receiver": {"email": customer},
+            "source": {"from": {"address": self.config.reply_from}, "to": [{"address": customer}]},
+        }
+        message = self._message(notice, notice.body) | (to_customer if is_public else _NOTE)
+        written = api.call("POST", f"{_path(notice.ticket)}/messages", message)
+        if not is_public:
+            _expect_note(written)
+
+    def _hand_over(self, api: Api, notice: Notice, channel: str) -> None:
+        """Writes what the customer is to be told as a note, and asks a colleague to tell him by his own channel."""
+        text = for_a_colleague(notice.body, f"he writes by {channel}, and Countermand answers by e-mail alone")
+        _expect_note(api.call("POST", f"{_path(notice.ticket)}/messages", self._message(notice, text) | _NOTE))
+
+    def _message(self, notice: Notice, text: str) -> dict[str, Any]:
+        return {
             "via": "api",
             "from_agent": True,
             "sender": {"email": self.config.user},
             "subject": notice.subject,
-            "body_text": notice.signed_body,
-            "body_html": as_html(notice.signed_body),
+            "body_text": text,
+            "body_html": as_html(text),
+            # The mark; nobody sees it.
             "external_id": _external_id(notice),
         }
-        if notice.visibility is Visibility.PUBLIC:
-            to_customer = {"from": {"address": self.config.reply_from}, "to": [{"address": customer}]}
-            message |= {"channel": "email", "receiver": {"email": customer}, "source": to_customer}
-        else:
-            message |= {"channel": "internal-note"}
-        api.call("POST", f"{_path(notice)}/messages", message)
 
     def tag(self, api: Api, notice: Notice) -> None:
-        api.call("POST", f"{_path(notice)}/tags", {"names": [notice.tag]})
+        api.call("POST", f"{_path(notice.ticket)}/tags", {"names": [notice.tag]})
+
+
+def _expect_note(written: Mapping[str, Any]) -> None:
+    if written.get("public") is not False:
+        raise Astray("Gorgias has made the internal note public")
 
 
 def _external_id(notice: Notice) -> str:
@@ -108,5 +163,5 @@ def _external_id(notice: Notice) -> str:
     return notice.mark if len(notice.mark) <= 255 else sha256(notice.mark.encode()).hexdigest()
 
 
-def _path(notice: Notice) -> str:
-    return f"/tickets/{quote(notice.ticket or '', safe='')}"
+def _path(ticket: str | None) -> str:
+    return f"/tickets/{quote(ticket or '', safe='')}"

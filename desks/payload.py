@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -171,6 +172,11 @@ def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def asks_for_something(values: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
+    """Tells whether the kind is filled in among a desk's own fields."""
+    return not _is_blank(fields_of(values, fields)["kind"])
+
+
 def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload:
     """Makes a payload of a desk's own fields, named `countermand_…` or as `fields` says, and of what else is `known`.
 
@@ -182,17 +188,87 @@ def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **kn
     return read_payload({**known, **asked, "addresses": addresses})
 
 
+class NamedTicket(BaseModel):
+    """A ticket whose form is to be read by the desk's API, and nothing else."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", str_strip_whitespace=True)
+
+    ticket: Text
+
+
+def named_ticket(value: Any) -> str | None:
+    """Returns the id of a body that names a ticket and nothing else, None for any other."""
+    try:
+        return NamedTicket.model_validate(value).ticket
+    except ValidationError:
+        return None
+
+
+# What the webhook of a desk carries whose tickets are read by its API; `{}` is the desk's placeholder for the id.
+TICKET_PAYLOAD = '{{"ticket": "{}"}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the form on a ticket asks for, as it was read by the desk's API; `changed_at`: the ticket's last change."""
+
+    payload: TicketPayload
+    changed_at: datetime | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of change, as the request has it."""
+        return str(self.payload.data()["kind"])
+
+    @property
+    def key(self) -> str:
+        """The id of its request: made of what it says, and of no moment; nor of the language.
+
+        Of some desks only the API tells the language, and the same form may have come by a webhook.
+        """
+        return business_key(self.payload, _without_language(self.payload.data()))
+
+    def event(self, source: str, request_id: str, noted_at: datetime) -> bytes:
+        """Returns it as a change request of the contract, asked at the latest when its ticket was noted."""
+        asked_at = min(noted_at, self.changed_at) if self.changed_at else noted_at
+        return _event(source, request_id, asked_at.isoformat(), self.payload.data())
+
+    def is_asked_by(self, data: Mapping[str, Any]) -> bool:
+        """Tells whether a request with these `data` asks for the same: whatever the line ends and the language."""
+        return bool(_plain(data) == _plain(self.payload.data()))
+
+
+def _without_language(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != "language"}
+
+
+def _plain(data: Mapping[str, Any]) -> Any:
+    def tidied(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: left for name, one in value.items() if (left := tidied(one))}
+        if isinstance(value, list):
+            return [tidied(one) for one in value]
+        return "\n".join(value.split("\r\n")).strip() if isinstance(value, str) else value
+
+    return tidied(_without_language(data))
+
+
 def change_event(source: str, payload: TicketPayload, received_at: datetime, *, own: Sequence[str] = ()) -> bytes:
     """Returns the payload as a change request of the contract. Raises Ignored for what we wrote ourselves."""
     if is_ours(payload.author, payload.comment, customer=payload.requester, own=own):
         raise Ignored("an answer of our own that came back")
     data = payload.data()
+    time = _with_a_zone(payload.time) or received_at.isoformat()
+    return _event(source, payload.id or business_key(payload, data), time, data)
+
+
+def _event(source: str, request_id: str, time: str, data: Mapping[str, Any]) -> bytes:
     event = {
         "specversion": "1.0",
         "type": "order.change.requested",
         "source": source,
-        "id": payload.id or business_key(payload, data),
-        "time": _with_a_zone(payload.time) or received_at.isoformat(),
+        "id": request_id,
+        "time": time,
         "data": data,
     }
     return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")

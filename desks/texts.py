@@ -42,6 +42,6 @@ def render(language: str, name: str, **values: Any) -> str:
     return _templates().get_template(f"{language}/{name}.txt").render(values).strip()
 
 
-def as_html(text: str) -> str:
-    """Returns a text as HTML, one `<p>` a paragraph; everything in it is escaped."""
-    return _templates().get_template("answer.html").render(paragraphs=text.split("\n\n")).strip()
+def as_html(text: str, mark: str = "") -> str:
+    """Returns a text as HTML, one `<p>` a paragraph; everything in it is escaped. The mark is small and pale."""
+    return _templates().get_template("answer.html").render(paragraphs=text.split("\n\n"), mark=mark).strip()

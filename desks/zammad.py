@@ -1,20 +1,24 @@
 """Zammad: signed webhooks of triggers with Zammad's own payload; answers as articles of a ticket."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api, a_list
-from desks.channels import Astray
+from desks.channels import Astray, DeliveryError, Unclear
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Unusable, Webhook
+from desks.desk import Changed, Desk, Form, Setup, Unusable, Webhook
+from desks.handover import for_a_colleague
 from desks.notices import Notice, Visibility
-from desks.payload import TicketPayload, payload_of_fields
+from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
+from desks.payload import TICKET_PAYLOAD, TicketPayload, asks_for_something, payload_of_fields
 from desks.signatures import check_any, hmac_hex
 from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
 from desks.texts import as_html
 
 _SIGNATURE = "X-Hub-Signature"
+_NOTE: Mapping[str, Any] = {"type": "note", "internal": True}
 
 
 class ZammadConfig(DeskConfig):
@@ -29,6 +33,7 @@ class Zammad(Desk):
 
     kind = "zammad"
     config_type: ClassVar[type[DeskConfig]] = ZammadConfig
+    reads_tickets: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "`sha1=` and hexadecimal HMAC-SHA1 with the desk's secret over the body. It says no time."
     }
@@ -61,6 +66,7 @@ class Zammad(Desk):
         return Setup(
             headers={},
             payload=None,
+            ticket_payload=TICKET_PAYLOAD.format("#{ticket.id}"),
             steps=(
                 made_up_secret(self.config),
                 "Admin → System → Objects → Ticket: a text countermand_order for the order's number, as "
@@ -83,28 +89,84 @@ class Zammad(Desk):
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/users/me")["email"])
 
+    def read_form(self, api: Api, ticket: str) -> Form:
+        found = api.call("GET", f"/tickets/{quote(ticket, safe='')}")
+        customer = api.call("GET", f"/users/{found['customer_id']:d}")
+        known = {
+            "ticket": found["id"],
+            "requester": customer["email"],
+            "language": (customer.get("preferences") or {}).get("locale"),
+        }
+        form = payload_of_fields(found, self.config.fields, **known)
+        return Form(form, moment(found["updated_at"]))
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        def ask(begins: datetime, page: int) -> Sequence[Listed]:
+            # By a condition, which the database answers; a query would ask the search index, where there is one.
+            condition = "condition[ticket.updated_at]"
+            query = {
+                f"{condition}[operator]": "after (absolute)",
+                # "After" leaves the second itself out.
+                f"{condition}[value]": zulu(begins - timedelta(seconds=1)),
+                "sort_by": "updated_at",
+                "order_by": "asc",
+                "limit": str(PAGE_SIZE),
+                "page": str(page),
+                "expand": "true",
+            }
+            return [self._listed(one) for one in a_list(api.call("GET", "/tickets/search", query=query))]
+
+        return Changed(*next_by_change(since, cursor, ask))
+
+    def _listed(self, found: Mapping[str, Any]) -> Listed:
+        return Listed(str(found["id"]), moment(found["updated_at"]), asks_for_something(found, self.config.fields))
+
     def has_answer(self, api: Api, notice: Notice) -> bool:
         articles = a_list(api.call("GET", f"/ticket_articles/by_ticket/{quote(notice.ticket or '', safe='')}"))
         return any(notice.mark in article["body"] for article in articles)
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
-        internal = notice.visibility is Visibility.INTERNAL
+        if notice.visibility is Visibility.INTERNAL:
+            self._write(api, notice, notice.body, _NOTE)
+            return
+        try:
+            self._write(api, notice, notice.body, {"internal": False, "type": "email", "to": customer})
+        except Unclear:
+            # Zammad breaks at an e-mail of a group that has no address, and keeps nothing of it.
+            if not _has_no_address(api, notice):
+                raise
+            why = "the ticket's group has no e-mail address, so Zammad sends no answer"
+            self._write(api, notice, for_a_colleague(notice.body, why), _NOTE)
+
+    def _write(self, api: Api, notice: Notice, text: str, how: Mapping[str, Any]) -> None:
         article = {
             "ticket_id": notice.ticket,
             "subject": notice.subject,
-            "body": as_html(notice.signed_body),
+            # Zammad drops comments and what is hidden; of a style it keeps the colour.
+            "body": as_html(text, notice.mark),
             "content_type": "text/html",
-            "internal": internal,
-            **({"type": "note"} if internal else {"type": "email", "to": customer}),
+            **how,
         }
+        internal = how["internal"]
         written = api.call("POST", "/ticket_articles", article)
-        if (written["type"], written["internal"]) != (article["type"], internal):
+        if (written["type"], written["internal"]) != (how["type"], internal):
             # Zammad does so without an error when the token's account is no agent.
             done = "made the internal note public" if internal else "kept the reply as a note that is mailed to nobody"
             raise Astray(f"Zammad has {done}: give the token the permission ticket.agent")
 
     def tag(self, api: Api, notice: Notice) -> None:
         api.call("POST", "/tags/add", {"object": "Ticket", "o_id": notice.ticket, "item": notice.tag})
+
+
+def _has_no_address(api: Api, notice: Notice) -> bool:
+    """Tells whether the group of a ticket is known to have no e-mail address."""
+    try:
+        group = api.call("GET", f"/tickets/{quote(notice.ticket or '', safe='')}")["group_id"]
+        found = api.call("GET", f"/groups/{group:d}")
+    except DeliveryError:
+        # Older ones show groups to administrators alone.
+        return False
+    return "email_address_id" in found and found["email_address_id"] is None
 
 
 def _author(ticket: Mapping[str, Any], article: Mapping[str, Any]) -> Any:

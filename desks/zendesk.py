@@ -1,15 +1,19 @@
 """Zendesk: signed webhooks from triggers; answers as comments of a ticket (Ticketing API v2)."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api
 from desks.channels import Refused
 from desks.config import DeskConfig
-from desks.desk import Desk, Setup, Webhook
+from desks.desk import Changed, Desk, Form, Setup, Webhook
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
+from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
+from desks.payload import TICKET_PAYLOAD, asks_for_something, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
 from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, variable
 from desks.texts import as_html
@@ -33,6 +37,7 @@ class Zendesk(Desk):
     kind = "zendesk"
     config_type: ClassVar[type[DeskConfig]] = ZendeskConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    reads_tickets: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "base64 of HMAC-SHA256 with the desk's secret over the timestamp and the body, nothing between "
         "them.",
@@ -61,6 +66,7 @@ class Zendesk(Desk):
         return Setup(
             headers={},
             payload=template,
+            ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 "Admin Center → Objects and rules → Tickets → Fields → Add field: a text for the order's number, "
                 f"{NOTE_TOLD}, and a drop-down for the kind of change. The tags of its values are countermand_ and one "
@@ -87,26 +93,78 @@ class Zendesk(Desk):
         # Where it knows no one, Zendesk may answer with an anonymous visitor, and 200.
         return str(api.call("GET", "/users/me.json")["user"]["email"])
 
+    def read_form(self, api: Api, ticket: str) -> Form:
+        answer = api.call("GET", f"{_path(ticket)}.json", query={"include": "users"})
+        found = answer["ticket"]
+        requester: Mapping[str, Any] = next((one for one in answer["users"] if one["id"] == found["requester_id"]), {})
+        known = {"ticket": found["id"], "requester": requester.get("email"), "language": requester.get("locale")}
+        form = payload_of_fields(_values(found), self.config.fields, **known)
+        return Form(form, moment(found["updated_at"]))
+
+    def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
+        # The incremental export would be the better list, and is for admins alone.
+        def ask(begins: datetime, page: int) -> Sequence[Listed]:
+            query = {
+                "query": f"type:ticket updated>={zulu(begins)}",
+                "sort_by": "updated_at",
+                "sort_order": "asc",
+                "per_page": str(PAGE_SIZE),
+                "page": str(page),
+            }
+            found = api.call("GET", "/search.json", query=query)["results"]
+            return [self._listed(one) for one in found]
+
+        return Changed(*next_by_change(since, cursor, ask))
+
+    def _listed(self, found: Mapping[str, Any]) -> Listed:
+        may_ask = asks_for_something(_values(found), self.config.fields)
+        return Listed(str(found["id"]), moment(found["updated_at"]), may_ask)
+
     def read_ticket(self, api: Api, notice: Notice) -> Any:
-        return api.call("GET", f"{_path(notice)}.json")["ticket"]
+        return api.call("GET", f"{_path(notice.ticket)}.json")["ticket"]
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
+        return self._is_audited(api, notice) or self._stands_there(api, notice)
+
+    def _is_audited(self, api: Api, notice: Notice) -> bool:
+        # Oldest first: the newest are on the last page.
+        for page in count(1):
+            query = {"per_page": "100", "page": str(page)}
+            found = api.call("GET", f"{_path(notice.ticket)}/audits.json", query=query)
+            if any(notice.mark in (audit["metadata"].get("custom") or {}).values() for audit in found["audits"]):
+                return True
+            if not found.get("next_page"):
+                break
+        return False
+
+    def _stands_there(self, api: Api, notice: Notice) -> bool:
+        # Until version 1.3 the mark stood in the comment itself.
         newest = {"sort_order": "desc", "per_page": "100"}
-        comments = api.call("GET", f"{_path(notice)}/comments.json", query=newest)["comments"]
+        comments = api.call("GET", f"{_path(notice.ticket)}/comments.json", query=newest)["comments"]
         return any(notice.mark in comment["plain_body"] for comment in comments)
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         if ticket["status"] == "closed":
             raise Refused(f"ticket {notice.ticket} is closed, and Zendesk takes nothing on a closed ticket")
-        comment = {"html_body": as_html(notice.signed_body), "public": notice.visibility is Visibility.PUBLIC}
+        comment = {"html_body": as_html(notice.body), "public": notice.visibility is Visibility.PUBLIC}
         # Safe update: if the ticket has changed since it was read, perhaps by a try of ours that arrived late, Zendesk
         # answers 409, and the next try looks at it again.
-        update = {"comment": comment, "safe_update": True, "updated_stamp": ticket["updated_at"]}
-        api.call("PUT", f"{_path(notice)}.json", {"ticket": update})
+        # What is given as metadata stands in the ticket's audits ("Setting metadata"), where no customer sees it.
+        update = {
+            "comment": comment,
+            "metadata": {"countermand": notice.mark},
+            "safe_update": True,
+            "updated_stamp": ticket["updated_at"],
+        }
+        api.call("PUT", f"{_path(notice.ticket)}.json", {"ticket": update})
 
     def tag(self, api: Api, notice: Notice) -> None:
-        api.call("PUT", f"{_path(notice)}/tags.json", {"tags": [notice.tag]})
+        api.call("PUT", f"{_path(notice.ticket)}/tags.json", {"tags": [notice.tag]})
 
 
-def _path(notice: Notice) -> str:
-    return f"/tickets/{quote(notice.ticket or '', safe='')}"
+def _path(ticket: str | None) -> str:
+    return f"/tickets/{quote(ticket or '', safe='')}"
+
+
+def _values(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(field["id"]): field["value"] for field in found["custom_fields"]}

@@ -11,6 +11,8 @@
 9. `stock`           by sku (the upsert in `orders.stock` sorts)
 10. `outlet`         one
 11. `destination`    one
+12. `ticket_to_read` by ticket, or the one that is being read
+13. `desk_progress`  one
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
@@ -50,11 +52,13 @@ from orders.tables import (
     RequestState,
     change_request,
     constant,
+    desk_progress,
     effect,
     interchange,
     notification,
     partner,
     ticket_note,
+    ticket_to_read,
 )
 from orders.tables import orders as orders_table
 from rules.model import Edi
@@ -556,3 +560,40 @@ def _note(connection: Connection, note_id: int) -> AnyRow:
         literal("").label("customer_email"),
     )
     return connection.execute(found.where(note.id == note_id)).one()
+
+
+def claim_ticket_to_read(connection: Connection, sources: Collection[str]) -> AnyRow | None:
+    """Locks the next ticket to read and returns it; None if there is none.
+
+    Of these desks, by their sources, one that rests is passed by, and so is one that a reader has in hand: a slow desk
+    keeps one reader at most. What has failed comes after what has not been tried.
+    """
+    ticket, desk = ticket_to_read.c, desk_progress.c
+    other = ticket_to_read.alias("other")
+    is_read_from = exists().where(other.c.source == ticket.source, other.c.lease_until > func.now())
+    due = (
+        select(ticket_to_read)
+        .where(
+            ticket.source.in_(sources),
+            ticket.read < ticket.wanted,
+            ticket.not_before <= func.now(),
+            ~exists().where(desk.source == ticket.source, desk.not_before > func.now()),
+            ~is_read_from,
+        )
+        .order_by(ticket.attempts, ticket.id)
+        .limit(1)
+        .with_for_update(key_share=True, skip_locked=True, of=ticket_to_read)
+    )
+    return connection.execute(due).one_or_none()
+
+
+def lock_ticket_to_read(connection: Connection, ticket_id: int) -> AnyRow:
+    """Locks one ticket to read and returns it."""
+    one = select(ticket_to_read).where(ticket_to_read.c.id == ticket_id).with_for_update(key_share=True)
+    return connection.execute(one).one()
+
+
+def lock_desk_progress(connection: Connection, source: str) -> AnyRow | None:
+    """Locks how far a desk's tickets have been listed and returns it; None if nothing was ever listed."""
+    one = select(desk_progress).where(desk_progress.c.source == source).with_for_update(key_share=True)
+    return connection.execute(one).one_or_none()

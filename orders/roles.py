@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 RUN_AS: Mapping[Role, str] = {
     Role.OWNER: "migrate",
-    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue",
+    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue; desks pull",
     Role.EXPORTER: "exporter; export, interchanges resend, release, receive; partners next-number --set",
     Role.READER: "audit; orders, requests, dead-letters, interchanges: list, show, wait, received; partners check",
 }
@@ -104,6 +104,23 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
     "destination": {Role.WORKER: "SELECT, INSERT, UPDATE (turn_at, took)", Role.READER: "SELECT"},
     # A way out that works again is forgotten.
     "outlet": {Role.WORKER: "SELECT, INSERT, UPDATE (failures, not_before, error), DELETE", Role.READER: "SELECT"},
+    "ticket_to_read": {
+        Role.WORKER: """
+            SELECT,
+            INSERT (source, ticket),
+            UPDATE (wanted, read, noted_at, attempts, not_before, fence, lease_until, error)
+            """,
+        Role.READER: "SELECT",
+    },
+    "desk_progress": {
+        Role.WORKER: """
+            SELECT,
+            INSERT (source, seen_until),
+            UPDATE (seen_until, listing_since, listing_until, cursor, listed_at, fence, lease_until, failures,
+                    not_before, error)
+            """,
+        Role.READER: "SELECT",
+    },
     "dead_letter": {
         Role.WORKER: "SELECT, INSERT (origin, position, raw, reason, error), UPDATE (state, repaired)",
         Role.READER: "SELECT",

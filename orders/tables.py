@@ -541,6 +541,51 @@ outlet = Table(
     Column("error", Text, nullable=False),
 )
 
+# A ticket whose form is to be read by its desk's API, since a webhook or a pull named it; one row a ticket.
+ticket_to_read = Table(
+    "ticket_to_read",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # The desk, by the source of its requests.
+    Column("source", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    # How often it was named, and up to which of these it has been read: what comes during a reading is read again.
+    Column("wanted", BigInteger, nullable=False, server_default="1"),
+    Column("read", BigInteger, nullable=False, server_default="0"),
+    # When it was first named of what is not read yet.
+    _moment_now("noted_at"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _moment_now("not_before"),
+    # Who reads holds the lease; each new holder raises the fence, so that a late one cannot settle.
+    Column("fence", Integer, nullable=False, server_default="0"),
+    _moment("lease_until"),
+    Column("error", Text),
+    UniqueConstraint("source", "ticket"),
+    CheckConstraint('"read" <= wanted', name="read_is_what_was_wanted"),
+    # What the readers look for.
+    Index("ticket_to_read_unread", "attempts", "id", postgresql_where=text('"read" < wanted')),
+)
+
+# How far a desk's tickets have been listed by its API, and its rest after calls that failed; one row a desk.
+desk_progress = Table(
+    "desk_progress",
+    metadata,
+    Column("source", Text, primary_key=True),
+    # Up to when every change of a ticket has been noted.
+    _moment("seen_until", nullable=False),
+    # The listing that is on its way: from when, up to when, and where its next page begins (NULL: at the first).
+    _moment("listing_since"),
+    _moment("listing_until"),
+    Column("cursor", Text),
+    _moment("listed_at"),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    _moment("lease_until"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _moment("not_before"),
+    Column("error", Text),
+    CheckConstraint("(listing_since IS NULL) = (listing_until IS NULL)", name="listing_has_both_ends"),
+)
+
 dead_letter = Table(
     "dead_letter",
     metadata,

@@ -31,6 +31,8 @@ class Doorbell(StrEnum):
     READ_INBOXES = "countermand.read_inboxes"
     PARK_UNKNOWN = "countermand.park_unknown"
     NOTE = "countermand.note"
+    READ_TICKETS = "countermand.read_tickets"
+    LIST_TICKETS = "countermand.list_tickets"
 
 
 # Whatever rings: `ring` itself, or `HeldBack`.

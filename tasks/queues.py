@@ -9,7 +9,7 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from tasks.doorbells import Doorbell
 from tasks.outages import UnusableQueue
 
-# Four, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what waits for
+# Five, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what waits for
 # others: the answers and the export).
 QUEUE_OF = {
     Doorbell.APPLY_CHANGES: "changes",
@@ -19,6 +19,8 @@ QUEUE_OF = {
     Doorbell.EFFECTS: "effects",
     Doorbell.NOTE: "effects",
     Doorbell.ANSWER: "answers",
+    Doorbell.READ_TICKETS: "tickets",
+    Doorbell.LIST_TICKETS: "tickets",
     Doorbell.EXPORT: "export",
     Doorbell.READ_INBOXES: "export",
 }

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from desks.desk import Desk, Ignored, Unusable, Webhook
 from desks.notes import as_text, write_note
+from orders import tickets
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
@@ -33,6 +34,7 @@ class Received(Enum):
     """What became of a delivery."""
 
     NEW = auto()
+    NOTED = auto()
     REPEATED = auto()
     CONFLICT = auto()
     UNUSABLE = auto()
@@ -56,6 +58,8 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
     desk.verify(webhook)
     log = _log.bind(desk=desk.name)
     try:
+        if ticket := desk.ticket_named(webhook):
+            return _note(desk, ticket)
         event = desk.read(webhook)
         message = parse_change(event)
     except Ignored as ignored:
@@ -65,13 +69,19 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
         reason = Unreadable.INVALID_MESSAGE if unusable.is_json else Unreadable.NOT_JSON
         return _unusable(desk, webhook, reason, str(unusable), unusable.form)
     except UnreadableMessage as unreadable:
-        return _unusable(desk, webhook, unreadable.reason, str(unreadable), _form_in(event))
+        return _unusable(desk, webhook, unreadable.reason, str(unreadable), form_in(event))
     return _keep(desk, webhook, message, event)
+
+
+def _note(desk: Desk, ticket: str) -> Receipt:
+    in_transaction(lambda connection: tickets.note(connection, desk.source, [ticket]))
+    _log.info("webhook names a ticket, which is to be read", desk=desk.name, ticket=ticket)
+    return Receipt(Received.NOTED, {"source": desk.source, "ticket": ticket, "state": "to_be_read"})
 
 
 def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str, form: Mapping[str, Any] | None) -> Receipt:
     letter = DeadLetter(ORIGIN + desk.name, _fingerprint(webhook.body), webhook.body, reason, told)
-    notes = _notes_on(desk, form or {}, told)
+    notes = notes_on(desk, form or {}, told)
 
     def keep_and_note(connection: Connection) -> None:
         keep_dead_letters(connection, [letter])
@@ -82,7 +92,7 @@ def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str, form:
     return Receipt(Received.UNUSABLE, told=told)
 
 
-def _form_in(event: bytes) -> Mapping[str, Any] | None:
+def form_in(event: bytes) -> Mapping[str, Any] | None:
     """Returns the `data` of what is no change request, for a note on its ticket; None if there is none."""
     try:
         data = json.loads(event)["data"]
@@ -91,7 +101,7 @@ def _form_in(event: bytes) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _notes_on(desk: Desk, form: Mapping[str, Any], told: str) -> list[NoteRow]:
+def notes_on(desk: Desk, form: Mapping[str, Any], told: str) -> list[NoteRow]:
     """Returns the note for the ticket of a form that is wrong; none where it names no ticket that can be answered."""
     ticket = as_text(form.get("ticket")).strip()
     is_ticket = 0 < len(ticket) <= _LONGEST_TICKET and ticket.isprintable() and desk.is_ticket(ticket)

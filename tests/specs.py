@@ -4,6 +4,8 @@ It stands with the tests because it needs PyYAML, which is a tool of ours and no
 """
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,35 @@ def _text(dumper: Any, text: str) -> Any:
 _Dumper.add_representer(str, _text)
 
 
+def dangling(document: Any) -> list[str]:
+    """Returns the references of a document that lead nowhere in it, each once."""
+    missing = [
+        reference for reference in dict.fromkeys(_references(document)) if not _leads_somewhere(document, reference)
+    ]
+    return sorted(missing)
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict) and isinstance(value.get("$ref"), str):
+        yield value["$ref"]
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _references(child)
+
+
+def _leads_somewhere(document: Any, reference: str) -> bool:
+    found = document
+    for part in reference.removeprefix("#/").split("/"):
+        if not (isinstance(found, dict) and part.replace("~1", "/") in found):
+            return False
+        found = found[part.replace("~1", "/")]
+    return True
+
+
 def texts() -> dict[str, str]:
-    """Returns the files as they should be, by their names."""
+    """Returns the files as they should be, by their names. Raises ValueError for a reference that leads nowhere."""
+    for name, document in (("asyncapi.yaml", asyncapi()), ("openapi.json", openapi())):
+        if missing := dangling(document):
+            raise ValueError(f"{name} would refer to what it does not have: {', '.join(missing)}; nothing was written")
     layout = {"sort_keys": False, "allow_unicode": True, "width": 110}
     return {
         "asyncapi.yaml": f"# Made by `make specs`.\n{yaml.dump(asyncapi(), Dumper=_Dumper, **layout)}",
@@ -38,5 +67,9 @@ def texts() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for name, text in texts().items():
+    try:
+        written = texts()
+    except ValueError as error:
+        sys.exit(f"specs: {error}")
+    for name, text in written.items():
         (ROOT / name).write_text(text)

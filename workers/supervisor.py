@@ -34,8 +34,8 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
     worker = ["worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
     return {
         "worker": [*celery, *worker, "-Q", "changes,effects", "-n", "worker@%h", "-c", str(concurrency)],
-        # Apart, so that a slow helpdesk holds up no decision.
-        "answerer": [*celery, *worker, "-Q", "answers", "-n", "answerer@%h", "-c", str(concurrency)],
+        # Apart, so that a slow helpdesk holds up no decision; one more, for reading tickets must not hold up answers.
+        "answerer": [*celery, *worker, "-Q", "answers,tickets", "-n", "answerer@%h", "-c", str(concurrency + 1)],
         # Apart, so that a slow warehouse holds up no decision.
         "exporter": [*celery, *worker, "-Q", "export", "-n", "exporter@%h", "-c", str(_EXPORTERS)],
         "beat": [*celery, "beat", "--loglevel=INFO", "--pidfile="],
@@ -51,7 +51,7 @@ def connections(concurrency: int = 2) -> dict[str, int]:
     """
     return {
         "worker": concurrency,
-        "answerer": concurrency,
+        "answerer": concurrency + 1,
         "exporter": 2 * _EXPORTERS,
         "beat": 0,
         "intake": 1,

@@ -63,7 +63,7 @@ class Books:
 
 def answers_on(house: House) -> Counter[Key]:
     """Returns how often each decision stands at its desk."""
-    standing = [comment.text for ticket in TICKETS for comment in house.zendesk.comments(str(ticket))]
+    standing = [comment.text + comment.mark for ticket in TICKETS for comment in house.zendesk.comments(str(ticket))]
     marks = [match.groups() for comment in standing for match in _MARK.finditer(comment)]
     marks += [match.groups() for mark in house.standard.received if (match := _MARK.fullmatch(mark))]
     return Counter((unquote(source), unquote(request)) for source, request in marks)

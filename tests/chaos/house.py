@@ -12,7 +12,7 @@ from tests.chaos.servers import a_port, ended, signal_group
 from tests.chaos.traffic import TICKETS
 from tests.helpdesks.server import serving
 from tests.helpdesks.standard import FakeStandard
-from tests.helpdesks.zendesk import FakeZendesk, Ticket
+from tests.helpdesks.zendesk import FakeZendesk
 from tests.integration.sftp_server import PASSWORD, USER, Warehouse
 from tests.partners_file import north, south, toml
 from tests.processes import await_that, countermand, environment, running_up
@@ -39,7 +39,8 @@ class House:
         self.port = a_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.zendesk, self.standard = FakeZendesk(), FakeStandard()
-        self.zendesk.tickets |= {ticket: Ticket() for ticket in TICKETS}
+        for ticket in TICKETS:
+            self.zendesk.fill_in(str(ticket))
         self.warehouse = SouthernWarehouse(folder / "south")
         # A link, so that something else can be put there at one stroke.
         self.north, self.real_north = folder / "north", folder / "real-north"

@@ -20,7 +20,7 @@ _CONNECTIONS = text(
     WHERE datname = :database AND backend_type = 'client backend' AND application_name <> 'tests' GROUP BY 1
     """
 )
-_QUEUES = ("changes", "effects", "answers", "export")
+_QUEUES = ("changes", "effects", "answers", "tickets", "export")
 
 
 @dataclass

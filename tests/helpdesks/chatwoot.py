@@ -1,15 +1,19 @@
 """A fake Chatwoot: application API v1, as far as answers use it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.helpdesks.fake import FIRST_TAG, NEIGHBOUR, TICKET, Call, Comment, FakeDesk, number_in_rails
+from tests.helpdesks.fake import FIRST_TAG, TICKET, Call, Comment, FakeDesk, number_in_rails
 
 _PAGE = 20
+_FILTER_PAGE = 25
+_DEFINITION = re.compile(r"^\[[^\[\]]+\]: \S+$", re.MULTILINE)
 _TYPES = {"incoming": 0, "outgoing": 1}
 
 
@@ -39,11 +43,16 @@ class FakeChatwoot(FakeDesk):
     kind = "chatwoot"
     actions = ("write", "read", "tag")
     account = 7
+    # Whether its visitors are who they say they are.
+    is_verified = True
     root = "/api/v1"
 
     def __init__(self) -> None:
         super().__init__()
-        self.conversations = {int(name): Conversation() for name in (TICKET, NEIGHBOUR)}
+        self.conversations = {ticket: Conversation() for ticket in self.forms}
+
+    def add_ticket(self, ticket: int) -> None:
+        self.conversations[ticket] = Conversation()
 
     def table(self, url: str) -> dict[str, Any]:
         return {**super().table(url), "account": self.account}
@@ -53,6 +62,8 @@ class FakeChatwoot(FakeDesk):
         messages, labels = f"{conversation}/messages", f"{conversation}/labels"
         return [
             self.route("GET", "/profile", "me", self._me),
+            self.route("GET", conversation, "show", self._with_conversation(self._show)),
+            self.route("POST", f"/accounts/{self.account}/conversations/filter", "list", self._filter),
             self.route("GET", messages, "look", self._with_conversation(self._list)),
             self.route("POST", messages, "write", self._with_conversation(self._create)),
             self.route("GET", labels, "read", self._with_conversation(self._labels)),
@@ -65,7 +76,12 @@ class FakeChatwoot(FakeDesk):
         return JSONResponse({"error": "Invalid Access Token"}, 401)
 
     def comments(self, ticket: str) -> Sequence[Comment]:
-        return [Comment(one["content"], not one["private"]) for one in self.conversations[int(ticket)].messages]
+        return [
+            # As Markdown has it, in which the definition of a link is not shown.
+            Comment(_DEFINITION.sub("", content), not one["private"], mark="".join(_DEFINITION.findall(content)))
+            for one in self.conversations[int(ticket)].messages
+            if (content := one["content"])
+        ]
 
     def tags(self, ticket: str) -> Sequence[str]:
         return self.conversations[int(ticket)].labels
@@ -86,6 +102,31 @@ class FakeChatwoot(FakeDesk):
             return handler(conversation, call)
 
         return found
+
+    def _show(self, _: Conversation, call: Call) -> Response:
+        return JSONResponse(self._shown(number_in_rails(call.ticket) or 0))
+
+    def _shown(self, ticket: int) -> dict[str, Any]:
+        form = self.forms[ticket]
+        sender = {"id": 7, "email": form.requester, "identifier": form.requester}
+        return {
+            "id": ticket,
+            "meta": {"sender": sender, "channel": "Channel::WebWidget", "hmac_verified": self.is_verified},
+            "custom_attributes": self.values_of(ticket),
+            "additional_attributes": {"conversation_language": form.language},
+            "labels": self.conversations[ticket].labels,
+            "status": "open",
+            "last_activity_at": int(form.changed_at.timestamp()),
+        }
+
+    def _filter(self, call: Call) -> Response:
+        present, active = call.json["payload"]
+        assert (present["filter_operator"], active["filter_operator"]) == ("is_present", "is_greater_than")
+        after = datetime.fromisoformat(active["values"][0]).replace(tzinfo=UTC)
+        having = [one for one in self.changed(after)[::-1] if present["attribute_key"] in self.values_of(one)]
+        first = (int(call.query.get("page", 1)) - 1) * _FILTER_PAGE
+        payload = [self._shown(one) for one in having[first : first + _FILTER_PAGE]]
+        return JSONResponse({"meta": {"all_count": len(having)}, "payload": payload})
 
     def _list(self, conversation: Conversation, call: Call) -> Response:
         before = int(call.query.get("before", len(conversation.messages) + 1))

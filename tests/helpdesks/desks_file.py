@@ -44,7 +44,7 @@ class DesksFile:
     def _table(self, fake: FakeDesk, changes: dict[str, Any]) -> str:
         table = {**fake.table(self.url(fake)), **changes}
         # Texts and numbers are the same in TOML as in JSON.
-        return "\n".join([f"[desks.{fake.kind}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())])
+        return "\n".join([f"[desks.{fake.kind}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
 
 
 @contextmanager
@@ -54,6 +54,12 @@ def desks_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DesksF
         _forget()
         yield DesksFile(folder / "desks.toml", monkeypatch, servers)
     _forget()
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)
 
 
 def _forget() -> None:

@@ -7,7 +7,8 @@ import re
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from threading import RLock
 from typing import Any, ClassVar, TypeAlias
 from urllib.parse import unquote
@@ -37,6 +38,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    path: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def json(self) -> Any:
@@ -51,6 +53,27 @@ class Comment:
     text: str
     is_public: bool
     to: str | None = None
+    # Our mark, where no reader sees it.
+    mark: str = ""
+
+
+@dataclass
+class FormOnTicket:
+    """What is filled in on a ticket, by our names, and what its desk knows of the ticket beside it."""
+
+    asked: dict[str, str] = field(default_factory=dict)
+    requester: str | None = "jane@example.com"
+    language: str | None = "de"
+    changed_at: datetime = datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+    @property
+    def moment(self) -> str:
+        """The last change, as most APIs write it."""
+        return f"{self.changed_at:%Y-%m-%dT%H:%M:%SZ}"
+
+    def change(self) -> None:
+        """Something has changed, a second later than the last time."""
+        self.changed_at += timedelta(seconds=1)
 
 
 Handler: TypeAlias = Callable[[Call], Response]
@@ -70,11 +93,15 @@ class FakeDesk(ABC):
     token = "right-token"
     wrong_token = "wrong-token"
     webhook_secret = "webhook-secret"
+    # The desk's names of our fields.
+    fields: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         # Of every request, known to the API or not, with the method, as they stood on the wire.
         self.paths: list[str] = []
+        # By the numbers of the tickets.
+        self.forms = {int(name): FormOnTicket() for name in (TICKET, NEIGHBOUR)}
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._lock = RLock()
         self._app = Starlette(routes=list(self.routes()))
@@ -93,7 +120,8 @@ class FakeDesk(ABC):
 
     def table(self, url: str) -> dict[str, Any]:
         """Returns its table of the desks file."""
-        return {"source": self.source, "url": url, "webhook_secret": self._variable("WEBHOOK"), "token": self.variable}
+        table = {"source": self.source, "url": url, "webhook_secret": self._variable("WEBHOOK"), "token": self.variable}
+        return {**table, "fields": dict(self.fields)} if self.fields else table
 
     @property
     def variable(self) -> str:
@@ -108,6 +136,31 @@ class FakeDesk(ABC):
     def _variable(self, of: str) -> str:
         return f"{self.kind.upper()}_{of}"
 
+    def fill_in(self, ticket: str = TICKET, *, at: datetime | None = None, **asked: str) -> FormOnTicket:
+        """Fills in the form of a ticket, which is made if it is not there; `at` is when."""
+        if int(ticket) not in self.forms:
+            self.forms[int(ticket)] = FormOnTicket()
+            self.add_ticket(int(ticket))
+        form = self.forms[int(ticket)]
+        form.asked |= asked
+        form.change()
+        form.changed_at = at or form.changed_at
+        return form
+
+    @abstractmethod
+    def add_ticket(self, ticket: int) -> None:
+        """Makes a ticket that can be answered."""
+
+    def values_of(self, ticket: int) -> dict[str, str]:
+        """Returns what is filled in on a ticket by the desk's names; what was never filled in is not among them."""
+        asked = self.forms[ticket].asked
+        return {self.fields.get(name, f"countermand_{name}"): value for name, value in asked.items()}
+
+    def changed(self, since: datetime) -> list[int]:
+        """Returns the tickets that have changed since a moment, the one that changed first first."""
+        found = [ticket for ticket, form in self.forms.items() if form.changed_at >= since]
+        return sorted(found, key=lambda ticket: (self.forms[ticket].changed_at, ticket))
+
     def next(self, action: str, *faults: Fault) -> None:
         """Lets the next calls of an action go wrong, one fault each."""
         self._faults[action].extend(faults)
@@ -118,14 +171,15 @@ class FakeDesk(ABC):
 
     def ours(self, ticket: str = TICKET) -> list[Comment]:
         """Returns the answers of ours that stand on a ticket."""
-        return [comment for comment in self.comments(ticket) if "[countermand:" in comment.text]
+        return [comment for comment in self.comments(ticket) if comment.mark or "[countermand:" in comment.text]
 
     def route(self, method: str, path: str, action: str, handler: Handler) -> Route:
         """Returns a route of the API; `{ticket}` in the path is the ticket."""
 
         async def endpoint(request: Request) -> Response:
             ticket = unquote(request.path_params.get("ticket", ""))
-            call = Call(action, ticket, request.query_params, request.headers, await request.body())
+            body, path = await request.body(), request.path_params
+            call = Call(action, ticket, request.query_params, request.headers, body, path)
             # In a thread, for a fault may wait, and others must be answered meanwhile.
             return await run_in_threadpool(self._answer, call, handler)
 

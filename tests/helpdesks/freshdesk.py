@@ -1,13 +1,17 @@
 """A fake Freshdesk: API v2, as far as answers use it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.helpdesks.fake import FIRST_TAG, NEIGHBOUR, TICKET, Call, Comment, FakeDesk, basic, number, plain
+from tests.helpdesks.fake import FIRST_TAG, TICKET, Call, Comment, FakeDesk, basic, number, plain
+
+# Of any list.
+_LAST_PAGE = 300
 
 
 @dataclass
@@ -35,16 +39,22 @@ class FakeFreshdesk(FakeDesk):
 
     kind = "freshdesk"
     actions = ("write", "read", "tag")
+    fields: ClassVar[Mapping[str, str]] = {"order": "cf_order", "kind": "cf_order_change", "note": "cf_order_note"}
     root = "/api/v2"
 
     def __init__(self) -> None:
         super().__init__()
-        self.tickets = {int(name): Ticket() for name in (TICKET, NEIGHBOUR)}
+        self.tickets = {ticket: Ticket() for ticket in self.forms}
+
+    def add_ticket(self, ticket: int) -> None:
+        self.tickets[ticket] = Ticket()
 
     def routes(self) -> Sequence[Route]:
         return [
             self.route("GET", "/agents/me", "me", self._me),
             self.route("GET", "/tickets/{ticket}", "read", self._with_ticket(self._show)),
+            self.route("GET", "/tickets", "list", self._changed),
+            self.route("GET", "/contacts/{contact}", "contact", self._contact),
             self.route("GET", "/tickets/{ticket}/conversations", "look", self._with_ticket(self._list)),
             self.route("POST", "/tickets/{ticket}/reply", "write", self._with_ticket(self._reply)),
             self.route("POST", "/tickets/{ticket}/notes", "write", self._with_ticket(self._note)),
@@ -78,7 +88,37 @@ class FakeFreshdesk(FakeDesk):
         return JSONResponse({"id": 432, "ticket_scope": 1, "contact": {"active": True, "email": self.user}})
 
     def _show(self, ticket: Ticket, call: Call) -> Response:
-        return JSONResponse({"id": int(call.ticket), "status": 2, "tags": ticket.tags})
+        shown = self._shown(int(call.ticket))
+        if call.query.get("include") == "requester":
+            email = self.forms[int(call.ticket)].requester
+            requester = {"id": shown["requester_id"], "name": "Jane Doe", "email": email, "mobile": None, "phone": None}
+            return JSONResponse({**shown, "requester": requester})
+        return JSONResponse(shown)
+
+    def _shown(self, ticket: int) -> dict[str, Any]:
+        return {
+            "id": ticket,
+            "status": 2,
+            "tags": self.tickets[ticket].tags,
+            "requester_id": ticket + 5000,
+            "updated_at": self.forms[ticket].moment,
+            "custom_fields": dict.fromkeys(self.fields.values()) | self.values_of(ticket),
+        }
+
+    def _changed(self, call: Call) -> Response:
+        page, size = int(call.query.get("page", 1)), int(call.query.get("per_page", 30))
+        if not (1 <= size <= 100 and 1 <= page <= _LAST_PAGE):
+            return _invalid("page", "It should be a Positive Integer less than or equal to 300")
+        assert (call.query["order_by"], call.query["order_type"]) == ("updated_at", "asc")
+        found = self.changed(datetime.fromisoformat(call.query["updated_since"]))
+        return JSONResponse([self._shown(one) for one in found[(page - 1) * size : page * size]])
+
+    def _contact(self, call: Call) -> Response:
+        ticket = (number(call.path["contact"]) or 0) - 5000
+        form = self.forms.get(ticket)
+        if form is None:
+            return Response(status_code=404)
+        return JSONResponse({"id": ticket + 5000, "email": form.requester, "language": form.language})
 
     def _list(self, ticket: Ticket, call: Call) -> Response:
         page, size = int(call.query.get("page", 1)), int(call.query.get("per_page", 30))

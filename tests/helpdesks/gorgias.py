@@ -1,12 +1,13 @@
 """A fake Gorgias: REST API, as far as answers use it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.helpdesks.fake import FIRST_TAG, NEIGHBOUR, TICKET, Call, Comment, FakeDesk, basic, number
+from tests.helpdesks.fake import FIRST_TAG, TICKET, Call, Comment, FakeDesk, basic, number
 
 # Gorgias says these with every answer: on a good one they do not mean "wait".
 _BUDGET = {"Retry-after": "5", "X-Gorgias-Account-Api-Call-Limit": "10/40"}
@@ -18,14 +19,22 @@ class FakeGorgias(FakeDesk):
     """A Gorgias account with one user and one e-mail integration."""
 
     kind = "gorgias"
-    actions = ("write", "tag")
+    actions = ("read", "write", "tag")
+    fields: ClassVar[Mapping[str, str]] = {"order": "71", "kind": "72", "note": "73"}
     root = "/api"
     reply_from = "help@acme.example"
+    # Whether a note that is said not to be public is none.
+    keeps_notes = True
+    # By which its customers write.
+    channel = "email"
 
     def __init__(self) -> None:
         super().__init__()
         self.messages: list[dict[str, Any]] = []
-        self._tags = {int(name): [FIRST_TAG] for name in (TICKET, NEIGHBOUR)}
+        self._tags = {ticket: [FIRST_TAG] for ticket in self.forms}
+
+    def add_ticket(self, ticket: int) -> None:
+        self._tags[ticket] = [FIRST_TAG]
 
     def table(self, url: str) -> dict[str, Any]:
         return {**super().table(url), "user": self.user, "reply_from": self.reply_from}
@@ -34,6 +43,9 @@ class FakeGorgias(FakeDesk):
         return [
             self.route("GET", "/account", "me", self._account),
             self.route("GET", "/messages", "look", self._list),
+            self.route("GET", "/tickets", "list", self._changed),
+            self.route("GET", "/tickets/{ticket}", "read", self._show),
+            self.route("GET", "/tickets/{ticket}/custom-fields", "fields", self._fields),
             self.route("POST", "/tickets/{ticket}/messages", "write", self._create),
             self.route("POST", "/tickets/{ticket}/tags", "tag", self._add_tags),
         ]
@@ -45,7 +57,7 @@ class FakeGorgias(FakeDesk):
 
     def comments(self, ticket: str) -> Sequence[Comment]:
         return [
-            Comment(one["body_text"], one["public"], _receiver(one))
+            Comment(one["body_text"], one["public"], _receiver(one), one.get("external_id") or "")
             for one in self.messages
             if one["ticket_id"] == int(ticket)
         ]
@@ -59,6 +71,41 @@ class FakeGorgias(FakeDesk):
 
     def _account(self, _: Call) -> Response:
         return JSONResponse({"domain": "acme", "created_datetime": "2026-01-07T09:00:00"}, headers=_BUDGET)
+
+    def _show(self, call: Call) -> Response:
+        ticket = number(call.ticket) or 0
+        return JSONResponse(self._shown(ticket), headers=_BUDGET) if ticket in self.forms else _error(404, "Not found")
+
+    def _shown(self, ticket: int) -> dict[str, Any]:
+        form = self.forms[ticket]
+        return {
+            "id": ticket,
+            "status": "open",
+            "channel": self.channel,
+            "via": self.channel,
+            "customer": {"id": ticket + 5000, "email": form.requester, "name": "Jane Doe"},
+            "language": form.language,
+            # Without a zone: it is UTC.
+            "updated_datetime": f"{form.changed_at:%Y-%m-%dT%H:%M:%S.%f}",
+        }
+
+    def _fields(self, call: Call) -> Response:
+        ticket = number(call.ticket) or 0
+        if ticket not in self.forms:
+            return _error(404, "Ticket not found")
+        values = self.values_of(ticket).items()
+        listed = [{"id": 9, "field": {"id": int(name), "label": "A field"}, "value": value} for name, value in values]
+        return JSONResponse(listed, headers=_BUDGET)
+
+    def _changed(self, call: Call) -> Response:
+        size = int(call.query.get("limit", 30))
+        if not 1 <= size <= 100 or call.query["order_by"] != "updated_datetime:desc":
+            return _error(400, "Invalid query parameters")
+        first = int(call.query.get("cursor", 0))
+        found = self.changed(datetime(2000, 1, 1, tzinfo=UTC))[::-1]
+        more = str(first + size) if len(found) > first + size else None
+        listed = [self._shown(one) for one in found[first : first + size]]
+        return JSONResponse({"data": listed, "meta": {"next_cursor": more, "prev_cursor": None}}, headers=_BUDGET)
 
     def _list(self, call: Call) -> Response:
         ticket, size = number(call.query["ticket_id"]), int(call.query.get("limit", 30))
@@ -93,7 +140,8 @@ class FakeGorgias(FakeDesk):
 
     def _keep(self, ticket: int, message: dict[str, Any]) -> dict[str, Any]:
         kept = {"id": len(self.messages) + 1, "ticket_id": ticket, **message}
-        kept["public"] = message["channel"] != "internal-note"
+        # So the schema has it: whoever wants a note that nobody else reads says so.
+        kept["public"] = message.get("public", True) or not self.keeps_notes
         # It is sent later, and only from an address that the account has.
         failed = kept.get("source", {"from": {"address": self.reply_from}})["from"]["address"] != self.reply_from
         kept["failed_datetime"] = "2026-11-23T09:00:00" if failed else None

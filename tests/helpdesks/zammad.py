@@ -1,12 +1,13 @@
 """A fake Zammad: REST API v1, as far as answers use it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.helpdesks.fake import FIRST_TAG, NEIGHBOUR, TICKET, Call, Comment, FakeDesk, number_in_rails, plain
+from tests.helpdesks.fake import FIRST_TAG, TICKET, Call, Comment, FakeDesk, number_in_rails, plain
 
 
 class FakeZammad(FakeDesk):
@@ -19,12 +20,21 @@ class FakeZammad(FakeDesk):
     def __init__(self) -> None:
         super().__init__()
         self.is_agent, self.may_tag = True, False
-        self.articles: dict[int, list[dict[str, Any]]] = {int(name): [] for name in (TICKET, NEIGHBOUR)}
-        self._tags = {name: [FIRST_TAG] for name in self.articles}
+        # Its one group's address, and whether agents may look at groups.
+        self.address, self.shows_groups = True, True
+        self.articles: dict[int, list[dict[str, Any]]] = {ticket: [] for ticket in self.forms}
+        self._tags = {ticket: [FIRST_TAG] for ticket in self.articles}
+
+    def add_ticket(self, ticket: int) -> None:
+        self.articles[ticket], self._tags[ticket] = [], [FIRST_TAG]
 
     def routes(self) -> Sequence[Route]:
         return [
             self.route("GET", "/users/me", "me", self._me),
+            self.route("GET", "/tickets/search", "list", self._search),
+            self.route("GET", "/tickets/{ticket}", "read", self._show),
+            self.route("GET", "/users/{user}", "user", self._user),
+            self.route("GET", "/groups/{group}", "group", self._group),
             self.route("GET", "/ticket_articles/by_ticket/{ticket}", "look", self._list),
             self.route("POST", "/ticket_articles", "write", self._create),
             self.route("POST", "/tags/add", "tag", self._add_tag),
@@ -48,6 +58,46 @@ class FakeZammad(FakeDesk):
     def _me(self, _: Call) -> Response:
         return JSONResponse({"id": 3, "login": self.user, "email": self.user})
 
+    def _show(self, call: Call) -> Response:
+        ticket = number_in_rails(call.ticket) or 0
+        return JSONResponse(self._shown(ticket)) if ticket in self.forms else _unknown(call.ticket)
+
+    def _shown(self, ticket: int) -> dict[str, Any]:
+        form = self.forms[ticket]
+        # Every attribute that the admin has made is there.
+        values = {f"countermand_{name}": "" for name in ("order", "kind", "note")} | self.values_of(ticket)
+        updated_at = f"{form.changed_at:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        return {
+            "id": ticket,
+            "number": "66001",
+            "customer_id": ticket + 5000,
+            "group_id": 1,
+            "updated_at": updated_at,
+            **values,
+        }
+
+    def _group(self, _: Call) -> Response:
+        if not self.shows_groups:
+            return _error(403, "Not authorized")
+        return JSONResponse({"id": 1, "name": "Users", "email_address_id": 1 if self.address else None})
+
+    def _user(self, call: Call) -> Response:
+        ticket = (number_in_rails(call.path["user"]) or 0) - 5000
+        if ticket not in self.forms:
+            return _error(404, "Couldn't find User")
+        form = self.forms[ticket]
+        preferences = {"locale": form.language} if form.language else {}
+        return JSONResponse({"id": ticket + 5000, "email": form.requester, "preferences": preferences})
+
+    def _search(self, call: Call) -> Response:
+        page, size = int(call.query.get("page", 1)), min(int(call.query.get("limit", 50)), 200)
+        condition = "condition[ticket.updated_at]"
+        assert call.query[f"{condition}[operator]"] == "after (absolute)"
+        assert (call.query["sort_by"], call.query["order_by"], call.query["expand"]) == ("updated_at", "asc", "true")
+        after = datetime.fromisoformat(call.query[f"{condition}[value]"])
+        found = [one for one in self.changed(after) if self.forms[one].changed_at > after]
+        return JSONResponse([self._shown(one) for one in found[(page - 1) * size : page * size]])
+
     def _list(self, call: Call) -> Response:
         articles = self.articles.get(number_in_rails(call.ticket) or 0)
         if articles is None:
@@ -61,6 +111,8 @@ class FakeZammad(FakeDesk):
             return _unknown(article["ticket_id"])
         if not article.get("body"):
             return _error(422, 'Need at least article: { body: "some text" }')
+        if self.is_agent and article.get("type") == "email" and not self.address:
+            return _error(500, "No email address found for group 'Users' (1)")
         if self.is_agent:
             kept = self._keep(ticket, article, sender="Agent", internal=article.get("internal", False))
         else:

@@ -669,6 +669,90 @@ def test_a_reply_that_zammad_kept_as_a_note_and_mailed_to_nobody_is_not_taken_fo
     assert "ticket.agent" in standing(event).error
 
 
+@pytest.mark.parametrize("channel", ["chat", "sms", "whatsapp"])
+def test_who_writes_to_gorgias_by_chat_is_told_by_a_colleague(file: DesksFile, channel: str) -> None:
+    desk = FakeGorgias()
+    desk.channel = channel
+    file.write(desk)
+    event = ask(desk)
+    answer_one()
+    (comment,) = answers_to(desk, event)
+    assert (comment.is_public, comment.to) == (False, None)
+    assert f"he writes by {channel}" in comment.text
+    assert " ".join(request(event)["advice"].split()) in " ".join(comment.text.split())
+    assert (standing(event).state, try_again()) == ("done", False)
+
+
+def test_a_note_that_gorgias_made_public_is_reported_and_never_written_again(file: DesksFile) -> None:
+    desk = FakeGorgias()
+    desk.keeps_notes = False
+    file.write(desk)
+    event = ask(desk, kind="partial_cancel")
+    answer_one()
+    assert (standing(event).state, standing(event).error) == ("dead", "Gorgias has made the internal note public")
+    sum(revive_effects())
+    try_again()
+    assert len(desk.ours()) == 1
+
+
+def test_a_group_of_zammad_without_an_address_has_a_colleague_tell_the_customer(file: DesksFile) -> None:
+    desk = FakeZammad()
+    desk.address = False
+    file.write(desk)
+    event = ask(desk)
+    answer_one()
+    (comment,) = answers_to(desk, event)
+    assert (comment.is_public, comment.to) == (False, None)
+    assert "the ticket's group has no e-mail address" in comment.text
+    assert " ".join(request(event)["advice"].split()) in " ".join(comment.text.split())
+    assert (standing(event).state, try_again()) == ("done", False)
+
+
+def test_a_zammad_that_breaks_for_another_reason_or_shows_no_groups_is_asked_again(file: DesksFile) -> None:
+    desk = FakeZammad()
+    file.write(desk)
+    event = ask(desk)
+    desk.next("write", says(500))
+    answer_one()
+    assert standing(event).state == "pending"
+    desk.address = desk.shows_groups = False
+    try_again()
+    assert (standing(event).state, desk.ours()) == ("pending", [])
+    desk.address = True
+    try_again()
+    assert_told_once(desk, event)
+
+
+OLD_MARKS = {
+    FakeZendesk: lambda desk, text: desk.tickets[int(TICKET)].comment(f"<p>{text}</p>", public=True),
+    FakeFreshdesk: lambda desk, text: desk.tickets[int(TICKET)].add(f"<p>{text}</p>", private=False),
+    FakeZammad: lambda desk, text: desk._keep(
+        int(TICKET), {"type": "email", "body": f"<p>{text}</p>"}, sender="Agent", internal=False
+    ),
+    FakeChatwoot: lambda desk, text: desk.conversations[int(TICKET)].add(text, kind="outgoing", private=False),
+}
+
+
+@pytest.mark.parametrize("desk", OLD_MARKS, indirect=True)
+def test_an_answer_whose_mark_is_in_the_old_form_is_found(desk: FakeDesk) -> None:
+    event = ask(desk)
+    desk.next("write", says(500))
+    answer_one()
+    write: Any = OLD_MARKS[type(desk)]
+    write(desk, f"Your order is cancelled.\n\n[countermand:{event['source']}/{event['id']}]")
+    try_again()
+    assert (standing(event).state, desk.count("write")) == ("done", 1)
+
+
+@pytest.mark.parametrize("desk", [FakeZendesk, FakeGorgias, FakeChatwoot], indirect=True)
+def test_where_a_desk_can_keep_it_elsewhere_no_reader_sees_the_mark(desk: FakeDesk) -> None:
+    event = ask(desk)
+    answer_one()
+    (comment,) = answers_to(desk, event)
+    assert "countermand" not in comment.text
+    assert f"{event['source']}/{event['id']}" in comment.mark
+
+
 # Ids from outside
 
 

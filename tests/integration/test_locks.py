@@ -15,12 +15,15 @@ from sqlalchemy import Connection, Engine, event
 import orders
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight
-from orders import effects, locks, parking
+from orders import effects, locks, parking, tickets
+from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.inbox import Delivery
 from orders.locks import claim_restocks
+from orders.messages import Unreadable
 from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
 from orders.stock import restock
+from orders.tickets import ReadFailure
 from tasks.batches import run_batch
 from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
@@ -156,6 +159,41 @@ def count_a_failed_effect() -> None:
     in_transaction(lambda connection: effects.count_failure(connection, 1, "it failed"))
 
 
+def named() -> None:
+    due()
+    in_transaction(lambda connection: tickets.note(connection, "zendesk:acme", ["1"]))
+    in_transaction(lambda connection: tickets.rest(connection, "zendesk:acme", ReadFailure("away")))
+
+
+def leased() -> tickets.Leased:
+    rows("UPDATE desk_progress SET not_before = NULL RETURNING source")
+    found = in_transaction(lambda connection: tickets.lease(connection, ["zendesk:acme"]))
+    assert found is not None
+    return found
+
+
+def fail_to_read() -> None:
+    ticket = leased()
+    in_transaction(lambda connection: tickets.fail(connection, ticket, ReadFailure("away")))
+
+
+def give_up_reading() -> None:
+    ticket = leased()
+
+    def bury(connection: Connection) -> None:
+        letter = DeadLetter("webhook:zendesk", "1", b"{}", Unreadable.INVALID_MESSAGE, "it is gone")
+        keep_dead_letters(connection, [letter])
+        tickets.settle(connection, ticket)
+
+    in_transaction(bury)
+
+
+def list_changed() -> None:
+    listing = in_transaction(lambda connection: tickets.begin_listing(connection, "zendesk:acme"))
+    assert listing is not None
+    in_transaction(lambda connection: tickets.end_page(connection, listing, ["2", "1"], None))
+
+
 # What is done, after what, and the tables that it locks.
 _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[str]]] = {
     "apply": (asked_for, lambda: run_batch(DECIDING), ["orders", "change_request"]),
@@ -174,6 +212,9 @@ _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[st
     "reprocess": (parked, reprocess, ["change_request"]),
     "revive dead effects": (died, lambda: list(revive_effects()), ["effect"]),
     "count a failed request": (asked_for, count_a_failed_request, ["change_request"]),
+    "fail to read a ticket": (named, fail_to_read, ["ticket_to_read", "desk_progress"]),
+    "give up reading a ticket": (named, give_up_reading, ["dead_letter", "ticket_to_read", "desk_progress"]),
+    "list changed tickets": (named, list_changed, ["ticket_to_read", "desk_progress"]),
     "count a failed effect": (decided, count_a_failed_effect, ["effect"]),
 }
 
@@ -199,6 +240,8 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
         "stock",
         "outlet",
         "destination",
+        "ticket_to_read",
+        "desk_progress",
     ]
 
 

@@ -411,6 +411,17 @@ _A_NOTIFICATION = (
 _A_MOVEMENT = "INSERT INTO stock_movement (order_id, line_no, cause, sku, quantity, change_request_id) "
 
 _CONSTRAINED: dict[str, Sequence[str]] = {
+    # A ticket that is to be read, and how far a desk was listed
+    "ticket_to_read_source_ticket_unique": [
+        "INSERT INTO ticket_to_read (source, ticket) VALUES ('a', '1'), ('a', '1')"
+    ],
+    "ticket_to_read_read_is_what_was_wanted": [
+        "INSERT INTO ticket_to_read (source, ticket, read) VALUES ('a', '1', 2)"
+    ],
+    "desk_progress_listing_has_both_ends": [
+        "INSERT INTO desk_progress (source, seen_until, listing_since) VALUES ('a', now(), now())",
+        "INSERT INTO desk_progress (source, seen_until, listing_until) VALUES ('a', now(), now())",
+    ],
     # An order
     "orders_closed_is_not_sent": [
         f"UPDATE orders SET edi_state = '{state}', interchange_id = 1 WHERE number = '{number}'"

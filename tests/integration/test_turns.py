@@ -143,7 +143,7 @@ def test_with_ten_tickets_that_are_forbidden_all_others_are_answered_before_any_
     desk: FakeZendesk,
 ) -> None:
     for number in range(100, 100 + OTHERS):
-        desk.tickets[number] = Ticket()
+        desk.tickets[number] = Ticket({})
     forbidden = [ask(desk) for _ in range(FORBIDDEN_TICKETS)]
     others = [ask(desk, ticket=str(number)) for number in range(100, 100 + OTHERS)]
     # The ticket is read before anything is written on it, and that is refused each time.

@@ -184,6 +184,17 @@ CRASHES = (
         "an_answerer_killed_anywhere_writes_a_note_once",
     ),
     _row(
+        "a webhook that names a ticket, a reader of tickets: takes a form, none, a wrong one, cannot read it; a list: "
+        "found, failed",
+        "a_webhook_that_names_a_ticket_killed_anywhere_and_sent_again_is_one_request",
+        "a_reader_killed_anywhere_takes_a_form_once",
+        "a_reader_killed_anywhere_at_a_blank_form_takes_nothing",
+        "a_reader_killed_anywhere_at_a_form_that_is_no_request_leaves_one_dead_letter",
+        "a_reader_killed_anywhere_while_its_desk_is_away_loses_no_ticket",
+        "a_list_killed_anywhere_moves_on_only_with_what_it_has_found",
+        "a_list_that_fails_killed_anywhere_moves_nothing",
+    ),
+    _row(
         "an exporter: to a folder, by SFTP",
         "an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been",
         "an_export_by_sftp_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been",

@@ -18,7 +18,7 @@ from orders.messages import MAX_MESSAGE_BYTES, Unreadable, UnreadableMessage, pa
 from rules.model import Kind
 from tests.builders import a_request, an_address, encoded
 from tests.openapi import OPENAPI
-from tests.specs import ROOT, texts
+from tests.specs import ROOT, dangling, texts
 from workers import broker
 from workers.specs.examples import ANSWERS, EVENTS
 from workers.specs.schemas import schemas_of
@@ -90,6 +90,14 @@ def test_every_reference_leads_somewhere_and_nothing_stands_beside_it(file: str)
             for part in holder["$ref"].removeprefix("#/").split("/"):
                 found = found[part]
             assert holder.keys() == {"$ref"}
+
+
+def test_a_reference_that_leads_nowhere_stops_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {**OPENAPI, "paths": {"/x": {"$ref": "#/components/schemas/HelpscoutPayload"}}}
+    assert dangling(wrong) == ["#/components/schemas/HelpscoutPayload"]
+    monkeypatch.setattr("tests.specs.openapi", lambda: wrong)
+    with pytest.raises(ValueError, match="not have: #/components/schemas/HelpscoutPayload; nothing"):
+        texts()
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

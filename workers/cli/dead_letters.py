@@ -2,6 +2,7 @@
 
 import base64
 import sys
+from collections.abc import Collection
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,13 +10,14 @@ import typer
 from sqlalchemy import Connection
 
 from desks.desk import Ignored, Unusable, Webhook
-from orders import dead_letters
+from orders import dead_letters, tickets
 from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
 from orders.locks import AnyRow
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.reading import as_utc
 from orders.tables import DeadLetterState
 from tasks.database import in_transaction
+from tasks.doorbells import Doorbell, ring
 from tasks.helpdesks import desk_to_read_by
 from tasks.webhooks import ORIGIN
 from workers.broker import broker_at
@@ -157,23 +159,31 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
     """Put a dead letter back on the broker, as it was repaired or as it came; a webhook's is read by its desk anew."""
     broker = broker_at(find_services().broker_url)
 
-    def put_back(connection: Connection) -> bytes:
+    def put_back(connection: Connection) -> bytes | None:
         _find(connection, letter_id)
         # Noted and published under one row lock: an intake that cannot take it this time either must find it noted, or
         # it would be "requeued" for ever. After a crash between the two it is on the broker and still new.
         if not mark_requeued(connection, letter_id):
             raise _already_requeued(letter_id)
         # Read under that lock: somebody may just have repaired it.
-        body = _as_published(_find(connection, letter_id))
+        row = _find(connection, letter_id)
+        if named := _named_ticket(row):
+            tickets.note(connection, *named)
+            return None
+        body = _as_published(row)
         sum(broker.publish([body]))
         return body
 
     body = in_transaction(put_back)
+    if body is None:
+        ring(Doorbell.READ_TICKETS)
     if as_json:
         print_json({"id": letter_id, "requeued": True})
     else:
-        out.print(f"dead letter {letter_id} is back on the broker")
-    _warn_of(body)
+        where = "names a ticket, which is read anew" if body is None else "is back on the broker"
+        out.print(f"dead letter {letter_id} {where}")
+    if body is not None:
+        _warn_of(body)
     return 0
 
 
@@ -185,6 +195,18 @@ def _warn_of(body: bytes) -> None:
         err.print(
             f"{told}; `countermand dead-letters repair` keeps another in its place", markup=False, highlight=False
         )
+
+
+def _named_ticket(row: AnyRow) -> tuple[str, Collection[str]] | None:
+    """Returns desk and ticket of a letter that names a ticket alone; None for any other."""
+    if row.is_repaired or not row.origin.startswith(ORIGIN) or row.reason == Unreadable.CONFLICTING_DUPLICATE:
+        return None
+    desk = desk_to_read_by(row.origin.removeprefix(ORIGIN))
+    try:
+        ticket = desk and desk.ticket_named(Webhook({}, bytes(row.raw), row.at))
+    except Unusable as error:
+        raise UsageError(f"dead letter {row.id} still names no ticket that can be read: {error}") from error
+    return (desk.source, [ticket]) if desk and ticket else None
 
 
 def _as_published(row: AnyRow) -> bytes:

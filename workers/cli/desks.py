@@ -23,11 +23,14 @@ from workers.errors import CommandError, UsageError
 cli = typer.Typer(name="desks", help="The helpdesks that send requests and get the answers.", no_args_is_help=True)
 
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Only this desk. [default: all, and mail]")]
+Whole = Annotated[
+    bool, typer.Option("--whole-payload", help="Print the payload with all fields, also where the ticket can be read.")
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not try the keys to the desks' APIs.")]
 
 
 @cli.command()
-def check(name: Name = None, offline: Offline = False, as_json: AsJson = False) -> int:
+def check(name: Name = None, offline: Offline = False, whole: Whole = False, as_json: AsJson = False) -> int:
     """Say what is configured and what is missing, try the keys to the desks' APIs, and print what to do in each desk.
 
     What is tried changes nothing there.
@@ -47,7 +50,7 @@ def check(name: Name = None, offline: Offline = False, as_json: AsJson = False) 
         raise UsageError(str(error)) from error
     if name is not None and name not in file.desks:
         raise UsageError(f"the desks file {path} has no desk {name}; it has: {', '.join(file.desks) or 'none'}")
-    checked = [_check(path, file, one, offline=offline) for one in file.desks if name in (None, one)]
+    checked = [_check(path, file, one, offline=offline, whole=whole) for one in file.desks if name in (None, one)]
     problems = [problem for one in checked for problem in one["problems"]]
     if name is None:
         problems += _problems_of_the_whole(path, file, is_whole_so_far=not problems)
@@ -58,7 +61,7 @@ def check(name: Name = None, offline: Offline = False, as_json: AsJson = False) 
     return 1 if problems else 0
 
 
-def _check(path: Path, file: File, name: str, *, offline: bool) -> dict[str, Any]:
+def _check(path: Path, file: File, name: str, *, offline: bool, whole: bool) -> dict[str, Any]:
     try:
         desk = open_desk(path, file, name, os.environ)
     except ConfigurationError as error:
@@ -72,7 +75,7 @@ def _check(path: Path, file: File, name: str, *, offline: bool) -> dict[str, Any
             problems.append(f"desk {name}: {error}")
     base = file.public_url or f"http://{settings().http_host}:{settings().http_port}"
     told = {"desk": name, "problem": "; ".join(problems) or None, "problems": problems}
-    return {**told, "webhook_url": f"{base}/webhooks/{name}", "account": account, **_set_up(desk)}
+    return {**told, "webhook_url": f"{base}/webhooks/{name}", "account": account, **_set_up(desk, whole=whole)}
 
 
 def _problems(desk: Desk) -> list[str]:
@@ -89,8 +92,10 @@ def _problems(desk: Desk) -> list[str]:
     return problems
 
 
-def _set_up(desk: Desk) -> dict[str, Any]:
+def _set_up(desk: Desk, *, whole: bool) -> dict[str, Any]:
     setup = desk.setup()
+    # Where we have a key the ticket's id is enough, and rests on no placeholder that an account may not know.
+    reads = desk.reads_tickets and desk.config.answers and not whole
     return {
         "kind": desk.kind,
         "source": desk.source,
@@ -100,7 +105,7 @@ def _set_up(desk: Desk) -> dict[str, Any]:
         "unnamed_fields": desk.unnamed_fields,
         "rotating": len(desk.secrets) > 1,
         "headers": dict(setup.headers),
-        "payload": setup.payload,
+        "payload": (setup.ticket_payload or setup.payload) if reads else setup.payload,
         "steps": list(setup.steps),
     }
 

@@ -23,6 +23,7 @@ from workers.cli import (
     operations,
     orders,
     partners,
+    pulls,
     reprocessing,
     requests,
 )
@@ -52,6 +53,7 @@ cli = Typer(
 cli.add_typer(orders.cli)
 cli.add_typer(requests.cli)
 cli.add_typer(dead_letters.cli)
+pulls.add_to(desks.cli)
 cli.add_typer(desks.cli)
 cli.add_typer(partners.cli)
 cli.add_typer(interchanges.cli)

@@ -27,6 +27,14 @@ class Accepted(_Answer):
     state: Literal[RequestState.RECEIVED]
 
 
+class Noted(_Answer):
+    """The ticket that was named is noted, and its form will be read by the desk's API."""
+
+    source: str
+    ticket: str
+    state: Literal["to_be_read"]
+
+
 class Decision(_Answer):
     """What is known of a request that was sent again: its one decision, once there is one."""
 

@@ -68,6 +68,8 @@ def _answer(receipt: Receipt) -> JSONResponse:
         case Received.NEW:
             # After the answer: the broker may be slow, and beat rings in seconds anyway.
             return JSONResponse(receipt.request, 202, background=BackgroundTask(ring, Doorbell.APPLY_CHANGES))
+        case Received.NOTED:
+            return JSONResponse(receipt.request, 202, background=BackgroundTask(ring, Doorbell.READ_TICKETS))
         case Received.REPEATED:
             return JSONResponse(_decision(receipt.request or {}))
         case Received.IGNORED:

@@ -6,17 +6,24 @@ A kind whose payload is our template is described by its class alone.
 from dataclasses import dataclass
 from typing import Any
 
+from desks.payload import NamedTicket, TicketPayload
 from desks.registry import kinds
 from workers.specs import examples
 
 
 @dataclass(frozen=True, slots=True)
 class DeskScheme:
-    """One kind of desk: its headers by the names of their security schemes, its body, and what the two are made of."""
+    """One kind of desk: its headers by the names of their security schemes, its bodies, and what these are made of."""
 
     headers: dict[str, tuple[str, str]]
     body: str
     example: dict[str, Any]
+    names_tickets: bool = False
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        """The schemas of all that it may send."""
+        return (self.body, NamedTicket.__name__) if self.names_tickets else (self.body,)
 
 
 _BODIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,7 +35,8 @@ _BODIES: dict[str, tuple[str, dict[str, Any]]] = {
 DESKS = {
     name: DeskScheme(
         {f"{name}-{header}": (header, told) for header, told in kind.signature_headers.items()},
-        *_BODIES.get(name, ("TicketPayload", examples.TICKET)),
+        *_BODIES.get(name, (TicketPayload.__name__, examples.TICKET)),
+        names_tickets=kind.reads_tickets,
     )
     for name, kind in sorted(kinds().items())
 }

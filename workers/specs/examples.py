@@ -65,6 +65,7 @@ TICKET = {
         "billing": {},
     },
 }
+NAMED_TICKET = {"ticket": "88121"}
 ZAMMAD = {
     "ticket": {
         "id": 88121,
@@ -101,6 +102,7 @@ _DECIDED = {
 # By the name of the answer's model.
 ANSWERS: dict[str, dict[str, Any]] = {
     "Accepted": {**_KEY, "state": "received"},
+    "Noted": {"source": "zendesk:acme", "ticket": "88121", "state": "to_be_read"},
     "Decision": {**_KEY, **_DECIDED, "decided_at": "2026-11-23T09:00:01.250000Z"},
     "Ignored": {"state": "ignored", "why": "an answer of our own that came back"},
     "DeadLettered": {"state": "dead_letter", "error": "data.order: must not contain white space"},

@@ -3,15 +3,17 @@
 from importlib.metadata import version
 from typing import Any
 
-from desks.payload import TicketPayload
+from desks.payload import NamedTicket, TicketPayload
 from orders.messages import MAX_MESSAGE_BYTES, ChangeMessage
 from workers.http import models
 from workers.specs.desks import DESKS, PAYLOADS
-from workers.specs.examples import ANSWERS
+from workers.specs.examples import ANSWERS, NAMED_TICKET
 from workers.specs.schemas import schemas_of
 
+_BODIES = (ChangeMessage, TicketPayload, NamedTicket)
 _ANSWERS = (
     models.Accepted,
+    models.Noted,
     models.Decision,
     models.Ignored,
     models.DeadLettered,
@@ -53,7 +55,7 @@ def openapi() -> dict[str, Any]:
             "/readyz": {"get": _readyz()},
         },
         "components": {
-            "schemas": dict(sorted({**schemas_of([ChangeMessage, TicketPayload, *_ANSWERS]), **PAYLOADS}.items())),
+            "schemas": dict(sorted({**schemas_of([*_BODIES, *_ANSWERS]), **PAYLOADS}.items())),
             "securitySchemes": _security_schemes(),
         },
     }
@@ -75,8 +77,11 @@ def _receive_webhook() -> dict[str, Any]:
             "description": f"What the kind of desk sends; at most {MAX_MESSAGE_BYTES:,} bytes.",
             "content": {
                 "application/json": {
-                    "schema": {"anyOf": [_ref(body) for body in dict.fromkeys(one.body for one in DESKS.values())]},
-                    "examples": {kind: {"value": one.example} for kind, one in DESKS.items()},
+                    "schema": {"anyOf": [_ref(body) for body in _bodies()]},
+                    "examples": {
+                        **{kind: {"value": one.example} for kind, one in DESKS.items()},
+                        "ticket": {"value": NAMED_TICKET},
+                    },
                 }
             },
         },
@@ -89,7 +94,12 @@ def _receive_webhook() -> dict[str, Any]:
                 models.Ignored,
                 models.DeadLettered,
             ),
-            "202": _answer("The request is kept: committed, and to be decided.", models.Accepted),
+            "202": _answer(
+                "The request is kept: committed, and to be decided. Or the ticket is, which was named alone: its form "
+                "is to be read by the desk's API.",
+                models.Accepted,
+                models.Noted,
+            ),
             "401": _unauthorized(
                 "The delivery is not proved to come from this desk, or was signed at another time than now.",
                 '`Webhook realm="…"`, with the name of the desk.',
@@ -101,6 +111,10 @@ def _receive_webhook() -> dict[str, Any]:
             **_faults(),
         },
     }
+
+
+def _bodies() -> list[str]:
+    return list(dict.fromkeys(body for desk in DESKS.values() for body in desk.bodies))
 
 
 def _any_desk() -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ FIELDS = {
     "Addresses.shipping": "null and the empty object are the same as leaving it out.",
     "Addresses.billing": "null and the empty object are the same as leaving it out.",
     "Address.country": "ISO 3166-1 alpha-2, in either case. Whether it exists is decided later: `invalid_address`.",
+    "NamedTicket.ticket": "The ticket's id.",
     "TicketPayload.ticket": "The ticket's id.",
     "TicketPayload.order": "The order's number; it must fit Number.",
     "TicketPayload.kind": "One of Kind in any case, with or without `countermand_` before it.",
