@@ -19,7 +19,7 @@ from tests.helpdesks.faults import Fault, after_storing, hangs_up, says
 from tests.helpdesks.freshdesk import FakeFreshdesk
 from tests.helpdesks.standard import FakeStandard
 from tests.helpdesks.zammad import FakeZammad
-from tests.helpdesks.zendesk import FakeZendesk, Ticket
+from tests.helpdesks.zendesk import FakeZendesk
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -143,7 +143,7 @@ def test_with_ten_tickets_that_are_forbidden_all_others_are_answered_before_any_
     desk: FakeZendesk,
 ) -> None:
     for number in range(100, 100 + OTHERS):
-        desk.tickets[number] = Ticket({})
+        desk.fill_in(str(number))
     forbidden = [ask(desk) for _ in range(FORBIDDEN_TICKETS)]
     others = [ask(desk, ticket=str(number)) for number in range(100, 100 + OTHERS)]
     # The ticket is read before anything is written on it, and that is refused each time.
