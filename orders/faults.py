@@ -12,10 +12,15 @@ INSUFFICIENT_PRIVILEGE = "42501"
 # No such table, no such column: `migrate` is still to be run.
 OTHER_SCHEMA = ("42P01", "42703")
 _READ_ONLY = "25006"
+# Told by `tasks.session`, not by a server: a setting that breaks a promise, and tables of a version after this one.
+UNFIT_SESSION = "F0000"
+NEWER_SCHEMA = "CM001"
 # Connection lost, resources exhausted (disk full, too many connections), shutdown, read-only, no privilege, another
 # schema: nobody's request is to blame, and trying at once will not help. See PostgreSQL, Appendix A.
 _OUTAGE_CLASSES = ("08", "53", "57P", "58")
-_OUTAGES = (_READ_ONLY, INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA)
+_OUTAGES = (_READ_ONLY, INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA, UNFIT_SESSION, NEWER_SCHEMA)
+# The server is there, and something else must be done first.
+OURS_TO_MEND = (INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA, UNFIT_SESSION, NEWER_SCHEMA)
 
 # What is wrong, and what helps, by SQLSTATE or its class. What is not here is a connection that was refused or lost.
 _REMEDIES = {
@@ -32,6 +37,8 @@ _REMEDIES = {
     **dict.fromkeys(
         OTHER_SCHEMA, ("the tables of the database are not those of this version", "run `countermand migrate`")
     ),
+    UNFIT_SESSION: ("the database has a setting that breaks a promise", "set it back, see docs/limits.md"),
+    NEWER_SCHEMA: ("the database is newer than this program", "run the version that migrated it, or a later one"),
 }
 
 
