@@ -7,8 +7,8 @@ from urllib.parse import quote, unquote
 
 _PARTS = re.compile(r"(?P<scheme>[^:/?#]+://)(?P<authority>[^/]*)(?P<rest>.*)", re.DOTALL)
 # Parameters of a query that are secrets: those of libpq, and of Redis.
-_SECRET_PARAMETERS = r"(?:ssl|ssl_)?(?:key)?password|oauth_client_secret"
-_PARAMETER = re.compile(rf"(?<=[?&])({_SECRET_PARAMETERS})=([^&]*)")
+_HIDDEN_PARAMETERS = r"(?:ssl_?)?password|oauth_client_secret"
+_PARAMETER = re.compile(rf"(?<=[?&])({_HIDDEN_PARAMETERS})=([^&]*)")
 # What is shorter stands in other words too: it is scrubbed only where it stands alone.
 _LONG = 6
 # A piece of a secret that is shorter says nothing.
@@ -44,7 +44,7 @@ def without_password(url: str) -> str:
         return _SCRUBBED
     userinfo, at, hosts = whole["authority"].rpartition("@")
     user = userinfo.partition(":")[0]
-    rest = re.sub(r"[?&]+$", "", re.sub(rf"(?<=[?&])(?:{_SECRET_PARAMETERS})=[^&]*&?", "", whole["rest"]))
+    rest = re.sub(r"[?&]+$", "", re.sub(rf"(?<=[?&])(?:{_HIDDEN_PARAMETERS})=[^&]*&?", "", whole["rest"]))
     return f"{whole['scheme']}{user}{at if user else ''}{hosts}{rest}"
 
 
@@ -76,10 +76,7 @@ def _pieces(url: str) -> set[str]:
     # A database or a host that is called as the password is: no secret of a user who thinks of one.
     public = {user, *re.split(r"[:/?,&=]", hosts)} if at else {user}
     pieces = {
-        piece
-        for secret in secrets
-        for piece in re.split(r"[@/#?:%\[\]&=]", secret)
-        if len(piece) >= _SHORTEST_PIECE
+        piece for secret in secrets for piece in re.split(r"[@/#?:%\[\]&=]", secret) if len(piece) >= _SHORTEST_PIECE
     }
     return {piece for piece in secrets | pieces if piece and piece not in public}
 

@@ -2,7 +2,8 @@
 
 from enum import Enum, auto
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+import psycopg
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # Serialization failure, deadlock, lock timeout: the same transaction will pass when tried again.
@@ -52,23 +53,40 @@ class Fault(Enum):
 
 def classify(error: BaseException) -> Fault:
     """Tells a passing conflict (AGAIN) and an outage of the database (OUTAGE) from work that cannot be done (WORK)."""
-    if isinstance(error, PoolTimeout):
+    # Whoever goes on after a connection was lost is told of the transaction that is still to be rolled back.
+    if isinstance(error, PoolTimeout | PendingRollbackError):
         return Fault.OUTAGE
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | psycopg.Error):
         return Fault.WORK
     state = sqlstate(error)
     if state in _AGAIN:
         return Fault.AGAIN
-    if state is None:
-        # The server was not reached at all, or the driver refused the values before it was asked.
-        return Fault.OUTAGE if isinstance(error, OperationalError | InterfaceError) else Fault.WORK
-    outage = error.connection_invalidated or state in _OUTAGES or state.startswith(_OUTAGE_CLASSES)
+    if not state:
+        return Fault.WORK if _refused_by_the_driver(error) else Fault.OUTAGE
+    outage = _has_lost_its_connection(error) or state in _OUTAGES or state.startswith(_OUTAGE_CLASSES)
     return Fault.OUTAGE if outage else Fault.WORK
+
+
+def _refused_by_the_driver(error: BaseException) -> bool:
+    """Tells values and statements that the driver refuses to send from a server that says nothing any more.
+
+    The driver also says of a connection that it lost unawares that it cannot be used so (a ProgrammingError): at its
+    start, or at its end, there is no statement.
+    """
+    if _has_lost_its_connection(error) or (isinstance(error, DBAPIError) and error.statement is None):
+        return False
+    raised = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(raised, psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError)
+
+
+def _has_lost_its_connection(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def sqlstate(error: BaseException) -> str | None:
     """Returns the SQLSTATE of a database error; None where no server has sent one."""
-    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    raised = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(raised, "sqlstate", None)
 
 
 def in_a_line(error: BaseException) -> str:

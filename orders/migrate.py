@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from configuration import ConfigurationError
+from orders.revisions import revisions
 
 # Two programs that start at once must not migrate at once.
 _MIGRATING = 0x434D4D  # "CMM"
@@ -16,6 +17,14 @@ _MIGRATING = 0x434D4D  # "CMM"
 
 class WrongEncoding(ConfigurationError):
     """The database has no room for names and addresses in every script."""
+
+
+class NoSchema(ConfigurationError):
+    """No schema is there for the tables."""
+
+
+class NewerDatabase(ConfigurationError):
+    """The tables are those of a version that comes after this one."""
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -30,10 +39,13 @@ def alembic_config(connection: Connection) -> Config:
 def migrate(connection: Connection) -> str:
     """Brings the schema up to date within the caller's transaction; returns the revision that it is at then.
 
-    Raises WrongEncoding where the database is not in UTF-8: requests and orders would be refused one by one, later.
+    Raises WrongEncoding where the database is not in UTF-8: requests and orders would be refused one by one, later;
+    NoSchema where the search_path leads to none, and NewerDatabase where there is nothing that we could do.
     """
     _expect_utf8(connection)
+    _expect_schema(connection)
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
+    _expect_known_revision(connection)
     # A new index or constraint reads a whole table. It still waits for a lock no longer than anyone else.
     connection.execute(text("SET LOCAL statement_timeout = '1h'"))
     command.upgrade(alembic_config(connection), "head")
@@ -46,6 +58,24 @@ def _expect_utf8(connection: Connection) -> None:
         raise WrongEncoding(
             f"the database {name} is in {encoding}, which cannot write every name and address; expected UTF8: make "
             f"another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name that"
+        )
+
+
+def _expect_schema(connection: Connection) -> None:
+    path, schema = connection.execute(text("SELECT current_setting('search_path'), current_schema()")).one()
+    if schema is None:
+        raise NoSchema(
+            f"no schema of the search_path ({path}) is there for the tables, or its user may not use it: "
+            "CREATE SCHEMA and GRANT USAGE, CREATE on it, or name another search_path"
+        )
+
+
+def _expect_known_revision(connection: Connection) -> None:
+    revision = current_revision(connection)
+    if revision is not None and revision not in revisions():
+        raise NewerDatabase(
+            f"the database is newer than this program (its tables are at revision {revision}, and those of this "
+            f"version at {max(revisions())}): run the version that migrated it, or a later one"
         )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from configuration import ConfigurationError
-from orders.faults import Fault, classify
+from orders.faults import OURS_TO_MEND, Fault, classify, sqlstate, told
 from tasks import session
 from tasks.connecting import connect_arguments, engine_url, own_options, read_url
 from tasks.settings import settings
@@ -71,6 +71,21 @@ def engine() -> Engine:
     return made
 
 
+def expect_usable() -> None:
+    """Connects once, when a process starts. Raises ConfigurationError where something else must be done first.
+
+    A database that is away is waited for by the work itself.
+    """
+    try:
+        engine().connect().close()
+    except DBAPIError as error:
+        if sqlstate(error) in OURS_TO_MEND:
+            raise ConfigurationError(told(error)) from None
+    finally:
+        # A process that forks takes no connection with it.
+        engine().dispose()
+
+
 def _set_in_each_transaction(made: Engine, asked: Mapping[str, str]) -> None:
     def settings_for(connection: psycopg.Connection[Any]) -> str:
         return session.set_locally({**asked, **session.settings_for(connection.info.server_version)})
@@ -104,10 +119,10 @@ def _leave_out_the_detail(context: ExceptionContext) -> None:
     """Cuts an error to its first line: the detail of a constraint quotes the row it refused, and errors are logged."""
     for error in (context.original_exception, context.sqlalchemy_exception):
         if error is not None and error.args:
-            told = str(error.args[0]).partition("\n")[0]
-            if "unsupported startup parameter" in told:
-                told = f"{told}, {session.POOLER}"
-            error.args = (told, *error.args[1:])
+            line = str(error.args[0]).partition("\n")[0]
+            if "unsupported startup parameter" in line:
+                line = f"{line}, {session.POOLER}"
+            error.args = (line, *error.args[1:])
 
 
 def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> _T:

@@ -60,12 +60,12 @@ REFUSED = {
 }
 POOLER = "so a pooler stands before PostgreSQL: set COUNTERMAND_DATABASE_POOLED=true, or name PostgreSQL itself"
 
-_ASK = f"""
+_ASK = """
     SELECT ARRAY(SELECT current_setting(name, true) FROM unnest(%s::text[]) WITH ORDINALITY AS one (name, place)
                  ORDER BY place),
         CASE WHEN to_regclass('alembic_version') IS NOT NULL
              THEN has_table_privilege(to_regclass('alembic_version'), 'SELECT') END
-"""  # noqa: S608  # our own
+"""  # our own
 
 
 class UnfitSession(psycopg.OperationalError):

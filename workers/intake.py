@@ -11,8 +11,10 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
+from configuration import ConfigurationError
 from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
+from tasks.database import expect_usable
 from tasks.doorbells import Bell, HeldBack
 from tasks.intake import take
 from tasks.outages import Outage, broker_told
@@ -22,7 +24,7 @@ from workers.discovery import find_services
 from workers.errors import CommandError
 from workers.intake_queue import QueueSource
 from workers.intake_stream import StreamSource
-from workers.logs import configure_logs
+from workers.logs import configure_logs, end_with
 
 _log = structlog.get_logger()
 
@@ -173,6 +175,7 @@ def main() -> None:
     configure_logs()
     app.finalize()
     url = find_services().broker_url
+    expect_usable()
     stop = Stop()
     stop.install()
     source: Source = StreamSource(url) if is_stream(url) else QueueSource(url)
@@ -186,5 +189,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except CommandError as error:
-        raise SystemExit(f"intake: {error}") from error
+    except (CommandError, ConfigurationError) as error:
+        end_with(f"intake: {error}", getattr(error, "exit_code", 2))

@@ -28,6 +28,7 @@ import tasks.database
 import tasks.intake
 import tasks.session
 import workers.intake
+from configuration.urls import without_password
 from edi.documents.edifact import Message, render_order
 from edi.documents.order import CannotRender, OrderDocument
 from edi.partners import Partner
@@ -66,7 +67,6 @@ from workers.cli import terminal
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
 from workers.supervisor import end_earlier, programs, supervised
-from workers.up import without_password
 
 pytestmark = pytest.mark.usefixtures("system")
 

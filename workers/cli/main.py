@@ -26,7 +26,7 @@ from workers.cli import (
     requests,
 )
 from workers.embedded import ServiceError
-from workers.logs import configure_logs
+from workers.logs import configure_logs, without_secrets
 
 # Errors of the operating system that are about files, not about a service.
 _OF_FILES = (
@@ -96,5 +96,7 @@ def _first_line(error: object) -> str:
 
 def _tell(message: str, code: int) -> int:
     if message:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"countermand: {message}", markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"countermand: {without_secrets(message)}", markup=False
+        )
     return code

@@ -4,12 +4,13 @@ import structlog
 import uvicorn
 
 from configuration import ConfigurationError
+from tasks.database import expect_usable
 from tasks.helpdesks import helpdesks
 from tasks.settings import settings
 from workers.discovery import find_services
 from workers.errors import CommandError
 from workers.http.app import make_app
-from workers.logs import configure_logs
+from workers.logs import configure_logs, end_with
 
 _log = structlog.get_logger()
 
@@ -23,6 +24,7 @@ def main() -> None:
     configure_logs()
     find_services()
     desks = helpdesks()
+    expect_usable()
     host, port = settings().http_host, settings().http_port
     _log.info("http ready", host=host, port=port, desks=sorted(desks.desks))
     uvicorn.run(
@@ -43,4 +45,4 @@ if __name__ == "__main__":
     try:
         main()
     except (CommandError, ConfigurationError) as error:
-        raise SystemExit(f"http: {error}") from error
+        end_with(f"http: {error}", getattr(error, "exit_code", 2))

@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse
 
 from orders.locks import try_to_lock
 from tasks.database import in_transaction
-from tasks.session import check
 from tasks.outages import Outage, broker_told
+from tasks.session import check
 from tasks.settings import settings
 from workers.broker import BROKER_OUTAGES, broker_at
 from workers.http.database import in_database
