@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 
 from configuration import ConfigurationError
@@ -13,6 +13,7 @@ from orders.revisions import revisions
 
 # Two programs that start at once must not migrate at once.
 _MIGRATING = 0x434D4D  # "CMM"
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class WrongEncoding(ConfigurationError):
@@ -30,7 +31,7 @@ class NewerDatabase(ConfigurationError):
 def alembic_config(connection: Connection) -> Config:
     """Returns Alembic's configuration for our migrations on this connection."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
@@ -87,3 +88,18 @@ def current_revision(connection: Connection) -> str | None:
 def newest_revision(connection: Connection) -> str | None:
     """Returns the revision that this program needs."""
     return ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
+
+
+def draft(connection: Connection, what_it_does: str) -> str:
+    """Writes a draft of the next migration, with what the models have and this database has not; returns its file.
+
+    The database must be at our newest revision: what an earlier migration brings would be drafted once more.
+    """
+    newest = newest_revision(connection)
+    if newest is None or current_revision(connection) != newest:
+        raise ConfigurationError(
+            f"the database is at revision {current_revision(connection)}, and our newest is {newest}: migrate it first"
+        )
+    config = alembic_config(connection)
+    made = command.revision(config, what_it_does, rev_id=f"{int(newest) + 1:04}", autogenerate=True)
+    return str(made.path) if isinstance(made, Script) else ""

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,26 +58,24 @@ def name_of(url: str) -> str:
     return "COUNTERMAND_DATABASE_URL" if "postgresql" in url else "COUNTERMAND_BROKER_URL"
 
 
-@pytest.fixture
-def _settings_anew(system: Services) -> Iterator[None]:
-    settings.cache_clear()
-    database.engine.cache_clear()
-    yield
-    settings.cache_clear()
-    database.engine.cache_clear()
-
-
-@pytest.mark.usefixtures("_settings_anew")
 @pytest.mark.parametrize("url", _URLS)
-def test_no_command_says_the_password(countermand: Countermand, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv(name_of(url), url)
-    for arguments in (["orders", "list"], ["requests", "wait", "--timeout", "1"], ["requests", "submit", "-"]):
-        settings.cache_clear()
-        ended = countermand(*arguments)
-        assert [piece for piece in PIECES if piece in ended.out + ended.err] == []
-        if ended.code:
-            assert ended.code in (1, 2, 3)
-            assert ended.err.count("\n") == 1
+def test_no_command_says_the_password(
+    countermand: Countermand, system: Services, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    named = {"COUNTERMAND_DATABASE_URL": system.database_url, "COUNTERMAND_BROKER_URL": system.broker_url}
+    with monkeypatch.context() as patched:
+        for name, value in {**named, name_of(url): url}.items():
+            patched.setenv(name, value)
+        database.engine.cache_clear()
+        for arguments in (["orders", "list"], ["requests", "wait", "--timeout", "1"], ["requests", "submit", "-"]):
+            settings.cache_clear()
+            ended = countermand(*arguments)
+            assert [piece for piece in PIECES if piece in ended.out + ended.err] == []
+            if ended.code:
+                assert ended.code in (1, 2, 3)
+                assert ended.err.count("\n") == 1
+    settings.cache_clear()
+    database.engine.cache_clear()
 
 
 _OF_PROCESSES = [
