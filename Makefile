@@ -1,6 +1,6 @@
 # Countermand's own targets. Each does all the set-up it needs.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interleavings figures model mutations chaos flood bulk fuzz judge bench lint types up specs lock
+.PHONY: help setup demo test interleavings figures model mutations chaos flood bulk fuzz judge bench lint types up specs migration lock
 .PHONY: clean
 
 PYTHON ?= python3
@@ -88,6 +88,13 @@ types: setup ## Check types
 
 specs: setup ## Write asyncapi.yaml and openapi.json anew, from the models
 	$(BIN)/python -m tests.specs
+
+migration: setup ## Draft the next migration beside a running `countermand up`: make migration WHAT='orders have a colour'
+	$(if $(WHAT),,$(error say what it does: make migration WHAT='orders have a colour'))
+	$(BIN)/python -c 'import sys; \
+		from orders.migrate import draft; from tasks.database import in_transaction; \
+		from workers.discovery import find_database; \
+		find_database(); print(in_transaction(lambda connection: draft(connection, sys.argv[1])))' "$(WHAT)"
 
 lock: setup ## Resolve the dependencies anew into the two lock files
 	$(BIN)/pip install --quiet uv

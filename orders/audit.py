@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, TextClause, text
 
 from orders.fingerprint import ORDER_SHA256
+from orders.server import server_warnings
 
 _OF_NUMBERS = 9
 # How many violations of a check are spelled out.
@@ -361,7 +362,8 @@ def audit(
     checks = [_run(connection, check, parameters) for check in CHECKS]
     parameters["served"] = None if served is None else list(served)
     parameters["configured"] = None if configured is None else list(configured)
-    warnings = [told for warning in WARNINGS for told in _warn(connection, warning, parameters)]
+    warnings = server_warnings(connection)
+    warnings += [told for warning in WARNINGS for told in _warn(connection, warning, parameters)]
     result = {"ok": not any(check["violations"] for check in checks), "checks": checks}
     return {**result, "warnings": warnings} if warnings else result
 

@@ -2,7 +2,8 @@
 
 from enum import Enum, auto
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+import psycopg
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # Serialization failure, deadlock, lock timeout: the same transaction will pass when tried again.
@@ -12,10 +13,15 @@ INSUFFICIENT_PRIVILEGE = "42501"
 # No such table, no such column: `migrate` is still to be run.
 OTHER_SCHEMA = ("42P01", "42703")
 _READ_ONLY = "25006"
+# Told by `tasks.session`, not by a server: a setting that breaks a promise, and tables of a version after this one.
+UNFIT_SESSION = "F0000"
+NEWER_SCHEMA = "CM001"
 # Connection lost, resources exhausted (disk full, too many connections), shutdown, read-only, no privilege, another
 # schema: nobody's request is to blame, and trying at once will not help. See PostgreSQL, Appendix A.
 _OUTAGE_CLASSES = ("08", "53", "57P", "58")
-_OUTAGES = (_READ_ONLY, INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA)
+_OUTAGES = (_READ_ONLY, INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA, UNFIT_SESSION, NEWER_SCHEMA)
+# The server is there, and something else must be done first.
+OURS_TO_MEND = (INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA, UNFIT_SESSION, NEWER_SCHEMA)
 
 # What is wrong, and what helps, by SQLSTATE or its class. What is not here is a connection that was refused or lost.
 _REMEDIES = {
@@ -32,6 +38,8 @@ _REMEDIES = {
     **dict.fromkeys(
         OTHER_SCHEMA, ("the tables of the database are not those of this version", "run `countermand migrate`")
     ),
+    UNFIT_SESSION: ("the database has a setting that breaks a promise", "set it back, see docs/limits.md"),
+    NEWER_SCHEMA: ("the database is newer than this program", "run the version that migrated it, or a later one"),
 }
 
 
@@ -45,23 +53,40 @@ class Fault(Enum):
 
 def classify(error: BaseException) -> Fault:
     """Tells a passing conflict (AGAIN) and an outage of the database (OUTAGE) from work that cannot be done (WORK)."""
-    if isinstance(error, PoolTimeout):
+    # Whoever goes on after a connection was lost is told of the transaction that is still to be rolled back.
+    if isinstance(error, PoolTimeout | PendingRollbackError):
         return Fault.OUTAGE
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | psycopg.Error):
         return Fault.WORK
     state = sqlstate(error)
     if state in _AGAIN:
         return Fault.AGAIN
-    if state is None:
-        # The server was not reached at all, or the driver refused the values before it was asked.
-        return Fault.OUTAGE if isinstance(error, OperationalError | InterfaceError) else Fault.WORK
-    outage = error.connection_invalidated or state in _OUTAGES or state.startswith(_OUTAGE_CLASSES)
+    if not state:
+        return Fault.WORK if _refused_by_the_driver(error) else Fault.OUTAGE
+    outage = _has_lost_its_connection(error) or state in _OUTAGES or state.startswith(_OUTAGE_CLASSES)
     return Fault.OUTAGE if outage else Fault.WORK
+
+
+def _refused_by_the_driver(error: BaseException) -> bool:
+    """Tells values and statements that the driver refuses to send from a server that says nothing any more.
+
+    The driver also says of a connection that it lost unawares that it cannot be used so (a ProgrammingError): at its
+    start, or at its end, there is no statement.
+    """
+    if _has_lost_its_connection(error) or (isinstance(error, DBAPIError) and error.statement is None):
+        return False
+    raised = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(raised, psycopg.DataError | psycopg.ProgrammingError | psycopg.NotSupportedError)
+
+
+def _has_lost_its_connection(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def sqlstate(error: BaseException) -> str | None:
     """Returns the SQLSTATE of a database error; None where no server has sent one."""
-    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    raised = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(raised, "sqlstate", None)
 
 
 def in_a_line(error: BaseException) -> str:

@@ -154,8 +154,8 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "acknowledgement": {Role.EXPORTER: "SELECT, INSERT", Role.READER: "SELECT"},
-    # Only whoever migrates knows the revision.
-    "alembic_version": {},
+    # Whoever connects looks whether the tables are those of its version.
+    "alembic_version": dict.fromkeys((Role.WORKER, Role.EXPORTER, Role.READER), "SELECT"),
 }
 
 

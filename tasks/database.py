@@ -3,7 +3,7 @@
 import random
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -14,7 +14,10 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from orders.faults import Fault, classify
+from configuration import ConfigurationError
+from orders.faults import OURS_TO_MEND, Fault, classify, sqlstate, told
+from tasks import session
+from tasks.connecting import connect_arguments, engine_url, own_options, read_url
 from tasks.settings import settings
 
 _T = TypeVar("_T")
@@ -24,23 +27,6 @@ _log = structlog.get_logger()
 _TRIES = 5
 # How many connections a process holds at most. One that does one thing at a time never has a second one.
 CONNECTIONS = 5
-# Nothing of ours holds a lock for a second; who waits longer had better say so than wait on. What has to wait longer
-# (`orders.migrate`, `orders.audit`) says so itself.
-_SESSION = {
-    "timezone": "UTC",
-    "lock_timeout": "5s",
-    "statement_timeout": "60s",
-    "idle_in_transaction_session_timeout": "60s",
-}
-# Over TCP, a server that has vanished is noticed within half a minute, by both sides.
-_LINE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
-_SERVERS_LINE = {
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "30s",
-}
-_POOLER = "so a pooler stands before PostgreSQL: set COUNTERMAND_DATABASE_POOLED=true, or name PostgreSQL itself"
 
 
 class NoDatabase(Exception):
@@ -54,8 +40,17 @@ def engine() -> Engine:
     if url is None:
         raise NoDatabase("no database is configured: set COUNTERMAND_DATABASE_URL")
     pooled = settings().database_pooled
+    read = read_url(url)
+    try:
+        arguments = connect_arguments(read, {**session.SESSION, **session.SERVERS_LINE}, pooled=pooled)
+        asked = own_options(read.get("options", ""), session.SESSION) if pooled else {}
+    except ValueError as error:
+        raise ConfigurationError(f"COUNTERMAND_DATABASE_URL {error}") from None
     made = create_engine(
-        url,
+        engine_url(read),
+        # Said in each BEGIN, whatever the database's default: a snapshot of before a lock was given would not show what
+        # its holder has done.
+        isolation_level="READ COMMITTED",
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=5,
@@ -65,45 +60,46 @@ def engine() -> Engine:
         hide_parameters=True,
         # Several times faster than the standard library's, and a request's order alone has three values in JSON.
         json_deserializer=from_json,
-        connect_args={
-            # Unless PGAPPNAME says which of our processes it is, as the supervisor has it say.
-            "fallback_application_name": "countermand",
-            "connect_timeout": 5,
-            # Whatever the database's own, or the environment's: texts come as texts.
-            "client_encoding": "utf8",
-            # A pooler gives the next transaction to another session of the server: nothing that belongs to one may be
-            # asked for, so no options at its start, and no prepared statements.
-            **({"prepare_threshold": None} if pooled else {"options": _options()}),
-            **_LINE,
-        },
+        connect_args=arguments,
     )
     if pooled:
-        event.listen(made, "begin", _set_for_this_transaction)
+        _set_in_each_transaction(made, asked)
     else:
-        event.listen(made, "connect", _expect_what_was_asked_for)
+        event.listen(made, "connect", lambda connection, _: session.prepare(connection))
         event.listen(made, "checkout", _leave_one_that_has_ended)
     event.listen(made, "handle_error", _leave_out_the_detail)
     return made
 
 
-def _options() -> str:
-    return " ".join(f"-c {name}={value}" for name, value in (_SESSION | _SERVERS_LINE).items())
+def expect_usable() -> None:
+    """Connects once, when a process starts. Raises ConfigurationError where something else must be done first.
+
+    A database that is away is waited for by the work itself.
+    """
+    try:
+        engine().connect().close()
+    except DBAPIError as error:
+        if sqlstate(error) in OURS_TO_MEND:
+            raise ConfigurationError(told(error)) from None
+    finally:
+        # A process that forks takes no connection with it.
+        engine().dispose()
 
 
-def _set_for_this_transaction(connection: Connection) -> None:
-    # Not by set_config(): that is a query, after which the audit could no longer choose its snapshot.
-    connection.exec_driver_sql("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SESSION.items()))
+def _set_in_each_transaction(made: Engine, asked: Mapping[str, str]) -> None:
+    def settings_for(connection: psycopg.Connection[Any]) -> str:
+        return session.set_locally({**asked, **session.settings_for(connection.info.server_version)})
 
+    def check(connection: psycopg.Connection[Any], _record: object) -> None:
+        connection.execute(settings_for(connection))
+        session.check(connection)
+        connection.rollback()
 
-def _expect_what_was_asked_for(connection: psycopg.Connection[Any], _record: object) -> None:
-    """Refuses a pooler that passes over the options: without time-outs, and with another's prepared statements."""
-    asked = _SESSION["lock_timeout"]
-    found = connection.execute("SHOW lock_timeout").fetchone()
-    connection.rollback()
-    if found != (asked,):
-        raise psycopg.OperationalError(
-            f"lock_timeout is {found[0] if found else 'not shown'} and not {asked}, {_POOLER}"
-        )
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(settings_for(connection.connection.driver_connection))
+
+    event.listen(made, "connect", check)
+    event.listen(made, "begin", begin)
 
 
 def _leave_one_that_has_ended(connection: psycopg.Connection[Any], record: ConnectionPoolEntry, _: object) -> None:
@@ -123,10 +119,10 @@ def _leave_out_the_detail(context: ExceptionContext) -> None:
     """Cuts an error to its first line: the detail of a constraint quotes the row it refused, and errors are logged."""
     for error in (context.original_exception, context.sqlalchemy_exception):
         if error is not None and error.args:
-            told = str(error.args[0]).partition("\n")[0]
-            if "unsupported startup parameter" in told:
-                told = f"{told}, {_POOLER}"
-            error.args = (told, *error.args[1:])
+            line = str(error.args[0]).partition("\n")[0]
+            if "unsupported startup parameter" in line:
+                line = f"{line}, {session.POOLER}"
+            error.args = (line, *error.args[1:])
 
 
 def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> _T:

@@ -6,10 +6,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+
+from configuration import ConfigurationError, wording
+from configuration.urls import check_parts
+from tasks.connecting import read_url
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -17,7 +19,13 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """The `COUNTERMAND_…` variables, with their defaults (COUNTERMAND_LOG is read by `workers.logs`)."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERMAND_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="COUNTERMAND_",
+        env_ignore_empty=True,
+        frozen=True,
+        # A URL holds a password.
+        hide_input_in_errors=True,
+    )
 
     home: Path = Path("var")
     database_url: str | None = None
@@ -44,12 +52,25 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, url: str | None) -> str | None:
         if url is None:
             return None
+        scheme = url.partition("://")[0]
+        if scheme not in ("postgresql", "postgresql+psycopg") and "://" in url:
+            raise ValueError(f"begins with {scheme}://; expected postgresql://, Countermand needs a PostgreSQL")
         try:
-            dialect = make_url(url).drivername
-        except (ArgumentError, ValueError) as error:
-            raise ValueError("is not a URL such as postgresql://user:password@host:5432/database") from error
-        if dialect not in ("postgresql", "postgresql+psycopg"):
-            raise ValueError(f"begins with {dialect}://; expected postgresql://, Countermand needs a PostgreSQL")
+            read_url(url)
+        except ValueError as error:
+            expected = "postgresql://user:password@host:5432/database"
+            raise ValueError(f"is not a URL such as {expected}: it {error}") from None
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _has_parts_that_can_be_told_apart(cls, url: str | None) -> str | None:
+        # Which schemes there are, and what they may say, is `workers.broker`'s to know.
+        if url is not None and "://" in url:
+            try:
+                check_parts(url)
+            except ValueError as error:
+                raise ValueError(f"cannot be used: it {error}") from None
         return url
 
     @field_validator("http_trusted_proxies")
@@ -84,5 +105,15 @@ def _networks(text: str) -> list[IPv4Network | IPv6Network]:
 
 @cache
 def settings() -> Settings:
-    """Returns the settings of this process."""
-    return Settings()
+    """Returns the settings of this process. Raises ConfigurationError, which quotes no value."""
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        raise ConfigurationError(f"wrong setting in the environment: {_told(invalid)}") from None
+
+
+def _told(invalid: ValidationError) -> str:
+    return "; ".join(
+        f"COUNTERMAND_{'_'.join(map(str, error['loc'])).upper()} {wording(error)}"
+        for error in invalid.errors(include_input=False)
+    )

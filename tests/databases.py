@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from configuration import ConfigurationError
 from tasks import database
 from tasks.settings import settings
 
@@ -25,7 +26,7 @@ def working_on(url: str, *, pooled: bool = False) -> Iterator[None]:
 
 
 def _start_anew() -> None:
-    with suppress(database.NoDatabase):
+    with suppress(database.NoDatabase, ConfigurationError):
         database.engine().dispose()
     database.engine.cache_clear()
     settings.cache_clear()

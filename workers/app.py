@@ -1,7 +1,6 @@
 """The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
 
 import gc
-import sys
 import warnings
 from typing import Any
 
@@ -11,10 +10,10 @@ from celery.platforms import SecurityWarning
 from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, worker_process_init
 
 from configuration import ConfigurationError
-from tasks.database import engine
+from tasks.database import engine, expect_usable
 from tasks.helpdesks import helpdesks
 from tasks.partners import partners
-from workers.logs import configure_logs
+from workers.logs import configure_logs, end_with
 
 # Root may be who runs us; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
 warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -29,14 +28,14 @@ def _log_our_way(**_: Any) -> None:
 
 
 @celeryd_init.connect
-def _refuse_a_file_that_cannot_be_used(**_: Any) -> None:
+def _refuse_what_cannot_be_used(**_: Any) -> None:
     try:
         helpdesks()
         partners()
+        expect_usable()
     except ConfigurationError as error:
         # Anything else than an exit would be logged by Celery and passed over.
-        sys.stderr.write(f"worker: {error}\n")
-        raise SystemExit(2) from error
+        end_with(f"worker: {error}", 2)
 
 
 @celeryd_after_setup.connect

@@ -55,7 +55,8 @@ def announced(services: Services, home: Path) -> Iterator[None]:
     with open(file, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
         shared = {name: getattr(settings(), name) for name in _SHARED}
         named = {**shared, **{name: _file_of(name) for name in _FILES}}
-        json.dump({**asdict(services), "pid": os.getpid(), **named}, out)
+        pooled = settings().database_pooled
+        json.dump({**asdict(services), "database_pooled": pooled, "pid": os.getpid(), **named}, out)
     try:
         yield
     finally:
@@ -70,6 +71,7 @@ def _running_in(home: Path) -> Services:
     try:
         found = json.loads((home / _FILE).read_text())
         services = Services(found["database_url"], found["broker_url"])
+        pooled = bool(found["database_pooled"])
         shared, files = ({name: found[name] for name in names} for names in (_SHARED, _FILES))
         os.kill(found["pid"], 0)
     except FileNotFoundError:
@@ -80,6 +82,9 @@ def _running_in(home: Path) -> Services:
         raise Unreachable(f"{home / _FILE} is damaged ({error}): {hint}") from None
     except PermissionError:
         raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
+    if settings().database_url is None:
+        # Who answers at a URL is said of that URL, and not of one that the environment names.
+        os.environ["COUNTERMAND_DATABASE_POOLED"] = str(pooled).lower()
     for name, value in shared.items():
         os.environ.setdefault(f"COUNTERMAND_{name.upper()}", str(value))
     for name, file in files.items():

@@ -14,6 +14,7 @@ import structlog
 from configuration import ConfigurationError
 from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
+from tasks.database import expect_usable
 from tasks.doorbells import Bell, HeldBack
 from tasks.intake import take
 from tasks.outages import Outage, broker_told
@@ -24,7 +25,7 @@ from workers.discovery import find_services
 from workers.errors import CommandError
 from workers.intake_queue import QueueSource
 from workers.intake_stream import StreamSource
-from workers.logs import configure_logs
+from workers.logs import configure_logs, end_with
 
 _log = structlog.get_logger()
 
@@ -177,6 +178,7 @@ def main() -> None:
     url = find_services().broker_url
     # Its file is read before anything is taken: a mistake in it is told in one line.
     address_check()
+    expect_usable()
     stop = Stop()
     stop.install()
     source: Source = StreamSource(url) if is_stream(url) else QueueSource(url)
@@ -191,4 +193,4 @@ if __name__ == "__main__":
     try:
         main()
     except (CommandError, ConfigurationError) as error:
-        raise SystemExit(f"intake: {error}") from error
+        end_with(f"intake: {error}", getattr(error, "exit_code", 2))

@@ -11,15 +11,18 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from sqlalchemy import make_url
+from sqlalchemy import Connection
 
+from configuration.urls import without_password
 from desks.registry import Helpdesks
 from orders.migrate import migrate
+from orders.server import server_warnings
 from tasks.database import engine, in_transaction
 from tasks.helpdesks import helpdesks
 from tasks.partners import partners
 from tasks.settings import settings
 from workers.broker import QUEUE, STREAM, is_stream
+from workers.cli.terminal import err
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
 from workers.errors import Unreachable, UsageError
@@ -42,11 +45,17 @@ def services_of(home: Path) -> Iterator[Services]:
             own = stack.enter_context(embedded_services(home))
             services = Services(named.database_url or own.database_url, named.broker_url or own.broker_url)
         publish_to_environment(services, home)
-        in_transaction(migrate)
+        for warning in in_transaction(_migrate):
+            err.print(f"countermand: warning: {warning}", markup=False, highlight=False)
         # Nothing else is asked of it here, and a connection is one that somebody else may need.
         engine().dispose()
         stack.enter_context(announced(services, home))
         yield services
+
+
+def _migrate(connection: Connection) -> list[str]:
+    migrate(connection)
+    return server_warnings(connection)
 
 
 def up(home: Path, port: int | None) -> None:
@@ -129,9 +138,3 @@ def _say_where_everything_is(console: Console, home: Path, port: int, services: 
     for name, value in where.items():
         console.print(f"  {name:<22} {value}", highlight=False, soft_wrap=True)
     sys.stderr.flush()
-
-
-def without_password(url: str) -> str:
-    """Returns a URL that can be shown."""
-    parsed = make_url(url)
-    return parsed.difference_update_query(["password"]).set(password=None).render_as_string()

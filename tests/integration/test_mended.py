@@ -26,7 +26,9 @@ import edi.drafts
 import orders.reprocessing
 import tasks.database
 import tasks.intake
+import tasks.session
 import workers.intake
+from configuration.urls import without_password
 from edi.documents.edifact import Message, render_order
 from edi.documents.order import CannotRender, OrderDocument
 from edi.partners import Partner
@@ -65,7 +67,6 @@ from workers.cli import terminal
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
 from workers.supervisor import end_earlier, programs, supervised
-from workers.up import without_password
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -100,7 +101,7 @@ def test_an_error_of_the_database_does_not_quote_the_row_that_it_refuses() -> No
 def test_a_request_that_someone_holds_waits_alone_and_is_neither_counted_nor_parked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(tasks.database._SESSION, "lock_timeout", "100ms")
+    monkeypatch.setitem(tasks.session.SESSION, "lock_timeout", "100ms")
     numbers = ["1", "2", "3", "4", "5"]
     load(*map(an_order, numbers))
     deliver(*(a_request(number, id=number) for number in numbers))

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from orders.faults import Fault, classify
-from tasks import database
+from tasks import database, session
 from tasks.database import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, settle
 from tests.commands import Countermand, told
@@ -199,7 +199,7 @@ def test_the_time_outs_hold_in_every_transaction_and_nothing_is_left_in_a_sessio
 def test_a_lock_that_somebody_holds_ends_a_try_and_the_next_gets_it(
     pooler: Pooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(database._SESSION, "lock_timeout", "100ms")
+    monkeypatch.setitem(session.SESSION, "lock_timeout", "100ms")
     load(an_order())
     tries = 0
     with database.engine().connect() as rival:

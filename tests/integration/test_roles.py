@@ -309,7 +309,7 @@ _BY_NOBODY = (
     "CREATE TABLE mine (id int)",
     "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "UPDATE alembic_version SET version_num = '0001'",
-    "SELECT * FROM alembic_version",
+    "DELETE FROM alembic_version",
     "SELECT setval('changelog_id_seq', 1)",
     "SELECT nextval('change_request_id_seq')",
     "SET ROLE {prefix}_owner",

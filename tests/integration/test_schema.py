@@ -1,9 +1,11 @@
 """The schema: migrations and models agree, and what must never happen is refused by the database itself."""
 
 import re
+import shutil
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg.errors
@@ -11,14 +13,18 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from configuration import ConfigurationError
 from desks.notices import Visibility
 from edi.interchanges import claim
 from edi.outcomes import confirm, release
-from orders.migrate import alembic_config, current_revision, migrate, newest_revision
+from orders.migrate import _MIGRATIONS as MIGRATIONS
+from orders.migrate import alembic_config, current_revision, draft, migrate, newest_revision
 from orders.parking import park_unknown_orders
+from orders.revisions import VERSIONS
 from orders.tables import (
     AcknowledgementState,
     DeadLetterState,
@@ -640,3 +646,34 @@ def test_a_changed_order_stays_on_its_page() -> None:
 def page_of(number: str) -> int:
     [(page,)] = rows("SELECT (CAST(CAST(ctid AS text) AS point))[0] FROM orders WHERE number = :number", number=number)
     return int(page)
+
+
+# The next migration
+
+
+def test_a_file_of_a_migration_begins_with_its_revision_and_each_follows_one_other() -> None:
+    scripts = list(ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+    names = {script.revision: Path(script.path).name for script in scripts}
+    assert len(names) == len(scripts) == len(list(VERSIONS.glob("*_*.py")))
+    assert all(name.startswith(f"{revision}_") for revision, name in names.items())
+    assert [script.down_revision for script in scripts] == [*sorted(names, reverse=True)[1:], None]
+
+
+def test_a_draft_takes_the_next_number_brings_what_is_missing_and_can_be_migrated_to(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("orders.migrate._MIGRATIONS", copied)
+    with engine.begin() as connection:
+        newest = newest_revision(connection)
+        assert newest is not None
+        connection.execute(text("ALTER TABLE orders DROP COLUMN export_error"))
+        file = Path(draft(connection, "orders say why"))
+        assert file.name == f"{int(newest) + 1:04}_orders_say_why.py"
+        assert 'op.add_column("orders"' in file.read_text().replace("'", '"')
+        assert migrate(connection) == f"{int(newest) + 1:04}"
+        connection.execute(text("SELECT export_error FROM orders"))
+        command.downgrade(alembic_config(connection), newest)
+        with pytest.raises(ConfigurationError, match="migrate it first"):
+            draft(connection, "too early")

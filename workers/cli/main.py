@@ -5,13 +5,12 @@ import io
 import logging
 import sys
 
-from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 from typer import Typer, TyperException
 
-from configuration import ConfigurationError, wording
-from orders.faults import INSUFFICIENT_PRIVILEGE, OTHER_SCHEMA, Fault, classify, sqlstate, told
+from configuration import ConfigurationError
+from orders.faults import OURS_TO_MEND, Fault, classify, sqlstate, told
 from tasks.outages import broker_told
 from workers.broker import BROKER_OUTAGES
 from workers.cli import (
@@ -28,10 +27,8 @@ from workers.cli import (
     requests,
 )
 from workers.embedded import ServiceError
-from workers.logs import configure_logs
+from workers.logs import configure_logs, without_secrets
 
-# The service is there, and something else must be done first.
-_OURS_TO_MEND = (INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA)
 # Errors of the operating system that are about files, not about a service.
 _OF_FILES = (
     errno.ENOSPC,
@@ -81,12 +78,10 @@ def _run() -> int:
         return _tell(str(error), 3)
     except ConfigurationError as error:
         return _tell(str(error), 2)
-    except ValidationError as error:
-        return _tell(f"wrong setting in the environment: {_settings_told(error)}", 2)
     except DBAPIError as error:
         if classify(error) is Fault.WORK:
             return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
-        return _tell(told(error), 2 if sqlstate(error) in _OURS_TO_MEND else 3)
+        return _tell(told(error), 2 if sqlstate(error) in OURS_TO_MEND else 3)
     except OSError as error:
         if error.errno in _OF_FILES:
             return _tell(f"cannot write or read: {error}", 2)
@@ -97,18 +92,13 @@ def _run() -> int:
         return _tell("interrupted", 130)
 
 
-def _settings_told(invalid: ValidationError) -> str:
-    return "; ".join(
-        f"COUNTERMAND_{'_'.join(map(str, error['loc'])).upper()} {wording(error)}"
-        for error in invalid.errors(include_input=False)
-    )
-
-
 def _first_line(error: object) -> str:
     return str(error).partition("\n")[0]
 
 
 def _tell(message: str, code: int) -> int:
     if message:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"countermand: {message}", markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"countermand: {without_secrets(message)}", markup=False
+        )
     return code

@@ -14,6 +14,7 @@ from orders import migrate as schema
 from orders import roles
 from orders.audit import audit as check_promises
 from orders.audit import with_contradictions
+from orders.server import server_warnings
 from tasks.database import in_transaction
 from tasks.export import DELIVERED, Exported, export_steps
 from tasks.outboxes import look
@@ -62,14 +63,17 @@ def migrate(
         raise UsageError(f"--role-prefix {prefix}: expected up to 40 small letters, digits and _, a letter first")
     find_database()
 
-    def work(connection: Connection) -> tuple[str, list[str]]:
-        return schema.migrate(connection), roles.make_roles(connection, prefix) if with_roles else []
+    def work(connection: Connection) -> tuple[str, list[str], list[str]]:
+        revision = schema.migrate(connection)
+        made = roles.make_roles(connection, prefix) if with_roles else []
+        return revision, made, server_warnings(connection)
 
     try:
-        revision, made = in_transaction(work)
+        revision, made, warnings = in_transaction(work)
     except roles.NotAllowed as refused:
         raise UsageError(str(refused)) from None
     out.print(f"the schema is at revision {revision}")
+    tell_warnings(warnings)
     if with_roles:
         _tell_roles(prefix, made)
     return 0
@@ -187,9 +191,14 @@ def tell_audit(result: dict[str, Any]) -> None:
     for check in result["checks"]:
         for example in check["examples"]:
             out.print(plain(f"promise {check['promise']}: {example}"), style="red")
-    for warning in result.get("warnings", []):
-        out.print(plain(f"warning: {warning}"), style="yellow", soft_wrap=True)
+    tell_warnings(result.get("warnings", []))
     out.print("[green]every promise holds[/]" if result["ok"] else "[red]a promise is broken[/]")
+
+
+def tell_warnings(warnings: list[str]) -> None:
+    """Tells a person what is no fault yet."""
+    for warning in warnings:
+        out.print(plain(f"warning: {warning}"), style="yellow", soft_wrap=True)
 
 
 COMMANDS = (up, migrate, export, audit)

@@ -7,6 +7,7 @@ import structlog
 import uvicorn
 
 from configuration import ConfigurationError
+from tasks.database import expect_usable
 from tasks.helpdesks import helpdesks
 from tasks.partners import address_check
 from tasks.settings import settings
@@ -14,7 +15,7 @@ from workers.discovery import find_services
 from workers.errors import CommandError
 from workers.http.app import make_app
 from workers.http.connections import BACKLOG, OnceAMinute, Protocol
-from workers.logs import configure_logs
+from workers.logs import configure_logs, end_with
 
 _log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ def main() -> None:
     find_services()
     desks = helpdesks()
     address_check()
+    expect_usable()
     host, port = settings().http_host, settings().http_port
     _log.info("http ready", host=host, port=port, desks=sorted(desks.desks))
     logging.getLogger("uvicorn.error").addFilter(OnceAMinute())
@@ -51,4 +53,4 @@ if __name__ == "__main__":
     try:
         main()
     except (CommandError, ConfigurationError) as error:
-        raise SystemExit(f"http: {error}") from error
+        end_with(f"http: {error}", getattr(error, "exit_code", 2))

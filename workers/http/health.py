@@ -2,6 +2,7 @@
 
 import anyio
 from anyio.to_thread import run_sync
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse
 from orders.locks import try_to_lock
 from tasks.database import in_transaction
 from tasks.outages import Outage, broker_told
+from tasks.session import check
 from tasks.settings import settings
 from workers.broker import BROKER_OUTAGES, broker_at
 from workers.http.database import in_database
@@ -36,10 +38,16 @@ def not_ready() -> JSONResponse:
 
 async def _database_takes_writes() -> bool:
     try:
-        await in_database(lambda: in_transaction(try_to_lock))
+        await in_database(lambda: in_transaction(_could_work))
     except HTTPException:
         return False
     return True
+
+
+def _could_work(connection: Connection) -> None:
+    # Settings may have changed since the session began.
+    check(connection.connection.driver_connection)
+    try_to_lock(connection)
 
 
 async def _broker_answers() -> bool:
