@@ -92,6 +92,11 @@ def test_a_file_says_which_desks_there_are_where_mail_leaves_and_where_we_are(fi
     )
 
 
+def test_the_shop_that_signs_is_named_above_the_tables(file: Path) -> None:
+    assert opened(file, f'shop = "Acme & Söhne"\n{LISTENING}').shop == "Acme & Söhne"
+    assert opened(file, LISTENING).shop is None
+
+
 def test_two_accounts_of_one_kind_are_two_tables_with_two_sources(file: Path) -> None:
     other = LISTENING.replace("desks.zammad", "desks.zammad-2").replace(":acme", ":other") + 'desk = "zammad"\n'
     found = opened(file, LISTENING + other)
@@ -204,6 +209,8 @@ MISTAKES = {
     "a time-out that is no number": ("desks.zammad.timeout_seconds", LISTENING + "timeout_seconds = nan"),
     "a time-out longer than a lease": ("desks.zammad.timeout_seconds", LISTENING + "timeout_seconds = 3600"),
     "a public URL that is none": ("public_url", f'public_url = "{SECRET}"'),
+    "a shop without a name": ("shop", 'shop = ""'),
+    "a shop of two lines": ("shop", 'shop = "Acme\\nBcc: x"'),
     "mail without a host": ("mail.host", MAIL.replace('"smtp.acme.example"', '""')),
     "mail to no port": ("mail.port", MAIL + "port = 0"),
     "mail without a sender": ("mail.sender", MAIL.replace('sender = "help@acme.example"', "")),

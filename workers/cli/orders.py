@@ -156,7 +156,7 @@ def _tell_order(order: dict[str, Any]) -> None:
     state = f"{order['status']}, EDI {order['edi']}, version {order['version']}"
     out.print(plain(f"order {order['number']}  {state}"), style="bold")
     if order["interchange"]:
-        out.print(plain(_where_it_is(order["interchange"])), highlight=False, soft_wrap=True)
+        out.print(plain(_where_it_is(order["interchange"])), highlight=False)
     for held_back in _held_back(order):
         out.print(plain(held_back), style="red", highlight=False)
     placed = f"placed {brief(order['placed_at'])} UTC, warehouse {order['warehouse']}, {order['customer']['name']}"
