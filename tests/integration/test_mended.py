@@ -36,7 +36,7 @@ from orders.inbox import Accepted, Delivery
 from orders.messages import parse_change
 from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter
-from rules.decide import decide
+from rules.decide import Faults, decide
 from rules.model import ChangeRequest, Decision, Order
 from tasks.batches import drain
 from tasks.database import in_transaction
@@ -290,11 +290,11 @@ def test_a_dead_restock_breaks_its_promise_until_it_is_reprocessed(countermand: 
 def test_a_preview_goes_on_past_a_request_whose_decision_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ChangeRequest] = []
 
-    def fail_at_the_first(order: Order, request: ChangeRequest) -> Decision:
+    def fail_at_the_first(order: Order, request: ChangeRequest, faults: Faults) -> Decision:
         asked.append(request)
         if len(asked) == 1:
             raise ZeroDivisionError
-        return decide(order, request)
+        return decide(order, request, faults)
 
     deliver(a_request(id="first"), a_request(id="second"))
     in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))

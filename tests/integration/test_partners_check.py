@@ -366,6 +366,13 @@ def test_a_worker_refuses_to_start_in_one_line(unusable: str) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (2, b"", f"worker: {unusable}\n")
 
 
+@pytest.mark.parametrize("name", ["intake", "http"])
+def test_whoever_decides_refuses_to_start_in_one_line(unusable: str, name: str) -> None:
+    command = [sys.executable, "-m", f"workers.{name}"]
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (1, b"", f"{name}: {unusable}\n")
+
+
 @pytest.mark.usefixtures("system")
 def test_a_partner_that_is_not_configured_is_answered_with_those_that_are(
     countermand: Countermand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
