@@ -56,7 +56,7 @@ task_time_limit = 300
 
 # Doorbells are short, so fetching many at once costs no fairness.
 worker_prefetch_multiplier = 16
-# After a loss of the broker as many as before: a prefetch of each consumer cannot be raised again (workers/consumer.py).
+# After a loss of the broker as many as before: a prefetch of each consumer cannot be raised later (workers/consumer).
 worker_enable_prefetch_count_reduction = False
 # Nobody looks at other workers' events and heartbeats; without them the broker is left to the doorbells.
 worker_enable_remote_control = False
