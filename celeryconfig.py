@@ -27,6 +27,9 @@ if broker_url:
 # A worker that starts before its broker waits for it, and so does one whose broker restarts.
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# What a broker refuses (a queue that somebody else keeps for himself) ends no worker either: it would start again and
+# again.
+broker_channel_error_retry = True
 # A broker that does not answer at all is given up for now, and tried again.
 broker_connection_timeout = 5
 
@@ -62,6 +65,8 @@ task_time_limit = 300
 
 # Doorbells are short, so fetching many at once costs no fairness.
 worker_prefetch_multiplier = 16
+# After a loss of the broker as many as before: a prefetch of each consumer cannot be raised later (workers/consumer).
+worker_enable_prefetch_count_reduction = False
 # Nobody looks at other workers' events and heartbeats; without them the broker is left to the doorbells.
 worker_enable_remote_control = False
 worker_send_task_events = False
