@@ -35,10 +35,13 @@ _TOKEN = "a-token-to-read-with"
 def own(system: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """This process works on a server of the test's own; yields the folder of its data."""
     monkeypatch.setenv("COUNTERMAND_API_TOKEN", _TOKEN)
-    with TemporaryDirectory(prefix="countermand-test-") as folder, embedded_services(Path(folder), durable=False) as it:
-        with working_on(it.database_url):
-            in_transaction(migrate)
-            yield Path(folder) / "data" / "postgres"
+    with (
+        TemporaryDirectory(prefix="countermand-test-") as folder,
+        embedded_services(Path(folder), durable=False) as services,
+        working_on(services.database_url),
+    ):
+        in_transaction(migrate)
+        yield Path(folder) / "data" / "postgres"
 
 
 def backends(data: Path) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -22,6 +23,7 @@ from tests.commands import Countermand, told
 from tests.processes import await_that
 from workers.embedded import Services
 
+LIMITS = Path(__file__).parents[2] / "docs" / "limits.md"
 # For each setting that is ours a value with which something goes wrong, or at least differently.
 HOSTILE = {
     "lock_timeout": "1ms",
@@ -238,3 +240,10 @@ def test_a_row_that_a_policy_hides_is_an_error_and_not_an_order_that_is_not_ther
         with pytest.raises(DBAPIError, match="row-level security") as refused:
             connection.execute(text("SELECT number FROM orders"))
     assert classify(refused.value) is Fault.OUTAGE
+
+
+def test_every_group_of_settings_that_this_server_knows_is_in_the_docs(system: Services) -> None:
+    section = LIMITS.read_text(encoding="utf-8").partition("## Settings of the database")[2].partition("## Outages")[0]
+    groups = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")]
+    for (category,) in rows("SELECT DISTINCT split_part(category, ' / ', 1) FROM pg_settings"):
+        assert any(category in group for group in groups), category
