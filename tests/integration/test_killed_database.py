@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -56,6 +57,9 @@ def test_while_backends_are_killed_each_answer_is_one_that_was_meant_or_503(
     answers: Counter[int] = Counter()
     done = Event()
 
+    def more_than(taken: int) -> bool:
+        return answers[202] > taken
+
     def ask(name: int) -> None:
         with httpx2.Client(base_url=url, timeout=30) as client:
             number = 0
@@ -73,7 +77,7 @@ def test_while_backends_are_killed_each_answer_is_one_that_was_meant_or_503(
         try:
             for _ in range(4):
                 taken = answers[202]
-                await_that(lambda taken=taken: answers[202] > taken + 20, "it takes deliveries")
+                await_that(partial(more_than, taken + 20), "it takes deliveries")
                 for one in backends(own):
                     one.send_signal(how)
         finally:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orders import server
 from orders.audit import audit
-from orders.faults import Fault, classify, sqlstate
+from orders.faults import UNFIT_SESSION, Fault, classify, sqlstate
 from tasks import database, session
 from tasks.database import in_transaction
 from tasks.export import export_steps
@@ -187,7 +187,7 @@ def test_a_setting_that_breaks_a_promise_and_is_not_ours_to_set_is_refused_in_a_
         assert (ready.status_code, ready.json()["database"]) == (503, False)
         with pytest.raises(Exception, match=name) as refused:
             in_transaction(lambda _: None)
-        assert (classify(refused.value), sqlstate(refused.value)) == (Fault.OUTAGE, session.UNFIT_SESSION)
+        assert (classify(refused.value), sqlstate(refused.value)) == (Fault.OUTAGE, UNFIT_SESSION)
     assert http.get("/readyz").status_code == 200
 
 
