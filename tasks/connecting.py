@@ -35,10 +35,11 @@ def read_url(url: str) -> dict[str, str]:
     if len(set(names)) < len(names):
         raise ValueError("names a parameter twice; several hosts are ?host=a,b&port=5432,5433 or @a:5432,b:5433/")
     try:
-        read: dict[str, str] = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
+        found = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
     except psycopg.ProgrammingError as error:
         # What it quotes may be a piece of the password.
         raise ValueError(f"has what libpq cannot read ({str(error).partition(chr(34))[0].strip(' :')})") from None
+    read = {name: str(value) for name, value in found.items()}
     if not re.fullmatch(r"[\d,]*", read.get("port", "")):
         raise ValueError("has a port that is no number")
     return read

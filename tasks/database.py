@@ -96,7 +96,7 @@ def _set_in_each_transaction(made: Engine, asked: Mapping[str, str]) -> None:
         connection.rollback()
 
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(settings_for(connection.connection.driver_connection))
+        connection.exec_driver_sql(settings_for(session.of(connection)))
 
     event.listen(made, "connect", check)
     event.listen(made, "begin", begin)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from sqlalchemy import Connection
 
 from orders.faults import NEWER_SCHEMA, UNFIT_SESSION
 from orders.revisions import revisions
@@ -78,6 +79,14 @@ class NewerSchema(psycopg.OperationalError):
     """The tables are those of a version that comes after this one."""
 
     sqlstate = NEWER_SCHEMA
+
+
+def of(connection: Connection) -> psycopg.Connection[Any]:
+    """Returns the driver's connection. Raises OperationalError where it was lost."""
+    found = connection.connection.driver_connection
+    if not isinstance(found, psycopg.Connection):
+        raise psycopg.OperationalError("the connection is lost")
+    return found
 
 
 def settings_for(server_version: int) -> dict[str, str]:

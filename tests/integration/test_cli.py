@@ -300,6 +300,25 @@ def test_a_command_in_another_terminal_is_as_patient_as_the_running_countermand_
     assert settings().http_port == 9000
 
 
+def test_a_command_in_another_terminal_knows_that_the_running_countermand_works_through_a_pooler(
+    countermand: Countermand, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = json.loads((files / "services.json").read_text())
+    (files / "services.json").write_text(json.dumps({**services, "database_pooled": True}))
+    monkeypatch.setenv("COUNTERMAND_DATABASE_POOLED", "false")
+    settings.cache_clear()
+    countermand("orders", "list")
+    assert settings().database_pooled
+    # It is said of that URL alone.
+    monkeypatch.setenv("COUNTERMAND_DATABASE_URL", services["database_url"])
+    monkeypatch.setenv("COUNTERMAND_DATABASE_POOLED", "false")
+    settings.cache_clear()
+    monkeypatch.delenv("COUNTERMAND_BROKER_URL")
+    settings.cache_clear()
+    countermand("requests", "wait")
+    assert (settings().database_pooled, settings().broker_url) == (False, REDIS_AWAY)
+
+
 @pytest.mark.parametrize("name", ["PARTNERS", "DESKS"])
 @pytest.mark.parametrize("running", [True, False], ids=["with a file", "without one"])
 def test_a_command_that_is_told_of_another_file_than_the_running_countermand_is_refused(

@@ -107,7 +107,7 @@ _GOOD = [
 
 @pytest.mark.parametrize("url", _GOOD)
 def test_a_url_is_read_as_libpq_reads_it(url: str) -> None:
-    read = conninfo_to_dict(url)
+    read = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     assert read_url(url) == read_url(url.replace("postgresql://", "postgresql+psycopg://")) == read
     arguments = connect_arguments(read, SESSION, pooled=False)
     assert {name: arguments[name] for name in read} == read

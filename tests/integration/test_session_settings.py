@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orders import server
 from orders.audit import audit
-from orders.faults import Fault, classify, sqlstate
+from orders.faults import UNFIT_SESSION, Fault, classify, sqlstate
 from tasks import database, session
 from tasks.database import in_transaction
 from tasks.export import export_steps
@@ -22,6 +23,7 @@ from tests.commands import Countermand, told
 from tests.processes import await_that
 from workers.embedded import Services
 
+LIMITS = Path(__file__).parents[2] / "docs" / "limits.md"
 # For each setting that is ours a value with which something goes wrong, or at least differently.
 HOSTILE = {
     "lock_timeout": "1ms",
@@ -185,7 +187,7 @@ def test_a_setting_that_breaks_a_promise_and_is_not_ours_to_set_is_refused_in_a_
         assert (ready.status_code, ready.json()["database"]) == (503, False)
         with pytest.raises(Exception, match=name) as refused:
             in_transaction(lambda _: None)
-        assert (classify(refused.value), sqlstate(refused.value)) == (Fault.OUTAGE, session.UNFIT_SESSION)
+        assert (classify(refused.value), sqlstate(refused.value)) == (Fault.OUTAGE, UNFIT_SESSION)
     assert http.get("/readyz").status_code == 200
 
 
@@ -238,3 +240,10 @@ def test_a_row_that_a_policy_hides_is_an_error_and_not_an_order_that_is_not_ther
         with pytest.raises(DBAPIError, match="row-level security") as refused:
             connection.execute(text("SELECT number FROM orders"))
     assert classify(refused.value) is Fault.OUTAGE
+
+
+def test_every_group_of_settings_that_this_server_knows_is_in_the_docs(system: Services) -> None:
+    section = LIMITS.read_text(encoding="utf-8").partition("## Settings of the database")[2].partition("## Outages")[0]
+    groups = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")]
+    for (category,) in rows("SELECT DISTINCT split_part(category, ' / ', 1) FROM pg_settings"):
+        assert any(category in group for group in groups), category

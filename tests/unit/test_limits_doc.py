@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import workers.intake
+from orders import server
 from orders.faults import _REMEDIES
-from tasks import answers, batches, database, intake
+from tasks import answers, batches, database, intake, session
 from tasks.doorbells import Doorbell
 from workers.app import app
 from workers.supervisor import connections
@@ -40,6 +41,19 @@ def test_how_often_a_transaction_is_tried_is_the_programs() -> None:
 
 def test_what_an_outage_says_is_what_the_code_says() -> None:
     said = re.findall(r"`(the (?:database|tables|disk)[^`]*?) ?\(…\): ([^`]+)`", _TEXT)
-    assert len(said) == 4
+    assert len(said) == 6
     remedies = {(what, remedy.replace("`", "")) for what, remedy in _REMEDIES.values()}
     assert set(said) - remedies == set()
+
+
+def test_the_settings_of_a_session_are_those_that_are_set_refused_and_told() -> None:
+    section = _TEXT.partition("## Settings of the database")[2].partition("## Outages")[0]
+    ours, _, rest = section.partition("**Checked, and refused**")
+    refused, _, rest = rest.partition("**Checked, and told**")
+    told = rest.partition("**Yours**")[0]
+    first_cells = "".join(line.split("|")[1] for line in ours.splitlines() if line.startswith("| `"))
+    named = set(re.findall(r"`([a-z_]{5,})`", first_cells))
+    asked_for = {*session.SESSION, *session.SESSION_SINCE, *session.SERVERS_LINE, "client_encoding"}
+    assert named == asked_for
+    assert [name for name in session.REFUSED if f"`{name}`" not in refused] == []
+    assert [name for name in server.EXPECTED if f"`{name}`" not in told] == []

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from orders.locks import try_to_lock
+from tasks import session
 from tasks.database import in_transaction
 from tasks.outages import Outage, broker_told
-from tasks.session import check
 from tasks.settings import settings
 from workers.broker import BROKER_OUTAGES, broker_at
 from workers.http.database import in_database
@@ -46,7 +46,7 @@ async def _database_takes_writes() -> bool:
 
 def _could_work(connection: Connection) -> None:
     # Settings may have changed since the session began.
-    check(connection.connection.driver_connection)
+    session.check(session.of(connection))
     try_to_lock(connection)
 
 
