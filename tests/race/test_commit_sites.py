@@ -16,6 +16,7 @@ _OF_THE_DEMO = "it is on services that are thrown away with it"
 # The commits that no test kills a work at, and why nothing can be lost there.
 NOT_KILLED = {
     "health._database_takes_writes.<locals>.<lambda>: COMMIT": "it tries what writing needs, and writes nothing",
+    "progress.note: COMMIT": "what it notes is noted again ten seconds later",
     "operations.export: COMMIT": "it lets orders be due again that were held back; given again, it does the same",
     "operations.migrate: COMMIT": _MIGRATES,
     "up.services_of: COMMIT": _MIGRATES,
