@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     patience_seconds: Seconds = 900
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
+    # How long `countermand up` waits for its processes: they start slowly where the machine is busy.
+    start_seconds: Seconds = 60
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     # Who knows one of them may read decisions by HTTP; without one nobody may.

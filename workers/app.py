@@ -1,12 +1,14 @@
-"""The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
+"""The Celery app of the worker, the answerer, the exporter and beat; `workers.run` starts each of them."""
 
 import gc
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
+from celery.loaders.app import AppLoader
 from celery.platforms import SecurityWarning
 from celery.signals import celeryd_init, setup_logging, worker_process_init
 
@@ -21,7 +23,16 @@ warnings.filterwarnings("ignore", category=SecurityWarning)
 # At every loss of the broker: that a task in hand is not cancelled then is what we want, a delivery least of all.
 warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5\.1 we introduced")
 
-app = Celery("countermand", config_source="celeryconfig")
+
+class Loader(AppLoader):  # type: ignore[misc]  # Celery is untyped
+    """Imports what is installed: Celery's own looks in the current folder first, where anything may lie."""
+
+    def import_from_cwd(self, module: str, imp: Callable[..., Any] | None = None, package: str | None = None) -> Any:
+        """Imports a module, and not from the current folder."""
+        return (imp or self.import_module)(module, package=package)
+
+
+app = Celery("countermand", config_source="celeryconfig", loader=Loader)
 app.set_default()
 
 
@@ -31,14 +42,22 @@ def _log_our_way(**_: Any) -> None:
 
 
 @celeryd_init.connect
-def _refuse_a_file_that_cannot_be_used(**_: Any) -> None:
+def _refuse_a_file_that_cannot_be_used(options: Mapping[str, Any] | None = None, **_: Any) -> None:
+    queues = _queues((options or {}).get("queues"))
     try:
-        helpdesks()
-        partners()
+        # Each needs the file, and the secrets, of its own work alone.
+        if queues != {"export"}:
+            helpdesks()
+        if not queues or "export" in queues:
+            partners()
     except ConfigurationError as error:
         # Anything else than an exit would be logged by Celery and passed over.
         sys.stderr.write(f"worker: {error}\n")
         raise SystemExit(2) from error
+
+
+def _queues(named: str | Iterable[str] | None) -> set[str]:
+    return set(named.split(",") if isinstance(named, str) else named or ())
 
 
 @worker_process_init.connect
