@@ -21,6 +21,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from orders.migrate import migrate
 from tasks import database, outages
 from tasks.settings import settings
+from tests.processes import let_children_be_ended
 from tests.race import figures
 from workers.app import app
 from workers.embedded import Services, embedded_services
@@ -133,6 +134,12 @@ def _forget_settings() -> None:
 def engine(system: Services) -> Engine:
     """This process's engine, on the test's own database."""
     return database.engine()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the tests end what they start; not in the process that only starts those that run tests."""
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        let_children_be_ended()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
