@@ -3,6 +3,9 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 _BEGINS = """
 import os, signal
@@ -13,8 +16,8 @@ stop_on_signals()
 
 def runs(code: str, *before: str) -> tuple[int, str, str]:
     """Runs the code after the beginning; returns how it ended, and what it said."""
-    command = [*before, sys.executable, "-c", _BEGINS + code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*before, sys.executable, "-u", "-c", _BEGINS + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -51,3 +54,19 @@ except KeyboardInterrupt:
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
     code, out, err = runs("os.kill(os.getpid(), signal.SIGHUP)\nprint('alive')\n", "nohup")
     assert (code, out) == (0, "alive\n"), err
+
+
+def test_what_a_test_starts_can_be_ended_where_signals_are_ignored() -> None:
+    script = """
+import subprocess, sys
+from tests.processes import let_children_be_ended
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+ignores = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"]
+subprocess.run(ignores)
+let_children_be_ended()
+subprocess.run(ignores)
+os.kill(os.getpid(), signal.SIGINT)
+print("alive")
+"""
+    code, out, err = runs(script)
+    assert (code, out.split()) == (0, ["True", "False", "alive"]), err
