@@ -1,11 +1,13 @@
 """Celery's configuration. Celery carries doorbells only; PostgreSQL holds the work. Each line has its reason."""
 
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from configuration import ConfigurationError
 from tasks.broker_url import parse_broker_url
 from tasks.doorbells import EXPIRES_SECONDS, Doorbell
+from tasks.progress import ASKED_SECONDS
 from tasks.queues import QUEUE_OF, wake_up_queues
 from tasks.settings import settings
 from tasks.sweeps import Slots
@@ -43,6 +45,7 @@ imports = (
     "tasks.pulling",
     "tasks.export",
     "tasks.receipts",
+    "tasks.heartbeat",
 )
 
 _is_redis = (broker_url or "").startswith("redis")
@@ -112,8 +115,10 @@ _sweeps = {
     Doorbell.EXPORT: _settings.export_seconds,
     Doorbell.READ_INBOXES: _settings.export_seconds,
 }
+# Each queue is asked for a sign of life too.
+_queues = list(dict.fromkeys(route["queue"] for route in task_routes.values()))
 # All at once they would take the processors from decisions: each has its share of the shortest interval.
-_share = min(_sweeps.values()) / len(_sweeps)
+_share = min(_sweeps.values()) / (len(_sweeps) + len(_queues))
 beat_schedule = {
     doorbell.value: {
         "task": doorbell,
@@ -121,6 +126,15 @@ beat_schedule = {
         "options": {"expires": EXPIRES_SECONDS},
     }
     for place, (doorbell, seconds) in enumerate(_sweeps.items())
+} | {
+    f"{Doorbell.HEARTBEAT}.{queue}": {
+        "task": Doorbell.HEARTBEAT,
+        "schedule": Slots(ASKED_SECONDS, offset=place * _share),
+        # For the first time as soon as beat starts.
+        "last_run_at": datetime.fromtimestamp(0, UTC),
+        "options": {"queue": queue, "expires": EXPIRES_SECONDS},
+    }
+    for place, queue in enumerate(_queues, len(_sweeps))
 }
 # The schedule is here and holds no state worth a file of its own; what cannot be rung is told in a line.
 beat_scheduler = "workers.beat:Scheduler"

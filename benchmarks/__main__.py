@@ -19,7 +19,7 @@ from benchmarks.system import running_system
 from workers.cli.terminal import AsJson, out, print_json
 from workers.embedded import ServiceError
 from workers.logs import configure_logs
-from workers.up import stop_on_signals
+from workers.signals import stop_on_signals
 
 
 def main(

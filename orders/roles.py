@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 RUN_AS: Mapping[Role, str] = {
     Role.OWNER: "migrate",
-    Role.WORKER: "intake, http, worker, answerer; orders load, reprocess, dead-letters repair, requeue; desks pull",
+    Role.WORKER: "intake, http, worker, answerer, beat; orders load, reprocess, dead-letters repair, requeue; desks pull",
     Role.EXPORTER: "exporter; export, interchanges resend, release, receive; partners next-number --set",
     Role.READER: "audit; orders, requests, dead-letters, interchanges: list, show, wait, received; partners check",
 }
@@ -154,6 +154,12 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "acknowledgement": {Role.EXPORTER: "SELECT, INSERT", Role.READER: "SELECT"},
+    # Whoever gets on says so.
+    "progress": {
+        Role.WORKER: "SELECT, INSERT, UPDATE (at)",
+        Role.EXPORTER: "SELECT, INSERT, UPDATE (at)",
+        Role.READER: "SELECT",
+    },
     # Whoever connects looks whether the tables are those of its version.
     "alembic_version": dict.fromkeys((Role.WORKER, Role.EXPORTER, Role.READER), "SELECT"),
 }

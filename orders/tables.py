@@ -603,3 +603,11 @@ dead_letter = Table(
     UniqueConstraint("origin", "position"),
     _one_of("state", DeadLetterState),
 )
+
+# Which kinds of process get on: a queue of wake-ups that is worked off, the intake, beat.
+progress = Table(
+    "progress",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _moment_now("at"),
+)

@@ -11,6 +11,7 @@ from orders import answers
 from orders.answers import Failure, Leased, LostFence
 from orders.locks import AnyRow
 from rules.model import Outcome
+from tasks import progress
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
@@ -81,6 +82,7 @@ def answer() -> None:
     """Delivers what is due, for a time slice; rings for itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     while answer_one():
+        progress.note_task()
         if time.monotonic() > deadline:
             ring(Doorbell.ANSWER)
             return

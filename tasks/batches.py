@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from orders.faults import Fault, classify, in_a_line
-from tasks import deaths
+from tasks import deaths, progress
 from tasks.database import in_transaction
 
 _log = structlog.get_logger()
@@ -74,6 +74,7 @@ def drain(job: Job, *, seconds: float) -> bool:
     """Works until nothing is due, at most about `seconds`; returns True if something may be left."""
     deadline = time.monotonic() + seconds
     while done := _run_warily(job) if (is_wary := deaths.was_lately()) else run_batch(job):
+        progress.note_task()
         if job.claims_all and not is_wary and done < job.limit:
             return False
         if time.monotonic() > deadline:

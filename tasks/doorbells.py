@@ -11,6 +11,7 @@ from celery import current_app, shared_task
 from kombu.exceptions import OperationalError
 
 from orders.faults import Fault, classify, told
+from tasks import progress
 from tasks.outages import Outage, broker_told
 
 # Nobody needs to answer an old ring: beat has rung again since. It keeps a queue without a worker short.
@@ -33,6 +34,7 @@ class Doorbell(StrEnum):
     NOTE = "countermand.note"
     READ_TICKETS = "countermand.read_tickets"
     LIST_TICKETS = "countermand.list_tickets"
+    HEARTBEAT = "countermand.heartbeat"
 
 
 # Whatever rings: `ring` itself, or `HeldBack`.
@@ -96,6 +98,7 @@ def rung_by(doorbell: Doorbell, **options: Any) -> Callable[[Callable[[], None]]
         def answer() -> None:
             try:
                 work()
+                progress.note_task()
             except Exception as error:
                 if classify(error) is Fault.WORK:
                     raise

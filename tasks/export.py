@@ -15,6 +15,7 @@ from edi.partners import Partner
 from edi.transports.transport import NotDelivered, NotTried, TransportError
 from orders.faults import Fault, classify, told
 from orders.tables import InterchangeState
+from tasks import progress
 from tasks.ahead import Ahead
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
@@ -196,10 +197,13 @@ def _export_apart(partner: Partner) -> bool:
 def _export_on_schedule(partner: Partner) -> bool:
     """Returns False if the time was over before the partner had all of it."""
     deadline = time.monotonic() + SLICE_SECONDS
+    # The partner before this one may have taken long.
+    progress.note_task()
     cutoff = in_transaction(lambda connection: cutoffs.passed(connection, partner))
     error: str | None = None
     for step in export_steps(partner, only_resume=cutoff is None):
         error = step.error
+        progress.note_task()
         if time.monotonic() > deadline:
             return False
     # What has to wait (for another sender, for a partner that rests) is still this cut-off's.

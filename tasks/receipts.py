@@ -13,6 +13,7 @@ from edi.transports.transport import NotReceived
 from edi.turns import Turn
 from orders.faults import Fault, classify, told
 from orders.tables import AcknowledgementState, InterchangeState
+from tasks import progress
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.partners import partners
@@ -110,6 +111,7 @@ def read_inboxes() -> None:
 def _take_turn(partner: Partner, turn: Turn) -> None:
     error = _apart(partner, lambda of: read_inbox(of, until=time.monotonic() + SLICE_SECONDS))
     in_transaction(lambda connection: turns.end(connection, turn, error))
+    progress.note_task()
 
 
 def _tell_late(partner: Partner) -> None:

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     escalation_hold_minutes: Annotated[float, Field(ge=0, le=525_600)] = 240
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
+    # How long `countermand up` waits for its processes: they start slowly where the machine is busy.
+    start_seconds: Seconds = 60
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=1, le=65535)] = 8000
     # Addresses and networks, with commas, or none; who is behind them, they say in X-Forwarded-For.

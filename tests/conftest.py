@@ -22,6 +22,7 @@ from orders import server
 from orders.migrate import migrate
 from tasks import database, outages
 from tasks.settings import settings
+from tests.processes import let_children_be_ended
 from tests.race import figures
 from workers.app import app
 from workers.embedded import Services, embedded_services
@@ -141,6 +142,12 @@ def _forget_settings() -> None:
 def engine(system: Services) -> Engine:
     """This process's engine, on the test's own database."""
     return database.engine()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the tests end what they start; not in the process that only starts those that run tests."""
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        let_children_be_ended()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,6 +8,7 @@ import pytest
 from configuration import ConfigurationError
 from tasks import database
 from tasks.settings import settings
+from workers.accounts import SERVERS, Account, is_root, system_user
 
 
 @contextmanager
@@ -30,3 +31,8 @@ def _start_anew() -> None:
         database.engine().dispose()
     database.engine.cache_clear()
     settings.cache_clear()
+
+
+def servers_account() -> Account | None:
+    """Returns the user that a server runs as where these tests are root; None where it is ours."""
+    return system_user(SERVERS) if is_root() else None

@@ -15,7 +15,6 @@ import pytest
 from tasks.doorbells import Doorbell
 from tests.builders import rows
 from workers.app import app
-from workers.supervisor import programs
 
 _ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("countermand")
@@ -27,9 +26,19 @@ def environment(**changes: str) -> dict[str, str]:
     return {**clean, **changes}
 
 
+def let_children_be_ended() -> None:
+    """Lets what we start be ended by signals that we ignore ourselves, under `nohup` or in a script's background.
+
+    A program inherits what is ignored, and not what is handled.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 def countermand(*arguments: str, env: dict[str, str], given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Runs the command to its end."""
-    return subprocess.run([COMMAND, *arguments], env=env, input=given, capture_output=True, timeout=120, check=False)
+    return subprocess.run([COMMAND, *arguments], env=env, input=given, capture_output=True, timeout=240, check=False)
 
 
 def await_that(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -77,18 +86,33 @@ def log_of(home: Path) -> Path:
 
 @contextmanager
 def running_up(home: Path, port: int, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs `countermand up` for the block, from when all its processes are ready on; ends it by Ctrl-C."""
+    """Runs `countermand up` for the block, from when all its processes are ready on; ends it by Ctrl-C.
+
+    A test's folders are for its own user alone, so where that is root the processes are root too.
+    """
     log = log_of(home)
-    # Beat says nothing.
-    expected = len(programs()) - 1
+    command = [
+        str(COMMAND),
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        str(port),
+        *(["--as-root"] if os.geteuid() == 0 else []),
+    ]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [COMMAND, "up", "--home", home, "--port", str(port)], env=env, stdout=out, stderr=out
+            command,
+            # The machine may be busy with other tests.
+            env={"COUNTERMAND_START_SECONDS": "180", **env},
+            stdout=out,
+            stderr=out,
         )
         try:
             await_that(
-                lambda: process.poll() is not None or log.read_text().count(" ready") >= expected,
+                lambda: process.poll() is not None or "countermand is up" in log.read_text(),
                 f"{log} says that all processes are ready",
+                seconds=200,
             )
             assert process.poll() is None, log.read_text()
             yield process

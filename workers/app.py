@@ -1,24 +1,35 @@
-"""The Celery app: `celery -A workers.app worker`, `celery -A workers.app beat`."""
+"""The Celery app of the worker, the answerer, the exporter and beat; `workers.run` starts each of them."""
 
 import gc
 import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
+from celery.loaders.app import AppLoader
 from celery.platforms import SecurityWarning
 from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, worker_process_init
 
 from configuration import ConfigurationError
 from tasks.database import engine, expect_usable
 from tasks.helpdesks import helpdesks
-from tasks.partners import partners
+from tasks.partners import address_check, partners
 from workers.logs import configure_logs, end_with
 
 # Root may be who runs us; with JSON alone accepted, what Celery warns of (pickle) cannot happen.
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
-app = Celery("countermand", config_source="celeryconfig")
+
+class Loader(AppLoader):  # type: ignore[misc]  # Celery is untyped
+    """Imports what is installed: Celery's own looks in the current folder first, where anything may lie."""
+
+    def import_from_cwd(self, module: str, imp: Callable[..., Any] | None = None, package: str | None = None) -> Any:
+        """Imports a module, and not from the current folder."""
+        return (imp or self.import_module)(module, package=package)
+
+
+app = Celery("countermand", config_source="celeryconfig", loader=Loader)
 app.set_default()
 
 
@@ -28,10 +39,15 @@ def _log_our_way(**_: Any) -> None:
 
 
 @celeryd_init.connect
-def _refuse_what_cannot_be_used(**_: Any) -> None:
+def _refuse_what_cannot_be_used(options: Mapping[str, Any] | None = None, **_: Any) -> None:
+    queues = _queues((options or {}).get("queues"))
     try:
-        helpdesks()
-        partners()
+        # Each needs the file, and the secrets, of its own work alone.
+        if queues != {"export"}:
+            helpdesks()
+            address_check()
+        if not queues or "export" in queues:
+            partners()
         expect_usable()
     except ConfigurationError as error:
         # Anything else than an exit would be logged by Celery and passed over.
@@ -43,6 +59,10 @@ def _say_once_that_the_broker_is_lost(**_: Any) -> None:
     # At every loss of the broker: that a task in hand is not cancelled then is what we want, a delivery least of all.
     # Celery's own filter, which shows it always, is set up with its logging; the later one comes first.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5\.1 we introduced")
+
+
+def _queues(named: str | Iterable[str] | None) -> set[str]:
+    return set(named.split(",") if isinstance(named, str) else named or ())
 
 
 @worker_process_init.connect

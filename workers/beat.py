@@ -7,6 +7,9 @@ from typing import Any
 import celery.beat
 import structlog
 
+from orders.faults import Fault, classify, told
+from tasks import progress
+from tasks.database import NoDatabase
 from tasks.outages import Outage, broker_told
 from workers.broker import BROKER_OUTAGES
 
@@ -22,6 +25,7 @@ class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyp
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Celery would log two stacks for each ring that fails.
         self._unheard = Outage("beat could not ring, its next ring will do", over="beat rings again")
+        self._unseen = Outage("beat rings, and cannot note that it does", over="beat notes that it rings again")
         super().__init__(*arguments, **options)
 
     def _when(self, _entry: Any, seconds: float, *_: Any) -> float:
@@ -32,12 +36,28 @@ class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyp
         """
         return monotonic() + seconds
 
+    def tick(self, *arguments: Any, **options: Any) -> float:
+        """Rings for what is due, and notes that it does; returns how many seconds it may sleep."""
+        sleeps: float = super().tick(*arguments, **options)
+        try:
+            progress.note("beat")
+        except NoDatabase as error:
+            # It rings all the same.
+            self._unseen.note(error, str(error))
+        except Exception as error:
+            if classify(error) is Fault.WORK:
+                raise
+            self._unseen.note(error, told(error))
+        else:
+            self._unseen.end()
+        return sleeps
+
     def apply_entry(self, entry: Any, producer: Any) -> None:
         """Rings once, and throws away doorbells that nobody answers."""
         try:
             # First: it mends the connection.
             self.apply_async(entry, producer=producer, advance=False)
-            self._clear(self.app.amqp.router.route({}, entry.task)["queue"](producer.channel))
+            self._clear(self.app.amqp.router.route(dict(entry.options), entry.task)["queue"](producer.channel))
         except (celery.beat.SchedulingError, *BROKER_OUTAGES) as error:
             self._unheard.note(error, broker_told(error))
         else:

@@ -14,6 +14,7 @@ import structlog
 from configuration import ConfigurationError
 from orders.faults import Fault, classify, told
 from orders.inbox import Delivery
+from tasks import progress
 from tasks.database import expect_usable
 from tasks.doorbells import Bell, HeldBack
 from tasks.intake import take
@@ -90,12 +91,14 @@ class _Stopped(Exception):
 def run(source: Source, stop: Stop) -> None:
     """Receives, takes and acknowledges until stopped; an outage of the broker or the database is waited out."""
     pauses, outage, bells = _pauses(), _outage("broker"), HeldBack(_RING_WITHIN_SECONDS)
+    unseen = Outage("takes requests, and cannot note that it does", over="notes that it takes requests again")
     try:
         while not stop.is_set():
             try:
                 step(source, partial(_take_patiently, source, stop), bells)
                 pauses = _pauses()
                 outage.end()
+                _note_progress(unseen)
             except source.outages as error:
                 source.start_over()
                 outage.note(error, broker_told(error))
@@ -106,6 +109,17 @@ def run(source: Source, stop: Stop) -> None:
         _flush(source, outage)
     finally:
         bells.ring()
+
+
+def _note_progress(unseen: Outage) -> None:
+    try:
+        progress.note("intake")
+    except Exception as error:
+        if classify(error) is Fault.WORK:
+            raise
+        unseen.note(error, told(error))
+    else:
+        unseen.end()
 
 
 def _flush(source: Source, outage: Outage) -> None:

@@ -5,12 +5,31 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
 
 from configuration.urls import scrub
+from workers.log_stream import Said, unblocked
+
+# Celery logs two lines a doorbell at INFO; a doorbell is no event. The HTTP client logs whole URLs, and paramiko each
+# connection and login.
+_NOISY = (
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "celery.beat",
+    "alembic",
+    "uvicorn.error",
+    "httpx2",
+    "httpcore2",
+    "paramiko",
+)
+_stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+# Which of our processes this is; empty for a command.
+_process = ""
 
 # The URLs whose passwords an error of a library may quote.
 _URLS = ("COUNTERMAND_DATABASE_URL", "COUNTERMAND_BROKER_URL")
@@ -30,35 +49,76 @@ def end_with(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def configure_logs(*, level: int = logging.INFO) -> None:
-    """Sets up logging for this process: readable on a terminal, JSON lines elsewhere (COUNTERMAND_LOG decides)."""
-    shared: list[structlog.types.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+def in_json() -> bool:
+    """True where logs are JSON lines: COUNTERMAND_LOG says so, or no terminal reads them."""
     chosen = os.environ.get("COUNTERMAND_LOG") or ("console" if sys.stderr.isatty() else "json")
-    rendered: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if chosen == "console"
-        else structlog.processors.JSONRenderer()
-    )
+    return chosen != "console"
 
-    def renderer(logger: structlog.types.WrappedLogger, name: str, event: structlog.types.EventDict) -> str:
-        return without_secrets(str(rendered(logger, name, event)))
 
+def configure_logs(*, level: int = logging.INFO, process: str = "") -> None:
+    """Sets up logging for this process: readable on a terminal, JSON lines elsewhere (COUNTERMAND_LOG decides).
+
+    `process` stands in each JSON line from now on. A log never makes this process wait: what nobody reads is dropped,
+    and counted.
+    """
+    global _process  # Celery sets up logging once more, and does not know who we are
+    _process = process or _process
+    shared: list[Processor] = [structlog.stdlib.add_log_level, _stamp, _add_process]
+    renderer = _renderer()
+    stream = unblocked(sys.stderr, _dropped)
     sys.excepthook = _say_why
     threading.excepthook = lambda ended: _say_why(ended.exc_type, ended.exc_value, ended.exc_traceback)
     # Our own events go straight to the stream: through `logging` each would cost four times as much, and whoever tells
     # his decisions to the log writes one for each.
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    _configure_libraries(stream, [*shared, structlog.stdlib.add_logger_name], renderer, level)
+
+
+def patient_stream(seconds: float) -> TextIO:
+    """Returns a stream to where the log goes, for lines that are made already; its writer may wait for so long."""
+    return unblocked(sys.stderr, _dropped, seconds)
+
+
+def log_what_is_printed() -> None:
+    """Makes lines of the log of what libraries print, where logs are JSON."""
+    if in_json():
+        said = Said(structlog.get_logger().info, sys.stderr.fileno())
+        sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = said
+
+
+def line(event: str, more: Mapping[str, object] | None = None, *, process: str, level: str = "info") -> str:
+    """Returns a line of the log, without its end, as `process` would have written it."""
+    made: EventDict = {"event": event, "process": process, "level": level, **(more or {})}
+    return str(_renderer()(None, level, _stamp(None, level, made)))  # type: ignore[arg-type]
+
+
+def _dropped(lines: int) -> str:
+    told = "lines of the log were dropped, nobody read them"
+    return line(told, {"lines": lines}, process=_process, level="warning") + "\n"
+
+
+def _add_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if _process and in_json():
+        event["process"] = _process
+    return event
+
+
+def _renderer() -> Processor:
+    rendered: Processor = (
+        structlog.processors.JSONRenderer() if in_json() else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    return lambda logger, name, event: without_secrets(str(rendered(logger, name, event)))
+
+
+def _configure_libraries(stream: TextIO, shared: list[Processor], renderer: Processor, level: int) -> None:
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -69,18 +129,7 @@ def configure_logs(*, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Celery logs two lines a doorbell at INFO; a doorbell is no event. The HTTP client logs whole URLs, and
-    # paramiko each connection and login.
-    for noisy in (
-        "celery.worker.strategy",
-        "celery.app.trace",
-        "celery.beat",
-        "alembic",
-        "uvicorn.error",
-        "httpx2",
-        "httpcore2",
-        "paramiko",
-    ):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -1,4 +1,7 @@
-"""Keeping the processes alive: one supervisord for all of them, which starts again whatever dies."""
+"""Keeping the processes alive: one supervisord for all of them, which starts again whatever dies.
+
+It writes what they print to files, so that nobody who reads our log, or does not, can hold them up.
+"""
 
 import configparser
 import io
@@ -7,14 +10,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from tasks.database import CONNECTIONS
+from workers.accounts import Account, is_root
+from workers.signals import uninterrupted
 
 # A task gets ten seconds to end its slice (celeryconfig); supervisord waits a little longer before it kills.
 _STOP_SECONDS = 15
@@ -24,23 +28,20 @@ _EXPORTERS = 2
 # lying, may take what processors that leaves; but not the exporter, for a cut-off does not wait.
 _LATER = ["nice", "-n", "10"]
 _PRIORITY = {"worker": _LATER, "answerer": _LATER, "beat": _LATER}
-_CONFIG, _PID = "supervisord.conf", "supervisord.pid"
+_CONFIG = "supervisord.conf"
+# What supervisord itself says, beside what each program does.
+SUPERVISORD = "supervisord"
 
 
 def programs(concurrency: int = 2) -> dict[str, list[str]]:
     """Returns the commands of all processes, by name."""
-    celery = [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", "--skip-checks"]
-    # Without gossip, mingle and heartbeat a worker talks to its broker about doorbells alone.
-    worker = ["worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
+    # One answerer more, for reading tickets must not hold up answers.
+    at_once = {"worker": concurrency, "answerer": concurrency + 1, "exporter": _EXPORTERS}
+    # Without -P Python would import from the folder that we were started in.
+    run = [sys.executable, "-P", "-m", "workers.run"]
     return {
-        "worker": [*celery, *worker, "-Q", "changes,effects", "-n", "worker@%h", "-c", str(concurrency)],
-        # Apart, so that a slow helpdesk holds up no decision; one more, for reading tickets must not hold up answers.
-        "answerer": [*celery, *worker, "-Q", "answers,tickets", "-n", "answerer@%h", "-c", str(concurrency + 1)],
-        # Apart, so that a slow warehouse holds up no decision.
-        "exporter": [*celery, *worker, "-Q", "export", "-n", "exporter@%h", "-c", str(_EXPORTERS)],
-        "beat": [*celery, "beat", "--loglevel=INFO", "--pidfile="],
-        "intake": [sys.executable, "-m", "workers.intake"],
-        "http": [sys.executable, "-m", "workers.http"],
+        name: [*run, name, *(["--concurrency", str(at_once[name])] if name in at_once else [])]
+        for name in ("worker", "answerer", "exporter", "beat", "intake", "http")
     }
 
 
@@ -53,10 +54,15 @@ def connections(concurrency: int = 2) -> dict[str, int]:
         "worker": concurrency,
         "answerer": concurrency + 1,
         "exporter": 2 * _EXPORTERS,
-        "beat": 0,
+        "beat": 1,
         "intake": 1,
         "http": CONNECTIONS,
     }
+
+
+def log_of(folder: Path, program: str) -> Path:
+    """Returns the file that a program's output goes to."""
+    return folder / f"{program}.log"
 
 
 def end_earlier(home: Path) -> None:
@@ -65,7 +71,7 @@ def end_earlier(home: Path) -> None:
     Only whoever holds the home's lock may ask: then its own `up` is gone.
     """
     try:
-        session = int((home / _PID).read_text())
+        session = int(_pid_file(home).read_text())
     except (FileNotFoundError, ValueError):
         return
     with suppress(psutil.NoSuchProcess):
@@ -77,45 +83,98 @@ def end_earlier(home: Path) -> None:
     _end_session(home, session)
 
 
-@contextmanager
-def supervised(
-    home: Path, commands: Mapping[str, list[str]], *, log_folder: Path | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs these processes, restarted when they die, for the block; ends them in order when it is left.
+def _pid_file(home: Path) -> Path:
+    return home / "log" / "supervisord.pid"
 
-    They write to our standard error, or each to a file in `log_folder`.
-    """
-    config = home / _CONFIG
-    config.write_text(_config(home, commands, log_folder))
-    process = subprocess.Popen(  # noqa: S603  # our own command
-        [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
-        stdin=subprocess.DEVNULL,
-        # Through us: given a file of ours by its name, supervisord would write over what stands in it.
-        stdout=subprocess.DEVNULL if log_folder else subprocess.PIPE,
-        # In a session of its own: a terminal's Ctrl-C reaches us, and we pass it on once.
-        start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    if process.stdout is not None:
-        threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True).start()
-    try:
-        yield process
-    finally:
+
+class Supervisor:
+    """A supervisord and what it runs, as the user of `account` if there is one."""
+
+    def __init__(self, home: Path, config: str, log_folder: Path, account: Account | None) -> None:
+        self._home, self._log_folder, self._account = home, log_folder, account
+        self._config = home / _CONFIG
+        self._config.write_text(config)
+        self._process: subprocess.Popen[bytes] | None = None
+        # Set once supervisord has ended.
+        self.ended = threading.Event()
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now, or ran last."""
+        assert self._process is not None  # noqa: S101  # told to the type checker
+        return self._process.pid
+
+    def start(self) -> None:
+        """Starts it, after ending what an earlier one has left."""
+        if self._process is not None:
+            _end_session(self._home, self._process.pid)
+        with uninterrupted(), open(log_of(self._log_folder, SUPERVISORD), "ab", opener=_of_ours) as output:
+            if self._account:
+                os.fchown(output.fileno(), self._account.uid, self._account.gid)
+            self.ended.clear()
+            self._process = subprocess.Popen(  # noqa: S603  # our own command
+                [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(self._config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # In a session of its own: a terminal's Ctrl-C reaches us, and we pass it on once.
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._at_home()},
+                **(self._account.options() if self._account else {}),
+            )
+        threading.Thread(target=self._await_end, args=(self._process,), daemon=True).start()
+
+    def _at_home(self) -> dict[str, str]:
+        """Libraries look for files of theirs in the user's home: not in ours, where they may not look."""
+        if not self._account:
+            return {}
+        return {"HOME": str(self._home), "USER": self._account.name, "LOGNAME": self._account.name}
+
+    def _await_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self.ended.set()
+
+    def stop(self) -> None:
+        """Ends it, and all that it runs, in order."""
+        process = self._process
+        if process is None:
+            return
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_SECONDS + 10)
-        except subprocess.TimeoutExpired:
+        if not self.ended.wait(_STOP_SECONDS + 10):
             process.kill()
-        _end_session(home, process.pid)
+            self.ended.wait()
+        _end_session(self._home, process.pid)
 
 
-def _pass_on(output: IO[bytes]) -> None:
-    for line in output:
-        # Whoever read our log may have gone: that must not end what writes it.
-        with suppress(OSError, ValueError):
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
+@contextmanager
+def supervised(
+    home: Path,
+    commands: Mapping[str, list[str]],
+    *,
+    log_folder: Path | None = None,
+    without: Mapping[str, Collection[str]] | None = None,
+    account: Account | None = None,
+) -> Iterator[Supervisor]:
+    """Runs these processes, restarted when they die, for the block; ends them in order when it is left.
+
+    Each writes to a file of its own in `log_folder` (`log` in the home). `without` names, for each, the variables of
+    our environment that it does not get.
+    """
+    folder = log_folder or home / "log"
+    for made in (folder, _pid_file(home).parent):
+        made.mkdir(mode=0o700, exist_ok=True)
+    supervisor = Supervisor(home, _config(home, commands, folder, without or {}, account), folder, account)
+    try:
+        supervisor.start()
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def _of_ours(name: str, flags: int) -> int:
+    """Opens a file in a folder of whoever owns that, through no link."""
+    return os.open(name, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _end_session(home: Path, session: int) -> None:
@@ -138,21 +197,30 @@ def _belongs_to(process: psutil.Process, home: Path, session: int) -> bool:
         return False
 
 
-def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | None) -> str:
+def _config(
+    home: Path,
+    commands: Mapping[str, list[str]],
+    log_folder: Path,
+    without: Mapping[str, Collection[str]],
+    account: Account | None,
+) -> str:
     config = configparser.RawConfigParser()
     config["supervisord"] = {
         "nodaemon": "true",
-        "logfile": "/dev/null" if log_folder is None else _escaped(str(log_folder / "supervisord.log")),
-        "logfile_maxbytes": "0",
-        "pidfile": _escaped(str(home / _PID)),
+        "silent": "true",
+        "logfile": _escaped(str(log_of(log_folder, SUPERVISORD))),
+        "logfile_maxbytes": "1MB",
+        "logfile_backups": "1",
+        "pidfile": _escaped(str(_pid_file(home))),
         # Starts and expected ends are said by the processes themselves; a death is a warning.
-        "loglevel": "warn" if log_folder is None else "info",
-        # Said aloud, so that it does not warn of what was chosen: whoever starts us is who we run as.
-        "user": str(os.geteuid()),
+        "loglevel": "warn",
     }
+    if is_root():
+        # Said aloud, so that it does not warn of what was chosen.
+        config["supervisord"]["user"] = str(account.uid if account else 0)
     for name, command in commands.items():
-        words = [*_PRIORITY.get(name, ()), *command]
-        log = "/dev/stdout" if log_folder is None else _escaped(str(log_folder / f"{name}.log"))
+        hidden = [word for variable in sorted(without.get(name, ())) for word in ("-u", variable)]
+        words = [*(["env", *hidden] if hidden else []), *_PRIORITY.get(name, ()), *command]
         config[f"program:{name}"] = {
             "command": _escaped(" ".join(f'"{word}"' for word in words)),
             # By this the database knows whose a session is.
@@ -166,8 +234,9 @@ def _config(home: Path, commands: Mapping[str, list[str]], log_folder: Path | No
             "stopasgroup": "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": log,
-            "stdout_logfile_maxbytes": "0" if log_folder is None else "10MB",
+            "stdout_logfile": _escaped(str(log_of(log_folder, name))),
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": "1",
         }
     # One group, so that all are told to stop at once; supervisord stops groups one after the other.
     config["group:countermand"] = {"programs": ",".join(commands)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.run import run
+from tests.processes import let_children_be_ended
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the load and of the schedule of faults (1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
+    let_children_be_ended()
     # Not in a folder that only its owner may pass through: as root, PostgreSQL is another user.
     folder = Path(tempfile.mkdtemp(prefix="countermand-chaos-"))
     try:

@@ -27,7 +27,7 @@ from orders.inbox import Delivery, accept
 from orders.parking import park_unknown_orders
 from tests.builders import a_request, an_address, an_order, encoded
 from tests.chaos.embedded import Embedded, embedded_up
-from tests.processes import COMMAND, await_that
+from tests.processes import COMMAND, await_that, let_children_be_ended
 from workers.broker import STREAM
 
 _SOURCE, _LIVE = "bulk", "live"
@@ -207,6 +207,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.bulk", description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000, help="how many (100000)")
     given = parser.parse_args()
+    let_children_be_ended()
     # Not in a folder that only its owner may pass through: as root, PostgreSQL is another user.
     folder = Path(tempfile.mkdtemp(prefix="countermand-bulk-"))
     with embedded_up(folder) as running:

@@ -22,7 +22,7 @@ from orders.messages import MAX_MESSAGE_BYTES
 from tests.builders import a_request, an_address, an_order, encoded
 from tests.chaos.embedded import Embedded, embedded_up
 from tests.chaos.watch import Peaks, watching
-from tests.processes import await_that
+from tests.processes import await_that, let_children_be_ended
 from workers.beat import MOST_DOORBELLS
 from workers.broker import STREAM, broker_at
 from workers.supervisor import connections
@@ -212,6 +212,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=200_000, help="how many (200000)")
     parser.add_argument("--padding", type=int, default=0, help="bytes added to each (0)")
     given = parser.parse_args()
+    let_children_be_ended()
     # Not in a folder that only its owner may pass through: as root, PostgreSQL is another user.
     folder = Path(tempfile.mkdtemp(prefix="countermand-flood-"))
     wave = Wave("flood", given.requests, given.padding)

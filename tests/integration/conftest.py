@@ -10,6 +10,7 @@ from desks.registry import Helpdesks
 from tasks.doorbells import Doorbell
 from tests.commands import Countermand, commands
 from tests.deliveries import configured
+from tests.readiness import everybody_gets_on
 from tests.serving import serving
 from workers.embedded import Services
 from workers.http import webhooks
@@ -40,5 +41,6 @@ def six_desks(system: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def http(six_desks: Helpdesks, rung: list[Doorbell]) -> Iterator[httpx2.Client]:
     """A client of the application, which serves those desks."""
+    everybody_gets_on()
     with serving(six_desks) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client

@@ -14,6 +14,7 @@ from tasks.database import in_transaction
 from tasks.settings import settings
 from tests.builders import EMAIL, a_request, an_address, an_order, decide_all, deliver, encoded, load, settle
 from tests.openapi import check_response
+from tests.readiness import everybody_gets_on
 from workers.embedded import Services
 from workers.http.app import make_app
 from workers.http.models import RequestShown
@@ -31,6 +32,7 @@ def http(system: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClie
     config = kind.config_type.model_validate({"source": "freshdesk:acme", "webhook_secret": "SECRET"})
     desk = kind("acme", config, {"SECRET": SECRET})
     headers = {"Authorization": "Bearer sesame", "X-Countermand-Secret": SECRET}
+    everybody_gets_on()
     with TestClient(make_app(Helpdesks({"acme": desk})), headers=headers) as client:
         yield client
     settings.cache_clear()

@@ -1,7 +1,6 @@
 """The embedded services, really started."""
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -17,7 +16,9 @@ import psycopg
 import pytest
 import redis
 
+from workers.accounts import SERVERS, system_user
 from workers.embedded import ServiceError, Services, embedded_services
+from workers.embedded.processes import run
 
 NOBODY = 65534
 
@@ -238,6 +239,53 @@ def test_a_server_that_does_not_start_is_told_with_its_own_reason(place: Path) -
         pass
 
 
+def test_what_the_last_run_of_a_server_said_is_kept_over_a_start(home: Path) -> None:
+    log = home / "data" / "postgres.log"
+    for _ in range(2):
+        with embedded_services(home, durable=False):
+            assert "starting PostgreSQL" in log.read_text()
+    assert "database system is shut down" in log.with_name("postgres.log.1").read_text()
+
+
+def test_a_home_of_a_version_without_a_password_gets_one(home: Path) -> None:
+    with embedded_services(home, durable=False):
+        pass
+    (home / "postgres.password").unlink()
+    (home / "data" / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
+    with embedded_services(home, durable=False) as services:
+        assert _only_answer(services, "SELECT 1") == 1
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(host=str(_socket_of(services).parent), user="postgres", password="another")
+
+
+def test_a_server_gets_nothing_of_our_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_WEBHOOK_SECRET", "a-secret-of-a-desk")
+    with embedded_services(home, durable=False) as services:
+        for server in (_postmaster(home), _valkey(services)):
+            # Valkey writes its title over what it was given.
+            assert set(server.environ()) <= {"PATH"}
+            assert b"a-secret-of-a-desk" not in Path(f"/proc/{server.pid}/environ").read_bytes()
+
+
+def test_a_helper_that_fails_on_a_full_disk_is_told_in_one_line() -> None:
+    says = "echo 'FATAL:  could not extend file: No space left on device' >&2; echo more >&2; exit 1"
+    with pytest.raises(ServiceError, match=r"^sh failed: FATAL: .*: free some of its disk$"):
+        run("/bin/sh", "-c", says)
+
+
+@as_root
+def test_the_database_wants_its_password_also_from_the_user_that_it_runs_as(home: Path) -> None:
+    with embedded_services(home, durable=False) as services:
+        account = system_user(SERVERS)
+        code = f"""
+import os, psycopg
+os.setgroups([]), os.setgid({account.gid}), os.setuid({account.uid})
+psycopg.connect(host={str(_socket_of(services).parent)!r}, user="postgres", dbname="countermand")
+"""
+        refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "no password supplied" in refused.stderr
+
+
 def test_an_error_in_the_block_passes_through_and_the_services_stop(home: Path) -> None:
     error = OSError("of the block")
     servers = []
@@ -318,5 +366,5 @@ def test_root_opens_the_folders_above_for_passing_and_never_for_reading(place: P
     above.mkdir(mode=0o700)
     with embedded_services(above / "home", durable=False) as services:
         assert above.stat().st_mode & 0o777 == 0o701
-        assert _postmaster(above / "home").username() == pwd.getpwnam("pgserver").pw_name
+        assert _postmaster(above / "home").username() == SERVERS
         assert _only_answer(services, "SELECT 1") == 1

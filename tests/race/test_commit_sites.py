@@ -16,6 +16,7 @@ _OF_THE_DEMO = "it is on services that are thrown away with it"
 # The commits that no test kills a work at, and why nothing can be lost there.
 NOT_KILLED = {
     "health._database_takes_writes.<locals>.<lambda>: COMMIT": "it tries what writing needs, and writes nothing",
+    "progress.note: COMMIT": "what it notes is noted again ten seconds later",
     "operations.export: COMMIT": "it lets orders be due again that were held back; given again, it does the same",
     "notes.note: COMMIT": "what it did not write is wanted still; what it wrote is written once, by its cause",
     "reprocessing.revive_effects: COMMIT (2)": "a dead note that it has not revived is revived by the next run",

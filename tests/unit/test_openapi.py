@@ -16,6 +16,7 @@ from starlette.routing import Route
 from desks.desk import Desk, Unauthorized, Webhook
 from desks.registry import Helpdesks, kinds
 from orders.messages import MAX_MESSAGE_BYTES, parse_change
+from tasks.progress import EXPECTED
 from tasks.settings import Settings
 from tasks.webhooks import Receipt, Received
 from tests.builders import encoded
@@ -168,6 +169,17 @@ async def _no() -> bool:
     return False
 
 
+async def _all_get_on() -> dict[str, float]:
+    return dict.fromkeys(EXPECTED, 1.0)
+
+
+async def _nobody_gets_on() -> dict[str, float]:
+    return {"beat": 61.0}
+
+
+_SERVICES = {"_database_takes_writes": _yes, "_broker_answers": _yes}
+
+
 AWAY = OperationalError("SELECT 1", None, Exception("the server closed the connection"))
 FAULT = RuntimeError("a fault of ours")
 NOTHING: dict[str, Any] = {}
@@ -195,8 +207,10 @@ PROVOKED: list[tuple[str, int, dict[str, Any], Callable[[Starlette], httpx2.Resp
     (READ, 500, {"in_transaction": _raise(FAULT)}, _read()),
     (READ, 503, {"in_transaction": _raise(AWAY)}, _read()),
     (HEALTH, 200, NOTHING, lambda app: _ask(app, "GET", "/healthz")),
-    (READY, 200, {"_database_takes_writes": _yes, "_broker_answers": _yes}, lambda app: _ask(app, "GET", "/readyz")),
-    (READY, 503, {"_database_takes_writes": _yes, "_broker_answers": _no}, lambda app: _ask(app, "GET", "/readyz")),
+    (HEALTH, 503, NOTHING, lambda _: _ask(service_unavailable, "GET", "/healthz")),
+    (READY, 200, {**_SERVICES, "_ages": _all_get_on}, lambda app: _ask(app, "GET", "/readyz")),
+    (READY, 503, {**_SERVICES, "_ages": _nobody_gets_on}, lambda app: _ask(app, "GET", "/readyz")),
+    (READY, 503, {**_SERVICES, "_database_takes_writes": _no}, lambda app: _ask(app, "GET", "/readyz")),
 ]
 MODULES = {WEBHOOK: webhooks, READ: requests, HEALTH: health, READY: health}
 

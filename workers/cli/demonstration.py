@@ -9,7 +9,7 @@ from rich.table import Table
 from workers.cli.operations import tell_audit
 from workers.cli.terminal import AsJson, counted, out, print_json
 from workers.demo.run import Result, run_demo
-from workers.up import stop_on_signals
+from workers.signals import stop_on_signals
 
 
 def demo(

@@ -18,6 +18,8 @@ from tasks.export import release as release_orders
 from tasks.export import resend as send_again
 from tasks.partners import partners
 from tasks.receipts import read_inbox
+from tasks.settings import settings
+from workers.accounts import work_as_owner_of
 from workers.app import app
 from workers.cli.partners import configured
 from workers.cli.terminal import AsJson, Limit, brief, counted, err, out, plain, print_json, print_list
@@ -131,6 +133,7 @@ def _tell_acknowledgements(found: list[dict[str, Any]]) -> None:
 def resend(partner: PartnerName, number: Number, as_json: AsJson = False) -> int:
     """Send an interchange once more: the same bytes under the same name, for a partner that has not got it."""
     find_services()
+    work_as_owner_of(settings().home)
     app.finalize()
     to = configured(partner)
     try:
@@ -160,6 +163,7 @@ def release(
 ) -> int:
     """Free the orders of an interchange that was not delivered: changes apply again, another interchange follows."""
     find_services()
+    work_as_owner_of(settings().home)
     app.finalize()
     to = configured(partner)
     try:
@@ -178,6 +182,7 @@ def release(
 def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
     """Read what partners have put into our inboxes, now; exit 1 if some of it could not be had or read."""
     find_services()
+    work_as_owner_of(settings().home)
     app.finalize()
     problems: list[str] = []
     unread: list[str] = []

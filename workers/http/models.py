@@ -119,8 +119,13 @@ class Health(_Answer):
 
 
 class Ready(_Answer):
-    """Whether each of the services that are needed answers, and all of them."""
+    """Whether each of the services that are needed answers, whether all processes get on, and all of that together."""
 
     ok: bool
     database: bool
     broker: bool
+    progress: dict[str, float | None]
+    """How many seconds ago each did its last step: beat, the intake, and whoever works off each queue of wake-ups; null
+    where none is known."""
+    stalled: list[str]
+    """Those that have done no step for a minute."""

@@ -128,5 +128,11 @@ ANSWERS: dict[str, dict[str, Any]] = {
         },
     },
     "Health": {"ok": True},
-    "Ready": {"ok": True, "database": True, "broker": True},
+    "Ready": {
+        "ok": True,
+        "database": True,
+        "broker": True,
+        "progress": {"beat": 3.2, "intake": 0.8, "changes": 1.4, "effects": 1.4, "answers": 6.0, "export": 9.7},
+        "stalled": [],
+    },
 }

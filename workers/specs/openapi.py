@@ -157,13 +157,17 @@ def _healthz() -> dict[str, Any]:
 
 
 def _readyz() -> dict[str, Any]:
+    away = _answer(
+        "The database takes no writes, the broker does not answer, or some process does not get on.",
+        models.Ready,
+    )
     return {
         "operationId": "readyz",
-        "summary": "Tells whether the process could do its work.",
+        "summary": "Tells whether this process could do its work, and whether the others get on.",
         "security": [],
         "responses": {
-            "200": _answer("The database takes writes, and the broker answers.", models.Ready),
-            "503": _answer("The database takes no writes, or the broker does not answer.", models.Ready),
+            "200": _answer("The database takes writes, the broker answers, and all processes get on.", models.Ready),
+            "503": away,
         },
     }
 

@@ -1,0 +1,191 @@
+"""Which users of the system we work as when root starts us: nothing that speaks to the outside stays root.
+
+Started by root on a home of an ordinary user, everything is that user's. On a home of root's the processes work as the
+user `countermand`, and the embedded servers as `countermand-data`, which sees neither the processes' environment nor
+their files. Both are made when they are missing. An ordinary user does all by itself.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import workers
+from workers.errors import UsageError
+
+PROCESSES, SERVERS = "countermand", "countermand-data"
+# Where the processes write, in a home of root's.
+_OF_THE_PROCESSES = ("log", "edi")
+# Shorter paths, such as /srv or /mnt/edi's parent, are the system's.
+_PARTS_OF_OUR_OWN = 3
+
+# Run as the account that the processes are to work as: what of these it may not do.
+_PROBE = """
+import json, os, sys
+files, folders = json.load(sys.stdin)
+import workers.logs, celery, psycopg
+print(json.dumps([
+    [name for name in files if not os.access(name, os.R_OK)],
+    [name for name in folders if not os.access(name, os.W_OK | os.X_OK)],
+]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of the system."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    def options(self) -> dict[str, Any]:
+        """Returns the options by which `Popen` starts a process as this user."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups)}
+
+    def give(self, path: Path) -> None:
+        """Makes it this user's, and no link's target."""
+        os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+def is_root() -> bool:
+    """True if this process may become any user."""
+    return os.geteuid() == 0
+
+
+def system_user(name: str) -> Account:
+    """Returns the system's user of this name, made if it is missing. Raises UsageError."""
+    with suppress(KeyError):
+        return _of(pwd.getpwnam(name))
+    useradd = shutil.which("useradd")
+    if useradd is None:
+        raise UsageError(f"there is no user {name} and no useradd to make it: make it, or start as an ordinary user")
+    options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+    done = subprocess.run(  # noqa: S603  # no part of it comes from outside
+        [useradd, *options, "--shell", "/usr/sbin/nologin", name], capture_output=True, text=True, check=False
+    )
+    with suppress(KeyError):
+        # Also if another has just made it.
+        return _of(pwd.getpwnam(name))
+    raise UsageError(f"the user {name} cannot be made ({done.stderr.strip()}): make it, or start as an ordinary user")
+
+
+def _of(found: pwd.struct_passwd) -> Account:
+    return Account(found.pw_name, found.pw_uid, found.pw_gid)
+
+
+def owner_of(home: Path) -> Account | None:
+    """Returns the ordinary user that a home belongs to; None if it is root's, or not there."""
+    if not home.exists() or (uid := home.stat().st_uid) == 0:
+        return None
+    try:
+        return _of(pwd.getpwuid(uid))
+    except KeyError:
+        raise UsageError(f"the home {home} belongs to the user {uid}, which this system does not know") from None
+
+
+def work_as_owner_of(home: Path) -> None:
+    """Lets root become the user that exports in this home: what it writes there must be that user's."""
+    if not is_root():
+        return
+    if owner := owner_of(home):
+        become(owner)
+    elif (of_processes := owner_of(home / "edi")) and of_processes.name == PROCESSES:
+        become(of_the_processes())
+
+
+def become(account: Account) -> None:
+    """Lets root become this user for good."""
+    let_pass(*_of_the_program())
+    os.setgroups(account.groups or os.getgrouplist(account.name, account.gid))
+    os.setgid(account.gid)
+    os.setuid(account.uid)
+    os.environ["HOME"] = pwd.getpwuid(account.uid).pw_dir
+
+
+def of_the_processes() -> Account:
+    """Returns the user `countermand`, who passes where the servers' group does: through the home, and to the socket."""
+    return replace(system_user(PROCESSES), groups=(system_user(SERVERS).gid,))
+
+
+def give_home(home: Path) -> Account:
+    """Gives to the user `countermand` what the processes write in a home of root's; returns that user."""
+    account = of_the_processes()
+    os.chown(home, 0, *account.groups)
+    home.chmod(0o710)
+    for top in _OF_THE_PROCESSES:
+        (home / top).mkdir(mode=0o700, exist_ok=True)
+        for folder, folders, files in os.walk(home / top):
+            for path in (Path(folder), *(Path(folder, name) for name in (*folders, *files))):
+                found = path.lstat()
+                # A file that has another name too may be one that lies elsewhere.
+                if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                    account.give(path)
+    return account
+
+
+def prepare_for(account: Account, files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Lets a user read the program and these files, and write in these folders. Raises UsageError where it may not.
+
+    A folder of root's becomes the user's, and one that is missing is made; those above are opened for passing through.
+    """
+    files, folders = [path.resolve() for path in files], [path.resolve() for path in folders]
+    for folder in folders:
+        if not folder.exists():
+            folder.mkdir(mode=0o750, parents=True)
+    let_pass(*_of_the_program(), *(above for path in (*files, *folders) for above in path.parents))
+    unreadable, closed = _probe(account, files, folders)
+    for path in closed:
+        if path.stat().st_uid != 0 or len(path.parts) < _PARTS_OF_OUR_OWN:
+            raise UsageError(_not_allowed(account, "write into", path))
+        os.chown(path, account.uid, -1)
+        path.chmod(path.stat().st_mode | stat.S_IRWXU)
+    for path in unreadable:
+        raise UsageError(_not_allowed(account, "read", path))
+
+
+def _not_allowed(account: Account, what: str, path: Path) -> str:
+    return (
+        f"the user {account.name}, as which the processes work, may not {what} {path}: "
+        "let it, or insist on root with --as-root"
+    )
+
+
+def _probe(account: Account, files: list[Path], folders: list[Path]) -> list[list[Path]]:
+    asked = json.dumps([[str(path) for path in paths] for paths in (files, folders)])
+    done = subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "-P", "-c", _PROBE],
+        input=asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+        **account.options(),
+    )
+    if done.returncode:
+        raise UsageError(_not_allowed(account, "read", Path(sys.prefix)))
+    return [[Path(name) for name in names] for names in json.loads(done.stdout)]
+
+
+def _of_the_program() -> list[Path]:
+    places = {Path(sys.executable), Path(sys.executable).resolve(), Path(workers.__file__)}
+    places |= {Path(entry) for entry in sys.path if entry and Path(entry).is_dir()}
+    return [above for place in places for above in place.parents]
+
+
+def let_pass(*folders: Path) -> None:
+    """Opens folders for passing through (their `x` bit for others), and never for looking around."""
+    for folder in folders:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)

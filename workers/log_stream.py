@@ -1,0 +1,128 @@
+"""Standard error as a stream that does not make its writer wait, and what others print there, as lines of the log."""
+
+import io
+import math
+import os
+import select
+import stat
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO, cast
+
+# How long a reader may take to go on, before lines are dropped: a busy one is not one that has stopped reading.
+_PATIENCE_SECONDS = 0.2
+# Once lines were dropped, nobody waits again for so long: a log must not slow work down either.
+_NO_PATIENCE_SECONDS = 10.0
+
+
+class Unblocked(io.TextIOBase):
+    """Writes whole lines to a file descriptor, or drops them where nobody reads; never raises, and hardly ever waits.
+
+    What was dropped is counted, and told in a line of its own as soon as somebody reads again: `told` makes that line.
+    """
+
+    def __init__(self, fd: int, told: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> None:
+        self._fd, self._told, self._patience = fd, told, patience
+        self._dropped, self._dropped_at = 0, -math.inf
+        # The end of a line that was only half taken.
+        self._rest = b""
+        self._lock = threading.Lock()
+        # A child that is forked while another thread writes would find it held for ever.
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def write(self, text: str, /) -> int:
+        """Writes it, with what is still to be told of lines that were dropped; or drops it, or its last lines."""
+        with self._lock:
+            is_patient = time.monotonic() - self._dropped_at > _NO_PATIENCE_SECONDS
+            until = time.monotonic() + (self._patience if is_patient else 0)
+            self._rest = self._left_of(self._rest, until)
+            told = self._told(self._dropped) if self._dropped else ""
+            data = f"{told}{text}".encode(errors="backslashreplace")
+            left = data if self._rest else self._left_of(data, until)
+            if len(left) == len(data):
+                self._drop(text.count("\n"))
+            else:
+                # A line that has begun is to be finished; those after it are dropped.
+                self._dropped = 0
+                begun = left.find(b"\n") + 1 if data[len(data) - len(left) - 1 :][:1] != b"\n" else 0
+                self._rest = left[:begun]
+                self._drop(left[begun:].count(b"\n"))
+        return len(text)
+
+    def _drop(self, lines: int) -> None:
+        if lines:
+            self._dropped += lines
+            self._dropped_at = time.monotonic()
+
+    def _left_of(self, data: bytes, until: float) -> bytes:
+        """Returns what could not be written by then: the pipe is full, its reader has gone, or the disk is full."""
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                if not self._can_go_on(until):
+                    break
+            except OSError:
+                break
+        return data
+
+    def _can_go_on(self, until: float) -> bool:
+        waiting = select.poll()
+        waiting.register(self._fd, select.POLLOUT)
+        return bool(waiting.poll(max(0.0, until - time.monotonic()) * 1000))
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+
+class Said(io.TextIOBase):
+    """A stream whose lines become events of the log: libraries print to the standard streams."""
+
+    def __init__(self, log: Callable[[str], object], fd: int) -> None:
+        self._log, self._fd = log, fd
+        self._line = ""
+
+    def write(self, text: str, /) -> int:
+        """Logs each line that is complete, without those that are blank."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._log(line.strip())
+        return len(text)
+
+    def fileno(self) -> int:
+        """Returns the descriptor that the log goes to."""
+        return self._fd
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+
+def unblocked(stream: TextIO, told: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> TextIO:
+    """Returns a stream to the same place as `stream` that hardly waits; `stream` itself where it is in memory."""
+    try:
+        fd = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return stream
+    return cast(TextIO, Unblocked(_never_waiting(fd), told, patience))
+
+
+def _never_waiting(fd: int) -> int:
+    """Returns a descriptor of the same pipe or terminal that does not wait; others share theirs, and may have to wait.
+
+    A file never waits for a reader, and one that is opened anew would be written over from its beginning.
+    """
+    kind = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(kind) or os.isatty(fd)):
+        return fd
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        # No /proc, or a terminal of another user.
+        return fd

@@ -1,0 +1,47 @@
+"""Which variables of the environment are whose: a process gets the secrets of its own work, and no others."""
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from desks.registry import open_desks
+from edi.config import open_partners
+from tasks.settings import settings
+
+_TOKENS = {"COUNTERMAND_API_TOKEN", "COUNTERMAND_API_TOKEN_PREVIOUS"}
+
+
+class _Asked(dict[str, str]):
+    """An environment that notes which variables somebody has asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(os.environ)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Returns a variable, as `dict.get` does."""
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def not_for() -> Mapping[str, Collection[str]]:
+    """Returns, for each program, the variables that it has no use for. Raises ConfigurationError."""
+    named = settings()
+    of_desks, of_partners = _Asked(), _Asked()
+    open_desks(named.desks, of_desks)
+    if named.partners:
+        open_partners(named.partners, of_partners)
+    desks, partners = of_desks.names - of_partners.names, of_partners.names - of_desks.names
+    both = of_desks.names & of_partners.names
+    return {
+        "worker": partners | _TOKENS,
+        "answerer": partners | _TOKENS,
+        "exporter": desks | _TOKENS,
+        "beat": desks | partners | both | _TOKENS,
+        "intake": desks | partners | both | _TOKENS,
+        "http": partners,
+    }
