@@ -13,12 +13,14 @@ from desks.notices import Notice, Visibility
 from desks.payload import TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
 from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, variable
+from rules.mailboxes import same_mailbox
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
 # Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.
 _PAGES = 5
 # Where a visitor says himself who he is, and may write his conversation's attributes too.
 _CLAIMING = ("Channel::WebWidget", "Channel::Api")
+_EMAIL = "Channel::Email"
 
 
 class ChatwootConfig(DeskConfig):
@@ -27,7 +29,7 @@ class ChatwootConfig(DeskConfig):
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "account")
 
     account: int | None = None
-    # True believes any visitor of a website who he says he is.
+    # True believes any visitor of a website or an API inbox who he says he is.
     trust_unverified_visitors: bool = False
 
 
@@ -78,14 +80,20 @@ class Chatwoot(Desk):
         return payload_of_fields(attributes, self.config.fields, **known)
 
     def _requester(self, event: Mapping[str, Any]) -> Any:
-        """Returns the sender's address; "" where only he himself says that it is his."""
-        channel, sender = event.get("channel"), event["meta"]["sender"]
-        email, identifier = sender.get("email"), sender.get("identifier")
-        if self.config.trust_unverified_visitors or (isinstance(channel, str) and channel not in _CLAIMING):
+        """Returns the contact's address; "" where the visitor himself may have named it, and may have asked.
+
+        `hmac_verified` proves the contact's identifier and not its address. The event does not tell who changed the
+        attributes, so a visitor's choice of the kind looks like an agent's.
+        """
+        channel, email = event.get("channel"), event["meta"]["sender"].get("email")
+        if self.config.trust_unverified_visitors:
             return email
-        # What is verified is the identifier; where that is an address, it is no other one's.
-        is_his = "@" not in str(identifier) or str(identifier).casefold() == str(email).casefold()
-        return email if event["meta"].get("hmac_verified") is True and is_his else ""
+        if not isinstance(channel, str) or channel in _CLAIMING:
+            return ""
+        # A contact's address can be changed in a widget, that of an e-mail conversation cannot: it is its source.
+        source = str((event.get("contact_inbox") or {}).get("source_id"))
+        is_changed = channel == _EMAIL and "@" in source and not same_mailbox(source, str(email or ""))
+        return "" if isinstance(email, str) and is_changed else email
 
     def _kind(self, attributes: Mapping[str, Any]) -> Any:
         return fields_of(attributes, self.config.fields)["kind"]
@@ -100,10 +108,9 @@ class Chatwoot(Desk):
                 f"the values {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
                 f"Tell your agents: {KIND_LAST_TOLD}",
-                "Settings → Inboxes → each website and API inbox → Configuration: let your shop prove who its visitors "
-                "are (identity validation, `identifier_hash`), with the e-mail address as identifier, and enforce it. "
-                "Any visitor can name any address and write these attributes himself: what one asks whom nobody has "
-                "verified goes to a colleague.",
+                "Know that what is asked in a website or API inbox goes to a colleague, also where identity validation is "
+                "on: a visitor can name any address as his own and write these attributes himself, and Chatwoot does "
+                "not tell who wrote them. Other inboxes (e-mail, WhatsApp) are decided at once.",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
                 "Profile settings of the agent in whose name answers are written → Access token: put it into "

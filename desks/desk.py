@@ -19,6 +19,7 @@ from desks.config import DeskConfig
 from desks.notices import Notice
 from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_json, read_payload
 from desks.signatures import Unauthorized, check_any
+from rules.mailboxes import same_mailbox
 
 __all__ = [
     "Desk",
@@ -189,7 +190,7 @@ def account_of_key(desk: Desk) -> str | None:
     """Tries the key to a desk's API and returns whose it is; None where nothing can be tried. Raises DeliveryError."""
     with opened_api(desk) as api:
         account = desk.whose_key(api)
-        if account and desk.own_addresses and account.casefold() != desk.own_addresses[0].casefold():
+        if account and desk.own_addresses and not same_mailbox(account, desk.own_addresses[0]):
             raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
     return account
 

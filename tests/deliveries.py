@@ -171,12 +171,13 @@ def _of_chatwoot(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event": "conversation_updated",
         "id": int(given["ticket"]) if given["ticket"].isdecimal() else given["ticket"],
-        "channel": "Channel::WebWidget",
+        "channel": "Channel::Email",
+        "contact_inbox": {"id": 7, "source_id": given.get("requester"), "hmac_verified": False},
         "status": "open",
         "labels": [],
         "custom_attributes": fields,
         "additional_attributes": {},
-        "meta": {"sender": {"id": 7, "email": given.get("requester"), "type": "contact"}, "hmac_verified": True},
+        "meta": {"sender": {"id": 7, "email": given.get("requester"), "type": "contact"}, "hmac_verified": False},
         "messages": [{"id": 5, "content": "Please cancel", "message_type": 0, "private": False}],
         "updated_at": moment.timestamp(),
         "changed_attributes": [

@@ -364,9 +364,9 @@ def test_where_the_moment_of_the_asking_is_not_known_it_is_told_how_to_ask_for_t
     assert "write another note" in check("--json").json["desks"][0]["steps"][-1]
 
 
-def test_it_is_told_how_chatwoot_verifies_its_visitors(file: Path, check: Check) -> None:
+def test_it_is_told_that_what_chatwoots_visitors_ask_goes_to_a_colleague(file: Path, check: Check) -> None:
     write(file, {"chatwoot": DESKS["chatwoot"]})
-    assert "identity validation" in " ".join(check("--json").json["desks"][0]["steps"])
+    assert "website or API inbox goes to a colleague" in " ".join(check("--json").json["desks"][0]["steps"])
 
 
 @pytest.mark.parametrize("email", ['"other@acme.example"', "null"])
