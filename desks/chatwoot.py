@@ -108,9 +108,9 @@ class Chatwoot(Desk):
                 f"the values {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
                 f"Tell your agents: {KIND_LAST_TOLD}",
-                "Know that what is asked in a website or API inbox goes to a colleague, also where identity validation is "
-                "on: a visitor can name any address as his own and write these attributes himself, and Chatwoot does "
-                "not tell who wrote them. Other inboxes (e-mail, WhatsApp) are decided at once.",
+                "Know that what is asked in a website or API inbox goes to a colleague, also where identity validation "
+                "is on: a visitor can name any address as his own and write these attributes himself, and Chatwoot "
+                "does not tell who wrote them. Other inboxes (e-mail, WhatsApp) are decided at once.",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
                 "Profile settings of the agent in whose name answers are written → Access token: put it into "

@@ -8,9 +8,15 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orders import changelog
-from orders.locks import AnyRow, lock_orders_by_number
+from orders.locks import (
+    AnyRow,
+    is_one_of,
+    lock_numbers_for_accepting,
+    lock_orders_by_number,
+    lock_requests_that_mean,
+)
 from orders.messages import OrderMessage
-from orders.tables import order_line, orders
+from orders.tables import RequestState, change_request, constant, order_line, orders
 from rules.model import Status
 
 STORE = "store"
@@ -36,6 +42,7 @@ class Loaded:
 
 def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loaded:
     """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest."""
+    lock_numbers_for_accepting(connection, [message.number for message in messages])
     new = _insert_new(connection, messages)
     result = Loaded(new=len(new))
     known = [message for message in messages if id(message) not in new]
@@ -63,7 +70,19 @@ def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> set
             for number, message in new.items()
         ]
         changelog.write(connection, entries)
+        _adopt_requests(connection, list(ids.values()))
     return {id(message) for message in new.values()}
+
+
+def _adopt_requests(connection: Connection, orders: Sequence[int]) -> None:
+    """Gives requests that have waited for these orders, or were parked, under another spelling the order's number."""
+    meant: dict[str, list[int]] = {}
+    for row in lock_requests_that_mean(connection, orders):
+        meant.setdefault(row.number, []).append(row.id)
+    for number, ids in meant.items():
+        is_undecided = change_request.c.state != constant(RequestState.DECIDED)
+        of_this_order = update(change_request).where(is_one_of(change_request.c.id, ids), is_undecided)
+        connection.execute(of_this_order.values(order_number=number))
 
 
 def _order_row(message: OrderMessage) -> dict[str, Any]:

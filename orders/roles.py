@@ -47,14 +47,15 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "order_line": {Role.WORKER: "SELECT, INSERT", Role.EXPORTER: "SELECT", Role.READER: "SELECT"},
-    # Nobody may change what was asked. The exporter sees that there is a request, and nothing of what it says.
+    # Nobody may change what was asked; a trigger lets the number of the order be spelled as the order's own, no more. The
+    # exporter sees that there is a request, and nothing of what it says.
     "change_request": {
         Role.WORKER: """
             SELECT,
             INSERT (source, external_id, order_number, kind, ticket, body, data_sha256, state, outcome, reasons,
                     decided_at, decided_place),
-            UPDATE (state, outcome, reasons, decided_at, decided_place, parked_at, undecided_since, attempts,
-                    not_before, error)
+            UPDATE (order_number, state, outcome, reasons, decided_at, decided_place, parked_at, undecided_since,
+                    attempts, not_before, error)
             """,
         Role.EXPORTER: "SELECT (order_number, state, undecided_since)",
         Role.READER: "SELECT",
@@ -172,7 +173,8 @@ def _hand_over(connection: Connection, owner: str) -> None:
     )
     for table in connection.scalars(others, {"tables": list(PRIVILEGES), "owner": owner}).all():
         connection.execute(text(f"ALTER TABLE {table} OWNER TO {owner}"))
-    connection.execute(text(f"ALTER FUNCTION refuse() OWNER TO {owner}"))
+    for function in ("refuse()", "order_key(text)"):
+        connection.execute(text(f"ALTER FUNCTION {function} OWNER TO {owner}"))
 
 
 def _grant(connection: Connection, names: Mapping[Role, str]) -> None:
@@ -187,6 +189,7 @@ def _grant(connection: Connection, names: Mapping[Role, str]) -> None:
             f"owner of the database, REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC; nothing was changed"
         )
     connection.execute(text(f"GRANT USAGE ON SCHEMA {_quoted(connection, schema)} TO {at_work}"))
+    connection.execute(text(f"GRANT EXECUTE ON FUNCTION order_key(text) TO {at_work}"))
     for table, allowed in PRIVILEGES.items():
         connection.execute(text(f"REVOKE ALL ON {table} FROM PUBLIC, {at_work}"))
         for role, privileges in allowed.items():

@@ -197,9 +197,7 @@ def test_a_chatwoot_contact_of_a_channel_that_says_who_writes_is_the_customer(tm
 
 
 @CLAIMING
-def test_who_trusts_visitors_at_chatwoot_gets_the_address_that_they_name(
-    tmp_path: Path, channel: Any
-) -> None:
+def test_who_trusts_visitors_at_chatwoot_gets_the_address_that_they_name(tmp_path: Path, channel: Any) -> None:
     desk = a_desk(tmp_path, "chatwoot", trust_unverified_visitors=True)
     for verified in (True, False, None):
         assert requester(desk, channel=channel, meta={"hmac_verified": verified}) == EMAIL

@@ -81,7 +81,9 @@ def test_a_strangers_request_is_escalated_whatever_it_asks_and_wherever_the_orde
 
 
 @pytest.mark.parametrize("requester", [None, "jane@example.com", "JANE@Example.COM", "  jane@example.com\t\n"])
-def test_the_customer_is_known_by_the_address_whatever_the_blanks_around_it_and_the_case_of_its_letters(requester: str | None) -> None:
+def test_the_customer_is_known_by_the_address_whatever_the_blanks_around_it_and_the_case_of_its_letters(
+    requester: str | None,
+) -> None:
     assert decide(PRE_ORDER, a_request(Kind.CANCEL, requester)).outcome is Outcome.APPLIED
 
 
@@ -99,7 +101,9 @@ def test_the_orders_own_email_is_read_in_the_same_way(customer: str, requester: 
     assert decide(order, a_request(Kind.CANCEL, requester)).outcome is Outcome.APPLIED
 
 
-@pytest.mark.parametrize("requester", ["", "  ", "jane@example.co", "jane @example.com", "Jane <jane@example.com>", "\u017fane@example.com"])
+@pytest.mark.parametrize(
+    "requester", ["", "  ", "jane@example.co", "jane @example.com", "Jane <jane@example.com>", "\u017fane@example.com"]
+)
 def test_a_requester_that_is_given_but_only_resembles_the_customer_is_a_stranger(requester: str) -> None:
     decision = decide(PRE_ORDER, a_request(Kind.CANCEL, requester))
     assert decision.reasons == (Reason.REQUESTER_IS_NOT_THE_CUSTOMER,)
