@@ -43,8 +43,14 @@ def _text(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+
+
+def _without_blanks(text: str) -> str:
+    return text.strip(BLANKS)
+
+
 # An e-mail address is compared as rule 1 does: an exotic blank at its end makes it another one.
-Mailbox = Annotated[Text, StringConstraints(strip_whitespace=False), AfterValidator(lambda text: text.strip(BLANKS))]
+Mailbox = Annotated[Text, StringConstraints(strip_whitespace=False), AfterValidator(_without_blanks)]
 
 
 class AddressFields(BaseModel):

@@ -219,7 +219,7 @@ class ChangeMessage(_Model):
         ).hexdigest()
 
     def asked_at(self, received_at: datetime | None) -> datetime:
-        """Returns when the customer asked: `time`, or the moment of receipt where that lies more than five minutes ahead.
+        """Returns when the customer asked: `time`, or the receipt where `time` lies more than five minutes ahead of it.
 
         Without a moment of receipt it is `time`.
         """

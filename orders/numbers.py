@@ -4,10 +4,11 @@ What the eye does not tell apart has one key. The key is a function of the datab
 every look-up agree on it.
 """
 
-# Most numbers are their own key, which is seen at once. `[[:alnum:]…]` stands for a letter or a digit of any script, its opposite for punctuation and blanks. Characters that
-# nobody sees (soft hyphen, joiners, direction marks, variation selectors, a byte order mark) go first; then dashes and
-# blanks are one each, ASCII letters capital, and what stands around the number is taken away. Words in front of it need
-# a blank or one of `.:#°` behind them, for NO12 and ORD-12 are numbers themselves.
+# Most numbers are their own key, which is seen at once. `[[:alnum:]…]` stands for a letter or a digit of any script,
+# its opposite for punctuation and blanks. Characters that nobody sees (soft hyphen, joiners, direction marks, variation
+# selectors, a byte order mark) go first; then dashes and blanks are one each, ASCII letters capital, and what stands
+# around the number is taken away. Words in front of it need a blank or one of `.:#°` behind them, for NO12 and ORD-12
+# are numbers themselves.
 ORDER_KEY = r"""
 CREATE FUNCTION order_key(number text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE WHEN number COLLATE "C" ~ '^[A-Z0-9]+(-[A-Z0-9]+)*$' THEN number

@@ -47,8 +47,8 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "order_line": {Role.WORKER: "SELECT, INSERT", Role.EXPORTER: "SELECT", Role.READER: "SELECT"},
-    # Nobody may change what was asked; a trigger lets the number of the order be spelled as the order's own, no more. The
-    # exporter sees that there is a request, and nothing of what it says.
+    # Nobody may change what was asked: a trigger lets the order's number be spelled as the order's own, and no more.
+    # The exporter sees that there is a request, and nothing of what it says.
     "change_request": {
         Role.WORKER: """
             SELECT,
@@ -189,7 +189,6 @@ def _grant(connection: Connection, names: Mapping[Role, str]) -> None:
             f"owner of the database, REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC; nothing was changed"
         )
     connection.execute(text(f"GRANT USAGE ON SCHEMA {_quoted(connection, schema)} TO {at_work}"))
-    connection.execute(text(f"GRANT EXECUTE ON FUNCTION order_key(text) TO {at_work}"))
     for table, allowed in PRIVILEGES.items():
         connection.execute(text(f"REVOKE ALL ON {table} FROM PUBLIC, {at_work}"))
         for role, privileges in allowed.items():

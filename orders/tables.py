@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -45,7 +44,7 @@ metadata = MetaData(
     }
 )
 # Indexes are made of it.
-event.listen(metadata, "before_create", DDL(ORDER_KEY.replace("%", "%%")))
+event.listen(metadata, "before_create", lambda _, connection, **__: connection.execute(text(ORDER_KEY)))
 
 
 class RequestState(StrEnum):
@@ -315,8 +314,8 @@ change_request = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("source", Text, nullable=False),
     Column("external_id", Text, nullable=False),
-    # The order that is meant, or while nobody knows which, the number as it was written (`orders.numbers`). Not a foreign
-    # key: a ticket may arrive before its order.
+    # The order that is meant, or while nobody knows which, the number as it was written (`orders.numbers`).
+    # Not a foreign key: a ticket may arrive before its order.
     Column("order_number", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("ticket", Text),

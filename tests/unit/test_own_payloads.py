@@ -186,7 +186,8 @@ def test_a_chatwoot_contact_whose_address_is_not_the_one_that_an_email_conversat
         assert requester(desk, contact_inbox={"source_id": source}) == EMAIL
     # Of another channel it is no address.
     assert requester(desk, contact_inbox={"source_id": "+39333"}, channel="Channel::Whatsapp") == EMAIL
-    for nothing in (None, {}, ...):
+    missing: tuple[Any, ...] = (None, {}, ...)
+    for nothing in missing:
         assert requester(desk, contact_inbox=nothing) == EMAIL
 
 
