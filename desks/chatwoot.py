@@ -123,7 +123,9 @@ class Chatwoot(Desk):
 
     def api(self) -> Api:
         headers = {"api_access_token": self.token or ""}
-        return Api(f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, headers=headers)
+        return Api(
+            f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, proxy=self.config.proxy, headers=headers
+        )
 
     def whose_key(self, api: Api) -> str | None:
         profile = api.call("GET", "/profile")

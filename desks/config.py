@@ -33,7 +33,7 @@ def _can_be_called(url: str) -> bool:
 
 def _api_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError(
             "must begin with https://, for by http the key to the API and the answers would go in the clear; "
             "by http only this machine is called, such as http://127.0.0.1:8080"
@@ -41,7 +41,13 @@ def _api_url(text: str) -> str:
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def _no_path(text: str) -> str:
+    if urlsplit(text).path:
+        raise ValueError("must be a proxy's URL such as http://proxy.acme.example:3128, without a path")
+    return text
+
+
+def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -68,6 +74,7 @@ def _source(text: str) -> str:
 
 Url = Annotated[str, AfterValidator(_url)]
 ApiUrl = Annotated[Url, AfterValidator(_api_url)]
+Proxy = Annotated[Url, AfterValidator(_no_path)]
 MailAddress = Annotated[str, AfterValidator(mail_address)]
 # Of a desk: it stands in the path of its webhook.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
@@ -93,6 +100,8 @@ class DeskConfig(Table):
     url: ApiUrl | None = None
     token: Variable | None = None
     timeout_seconds: Seconds = 10
+    # Through what its API is called; else directly, whatever HTTP_PROXY and the like say. The file may say it for all.
+    proxy: Proxy | None = None
 
     @property
     def answers(self) -> bool:
@@ -136,6 +145,8 @@ class File(Table):
 
     # Where the desks reach this machine: what `desks check` prints into the webhook URLs.
     public_url: Url | None = None
+    # For each desk whose table says no other.
+    proxy: Proxy | None = None
     desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     mail: MailConfig | None = None
 

@@ -59,7 +59,7 @@ class Freshdesk(SecretHeaderDesk):
     def api(self) -> Api:
         # The API key is the user; what stands for the password does not matter.
         auth = (self.token or "", "X")
-        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, auth=auth)
+        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/agents/me")["contact"]["email"])

@@ -70,7 +70,7 @@ class Gorgias(SecretHeaderDesk):
 
     def api(self) -> Api:
         auth = (self.config.user, self.token or "")
-        return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, auth=auth)
+        return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
         # The user is one half of the credentials: an answer proves both.

@@ -78,7 +78,9 @@ class Zammad(Desk):
 
     def api(self) -> Api:
         headers = {"Authorization": f"Token token={self.token}"}
-        return Api(f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, headers=headers)
+        return Api(
+            f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, proxy=self.config.proxy, headers=headers
+        )
 
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/users/me")["email"])

@@ -81,7 +81,7 @@ class Zendesk(Desk):
 
     def api(self) -> Api:
         auth = (f"{self.config.user}/token", self.token or "")
-        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, auth=auth)
+        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
         # Where it knows no one, Zendesk may answer with an anonymous visitor, and 200.

@@ -16,7 +16,7 @@ _CODE = re.compile("[0-9A-Z]+(?:[ -]+[0-9A-Z]+)*")
 
 
 def postal_code(country: str, written: str) -> str | None:
-    """Returns a postal code in its country's form, None where it has none such; for a country without a form as written.
+    """Returns a postal code in its country's form, None if it is none there; if the country has no form, as written.
 
     Case, blanks, dashes and a country's sign before it do not count: `1012ab` is 1012 AB, `L-9767` is 9767, `87100` is
     87-100. Raises ValueError for an unknown country.

@@ -1,22 +1,28 @@
 """What the environment says. Read once a process; a wrong value is told in one line."""
 
+import os
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from configuration import secret, without_line_end
+
+_PREFIX = "COUNTERMAND_"
+# What holds a secret may stand in a file that `<variable>_FILE` names.
+_SECRETS = ("database_url", "broker_url", "api_token", "api_token_previous")
 Seconds = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseSettings):
     """The `COUNTERMAND_…` variables, with their defaults (COUNTERMAND_LOG is read by `workers.logs`)."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERMAND_", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
     home: Path = Path("var")
     database_url: str | None = None
@@ -33,6 +39,13 @@ class Settings(BaseSettings):
     # Who knows one of them may read decisions by HTTP; without one nobody may.
     api_token: SecretStr | None = None
     api_token_previous: SecretStr | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_of_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        read = {name: values.get(name) or secret(os.environ, f"{_PREFIX}{name.upper()}") for name in _SECRETS}
+        held = {name: without_line_end(value) if isinstance(value, str) else value for name, value in read.items()}
+        return {**values, **{name: value for name, value in held.items() if value}}
 
     @field_validator("database_url")
     @classmethod
