@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from configuration import ConfigurationError, Seconds, Table, Variable
 from configuration import read_file as read_toml
+from rules.model import Kind
 
 DesksError = ConfigurationError
 
@@ -72,7 +73,15 @@ def _source(text: str) -> str:
     return text
 
 
+def _kind(text: str) -> str:
+    if text not in list(Kind):
+        raise ValueError(f"must be one of {', '.join(Kind)}")
+    return text
+
+
 Url = Annotated[str, AfterValidator(_url)]
+KindWord = Annotated[str, AfterValidator(_kind)]
+CountryCode = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 ApiUrl = Annotated[Url, AfterValidator(_api_url)]
 Proxy = Annotated[Url, AfterValidator(_no_path)]
 MailAddress = Annotated[str, AfterValidator(mail_address)]
@@ -96,6 +105,9 @@ class DeskConfig(Table):
     tolerance_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
     # The desk's own names of the fields that a payload carries; see desks.payload.FIELDS.
     fields: dict[str, str] = Field(default_factory=dict)
+    # What its own labels mean: of the drop-down for the kind, and of countries.
+    kinds: dict[str, KindWord] = Field(default_factory=dict)
+    countries: dict[str, CountryCode] = Field(default_factory=dict)
     # Where its API is, and the variable that holds the key to it. Without them its tickets are not answered.
     url: ApiUrl | None = None
     token: Variable | None = None

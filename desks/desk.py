@@ -16,6 +16,8 @@ from configuration import ConfigurationError, secret
 from desks.api import Api
 from desks.channels import DeliveryError, Forbidden, NotDelivered, Refused, Unclear
 from desks.config import DeskConfig
+from desks.entities import unescaped
+from desks.labels import translated
 from desks.notices import Notice
 from desks.payload import Ignored, TicketPayload, Unusable, change_event, read_json, read_payload
 from desks.signatures import Unauthorized, check_any
@@ -70,6 +72,8 @@ class Desk(ABC):
     # Our fields that `fields` must name before the payload can be printed: those of a template without which nothing
     # can be asked.
     template_fields: ClassVar[Sequence[str]] = ()
+    # True if it may escape texts for HTML where it fills in a template.
+    escapes_html: ClassVar[bool] = False
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
         """Takes the secrets out of the environment. Raises ConfigurationError if one cannot be one."""
@@ -116,12 +120,17 @@ class Desk(ABC):
 
         Raises Unusable for a payload that holds none, and Ignored for one that asks for nothing.
         """
-        payload = self.payload(read_json(webhook.body))
+        body = read_json(webhook.body)
+        payload = self.translated(self.payload(unescaped(body) if self.escapes_html else body))
         return change_event(self.source, payload, webhook.received_at, own=self.own_addresses)
 
     def payload(self, value: Any) -> TicketPayload:
         """Takes the payload out of a parsed body; most desks send it as our template has it. Raises as `read` does."""
         return read_payload(value)
+
+    def translated(self, payload: TicketPayload) -> TicketPayload:
+        """Returns a payload with our words for the desk's own labels of kinds and countries."""
+        return translated(payload, self.config.kinds, self.config.countries)
 
     @property
     def own_addresses(self) -> Sequence[str]:

@@ -12,7 +12,9 @@ from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
 from desks.steps import (
     ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
     KINDS_TOLD,
+    LABELS_TOLD,
     NOTE_TOLD,
     OWN_ACCOUNT_TOLD,
     SAME_AGAIN_TOLD,
@@ -30,6 +32,7 @@ class Freshdesk(SecretHeaderDesk):
     kind = "freshdesk"
     config_type: ClassVar[type[DeskConfig]] = LiquidConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    escapes_html: ClassVar[bool] = True
 
     def setup(self) -> Setup:
         template = liquid_template(
@@ -45,6 +48,9 @@ class Freshdesk(SecretHeaderDesk):
                 f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_TOLD}, and a "
                 f"drop-down for the kind of change with the choices {KINDS_TOLD}.",
                 ADDRESSES_TOLD,
+                LABELS_TOLD,
+                "In each of these fields, under Behavior for customers: neither Displayed to customers nor Customers "
+                f"can edit. {AGENTS_ALONE_TOLD}",
                 "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and print "
                 "this again.",
                 "Profile settings of the agent in whose name answers are written → View API key: put it into "

@@ -10,7 +10,17 @@ from desks.config import DeskConfig
 from desks.desk import SecretHeaderDesk, Setup
 from desks.notices import Notice, Visibility
 from desks.payload import TicketPayload, payload_template, read_payload
-from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, SAME_AGAIN_TOLD, made_up_secret, variable
+from desks.steps import (
+    ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
+    KIND_LAST_TOLD,
+    KINDS_TOLD,
+    LABELS_TOLD,
+    NOTE_TOLD,
+    SAME_AGAIN_TOLD,
+    made_up_secret,
+    variable,
+)
 from desks.texts import as_html
 
 
@@ -31,6 +41,7 @@ class Gorgias(SecretHeaderDesk):
     kind = "gorgias"
     config_type: ClassVar[type[DeskConfig]] = GorgiasConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    escapes_html: ClassVar[bool] = True
 
     def payload(self, value: Any) -> TicketPayload:
         """Reads our template without a `time`: all that Gorgias could tell is when the customer wrote last.
@@ -58,6 +69,9 @@ class Gorgias(SecretHeaderDesk):
                 f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_TOLD}, and a dropdown "
                 f"for the kind of change with the values {KINDS_TOLD}.",
                 ADDRESSES_TOLD,
+                LABELS_TOLD,
+                "Let agents alone fill these ticket fields in: no rule, flow or contact form may copy into them what a "
+                f"customer has written. {AGENTS_ALONE_TOLD}",
                 "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
                 f"Settings → REST API: put the API key into {variable(self.config.token, 'token')}; `user` is the "
                 "e-mail address of its account, in whose name answers are written, and `reply_from` the address of "

@@ -11,7 +11,15 @@ from desks.desk import Desk, Setup, Webhook
 from desks.liquid import LiquidConfig, liquid_template
 from desks.notices import Notice, Visibility
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
-from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, variable
+from desks.steps import (
+    ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
+    KINDS_TOLD,
+    LABELS_TOLD,
+    NOTE_TOLD,
+    OWN_ACCOUNT_TOLD,
+    variable,
+)
 from desks.texts import as_html
 
 _SIGNATURE = "X-Zendesk-Webhook-Signature"
@@ -33,6 +41,7 @@ class Zendesk(Desk):
     kind = "zendesk"
     config_type: ClassVar[type[DeskConfig]] = ZendeskConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
+    escapes_html: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "base64 of HMAC-SHA256 with the desk's secret over the timestamp and the body, nothing between "
         "them.",
@@ -66,6 +75,9 @@ class Zendesk(Desk):
                 f"{NOTE_TOLD}, and a drop-down for the kind of change. The tags of its values are countermand_ and one "
                 f"of: {KINDS_TOLD}.",
                 ADDRESSES_TOLD,
+                LABELS_TOLD,
+                "In each of these fields, under Permissions: Agents can edit, and neither Customers can edit nor "
+                f"Customers can view; so they stand on no form of your help center. {AGENTS_ALONE_TOLD}",
                 "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
                 "Admin Center → Apps and integrations → Webhooks → Create webhook, for a trigger: the URL, method "
                 f"POST, format JSON, no authentication. Put its signing secret into "

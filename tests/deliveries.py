@@ -74,7 +74,11 @@ def desks_file(changes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{json.dumps(key, ensure_ascii=False)} = {_toml(one)}" for key, one in value.items())
+            + " }"
+        )
     # TOML writes plain texts, numbers and truth as JSON does.
     return json.dumps(value, ensure_ascii=False)
 
