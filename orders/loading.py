@@ -1,6 +1,6 @@
 """Loading orders from the store: new ones are inserted, known ones are compared, nothing is overwritten."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,35 +43,47 @@ class Loaded:
 def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loaded:
     """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest."""
     lock_numbers_for_accepting(connection, [message.number for message in messages])
-    new = _insert_new(connection, messages)
+    ids = _insert_new(connection, messages)
+    new = _first_of_each(messages, ids)
+    _describe_new(connection, new, ids)
     result = Loaded(new=len(new))
-    known = [message for message in messages if id(message) not in new]
+    known = [message for message in messages if new.get(message.number) is not message]
     if known:
         _compare_known(connection, known, result)
+    # After the locks on known orders: requests come after orders.
+    if ids:
+        _adopt_requests(connection, list(ids.values()))
     return result
 
 
-def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> set[int]:
-    """Inserts the orders whose number is new; returns the identities of their messages."""
+def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> dict[str, int]:
+    """Inserts the orders whose number is new; returns their ids by their numbers."""
     rows = [{**_order_row(message), "validated_at": _validated_at(message)} for message in messages]
     inserted = connection.execute(
         upsert(orders).values(rows).on_conflict_do_nothing().returning(orders.c.id, orders.c.number)
     )
-    ids = {row.number: row.id for row in inserted}
+    return {row.number: row.id for row in inserted}
+
+
+def _first_of_each(messages: Sequence[OrderMessage], ids: Mapping[str, int]) -> dict[str, OrderMessage]:
     new: dict[str, OrderMessage] = {}
     for message in messages:
         if message.number in ids:
             new.setdefault(message.number, message)
-    if new:
-        lines = [line for number, message in new.items() for line in _line_rows(ids[number], message)]
-        connection.execute(insert(order_line), lines)
-        entries = [
-            changelog.Entry(ids[number], STORE, changelog.Action.LOADED, after={"status": message.status})
-            for number, message in new.items()
-        ]
-        changelog.write(connection, entries)
-        _adopt_requests(connection, list(ids.values()))
-    return {id(message) for message in new.values()}
+    return new
+
+
+def _describe_new(connection: Connection, new: Mapping[str, OrderMessage], ids: Mapping[str, int]) -> None:
+    """Writes the lines of new orders, and that they were loaded."""
+    if not new:
+        return
+    lines = [line for number, message in new.items() for line in _line_rows(ids[number], message)]
+    connection.execute(insert(order_line), lines)
+    entries = [
+        changelog.Entry(ids[number], STORE, changelog.Action.LOADED, after={"status": message.status})
+        for number, message in new.items()
+    ]
+    changelog.write(connection, entries)
 
 
 def _adopt_requests(connection: Connection, orders: Sequence[int]) -> None:

@@ -381,14 +381,14 @@ def claim_overdue_unknown(connection: Connection, *, limit: int, patience_since:
 
 _LOCK_REQUESTS_THAT_MEAN = sql(
     """
-    SELECT request.id, orders.number
-    FROM orders JOIN change_request AS request ON order_key(request.order_number) = order_key(orders.number)
-    WHERE orders.id = ANY(CAST(:orders AS bigint[])) AND request.state <> 'decided'
-      AND request.order_number <> orders.number
+    SELECT change_request.id, orders.number
+    FROM orders JOIN change_request ON order_key(order_number) = order_key(orders.number)
+    WHERE orders.id = ANY(CAST(:orders AS bigint[])) AND change_request.state <> 'decided'
+      AND order_number <> orders.number
       -- Of this very number there is an order, or there are several that could be meant.
-      AND NOT EXISTS (SELECT FROM orders AS named WHERE named.number = request.order_number)
+      AND NOT EXISTS (SELECT FROM orders AS named WHERE named.number = order_number)
       AND (SELECT count(*) FROM orders AS alike WHERE order_key(alike.number) = order_key(orders.number)) = 1
-    ORDER BY request.id FOR NO KEY UPDATE OF request
+    ORDER BY change_request.id FOR NO KEY UPDATE OF change_request
     """
 )
 
