@@ -134,7 +134,7 @@ def cancel_order(external_id: str, number: str, requester: str, note: str | None
 
 
 def _decide(order: Order, requester: str, note: str | None) -> tuple[str, str]:
-    if requester.strip().casefold() != order.customer_email.casefold():
+    if requester.strip().lower() != order.customer_email.lower():
         return "escalated", "requester_is_not_the_customer"
     if order.status == "cancelled":
         return "unchanged", "already_closed"

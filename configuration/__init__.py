@@ -78,5 +78,28 @@ def wording(error: ErrorDetails) -> str:
 
 
 def secret(environ: Mapping[str, str], name: str | None) -> str | None:
-    """Returns the secret in a variable; None if it has no name, or the variable is unset or empty."""
-    return (environ.get(name) or None) if name else None
+    """Returns the secret in a variable, or in the file that `<name>_FILE` names where the variable is unset or empty.
+
+    None if it has no name, or neither holds anything. The line end that an editor or a mounted file adds is not part of
+    it. Raises ConfigurationError for a file that cannot be read.
+    """
+    if not name:
+        return None
+    if not (value := without_line_end(environ.get(name, ""))) and (file := environ.get(f"{name}_FILE")):
+        value = without_line_end(_content(Path(file), f"{name}_FILE"))
+    return value or None
+
+
+def without_line_end(text: str) -> str:
+    """Returns a line without the line ends at its end; a text of several lines, such as a private key, as it is."""
+    line = text.rstrip("\r\n")
+    return text if "\n" in line else line
+
+
+def _content(file: Path, variable: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{variable} names {file}, which cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{variable} names {file}, which is not a text in UTF-8") from error

@@ -8,10 +8,12 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx2
 
 from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden, NotDelivered, Refused, Unclear
+from desks.config import is_loopback
 from desks.parsing import parse_json
 
 # A page of a ticket's comments is far smaller; an answer that never ends must not fill the memory.
@@ -29,6 +31,16 @@ def _trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+def _for(url: str, proxy: str | None) -> str | None:
+    """Returns the proxy; None for a call on this machine, by http perhaps, which a proxy elsewhere has no part in."""
+    is_here, leads_away = is_loopback(_host(url)), proxy is not None and not is_loopback(_host(proxy))
+    return None if is_here and leads_away else proxy
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
 class Api:
     """A desk's REST API for the calls of one answer; close it by leaving its block."""
 
@@ -37,6 +49,7 @@ class Api:
         url: str,
         *,
         timeout: float,
+        proxy: str | None = None,
         auth: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -52,6 +65,9 @@ class Api:
                 **(headers or {}),
             },
             verify=_trusted(),
+            # Prevents: a proxy of the environment, which nobody chose for this, that reads the key of a call by http.
+            trust_env=False,
+            proxy=_for(url, proxy),
             # A redirect would take the key to the API to another place.
             follow_redirects=False,
         )

@@ -12,7 +12,8 @@ from desks.desk import Changed, Desk, Form, Ignored, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
 from desks.payload import TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
-from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, variable
+from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, LABELS_TOLD, variable
+from rules.mailboxes import same_mailbox
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
 # Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.
@@ -23,6 +24,7 @@ _FILTER_PAGE = 25
 _SILENT_BEFORE = timedelta(days=7)
 # Where a visitor says himself who he is, and may write his conversation's attributes too.
 _CLAIMING = ("Channel::WebWidget", "Channel::Api")
+_EMAIL = "Channel::Email"
 
 
 class ChatwootConfig(DeskConfig):
@@ -31,7 +33,7 @@ class ChatwootConfig(DeskConfig):
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "account")
 
     account: int | None = None
-    # True believes any visitor of a website who he says he is.
+    # True believes any visitor of a website or an API inbox who he says he is.
     trust_unverified_visitors: bool = False
 
 
@@ -84,14 +86,30 @@ class Chatwoot(Desk):
         return payload_of_fields(attributes, self.config.fields, **known)
 
     def _requester(self, event: Mapping[str, Any]) -> Any:
-        """Returns the sender's address; "" where only he himself says that it is his."""
-        channel, sender = event.get("channel"), event["meta"]["sender"]
-        email, identifier = sender.get("email"), sender.get("identifier")
-        if self.config.trust_unverified_visitors or (isinstance(channel, str) and channel not in _CLAIMING):
+        """Returns the contact's address; "" where the visitor himself may have named it, and may have asked.
+
+        `hmac_verified` proves the contact's identifier and not its address. The event does not tell who changed the
+        attributes, so a visitor's choice of the kind looks like an agent's.
+        """
+        channel, email = event.get("channel"), event["meta"]["sender"].get("email")
+        if self.config.trust_unverified_visitors:
             return email
-        # What is verified is the identifier; where that is an address, it is no other one's.
-        is_his = "@" not in str(identifier) or str(identifier).casefold() == str(email).casefold()
-        return email if event["meta"].get("hmac_verified") is True and is_his else ""
+        if not isinstance(channel, str) or channel in _CLAIMING:
+            return ""
+        # A contact's address can be changed in a widget, that of an e-mail conversation cannot: it is its source.
+        source = str((event.get("contact_inbox") or {}).get("source_id"))
+        is_changed = channel == _EMAIL and "@" in source and not same_mailbox(source, str(email or ""))
+        return "" if isinstance(email, str) and is_changed else email
+
+    def _requester_read(self, found: Mapping[str, Any]) -> Any:
+        """Returns the contact's address of a conversation that was read; "" where nothing proves it.
+
+        The API does not tell from which address an e-mail conversation came, as the event of a webhook does.
+        """
+        channel = found["meta"]["channel"]
+        if channel == _EMAIL and not (found.get("contact_inbox") or self.config.trust_unverified_visitors):
+            return ""
+        return self._requester({"channel": channel, "meta": found["meta"], "contact_inbox": found.get("contact_inbox")})
 
     def _kind(self, attributes: Mapping[str, Any]) -> Any:
         return fields_of(attributes, self.config.fields)["kind"]
@@ -105,11 +123,11 @@ class Chatwoot(Desk):
                 "countermand_note (a validated order is not cancelled without one), and a list countermand_kind with "
                 f"the values {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
+                LABELS_TOLD,
                 f"Tell your agents: {KIND_LAST_TOLD}",
-                "Settings → Inboxes → each website and API inbox → Configuration: let your shop prove who its visitors "
-                "are (identity validation, `identifier_hash`), with the e-mail address as identifier, and enforce it. "
-                "Any visitor can name any address and write these attributes himself: what one asks whom nobody has "
-                "verified goes to a colleague.",
+                "Know that what is asked in a website or API inbox goes to a colleague, also where identity validation "
+                "is on: a visitor can name any address as his own and write these attributes himself, and Chatwoot "
+                "does not tell who wrote them. Other inboxes (e-mail, WhatsApp) are decided at once.",
                 "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
                 "Profile settings of the agent in whose name answers are written → Access token: put it into "
@@ -122,7 +140,9 @@ class Chatwoot(Desk):
 
     def api(self) -> Api:
         headers = {"api_access_token": self.token or ""}
-        return Api(f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, headers=headers)
+        return Api(
+            f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, proxy=self.config.proxy, headers=headers
+        )
 
     def whose_key(self, api: Api) -> str | None:
         profile = api.call("GET", "/profile")
@@ -134,8 +154,7 @@ class Chatwoot(Desk):
         found = api.call("GET", self._path(ticket))
         known = {
             "ticket": found["id"],
-            # As the event of a webhook has it, which tells the channel beside `meta`.
-            "requester": self._requester({"channel": found["meta"]["channel"], "meta": found["meta"]}),
+            "requester": self._requester_read(found),
             "language": (found.get("additional_attributes") or {}).get("conversation_language"),
         }
         return Form(payload_of_fields(dict(found["custom_attributes"]), self.config.fields, **known))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from configuration import ConfigurationError, Seconds, Table, Variable
 from configuration import read_file as read_toml
+from rules.model import Kind
 
 DesksError = ConfigurationError
 
@@ -33,7 +34,7 @@ def _can_be_called(url: str) -> bool:
 
 def _api_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError(
             "must begin with https://, for by http the key to the API and the answers would go in the clear; "
             "by http only this machine is called, such as http://127.0.0.1:8080"
@@ -41,7 +42,13 @@ def _api_url(text: str) -> str:
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def _no_path(text: str) -> str:
+    if urlsplit(text).path:
+        raise ValueError("must be a proxy's URL such as http://proxy.acme.example:3128, without a path")
+    return text
+
+
+def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -72,8 +79,17 @@ def _shop(text: str) -> str:
     return text
 
 
+def _kind(text: str) -> str:
+    if text not in list(Kind):
+        raise ValueError(f"must be one of {', '.join(Kind)}")
+    return text
+
+
 Url = Annotated[str, AfterValidator(_url)]
+KindWord = Annotated[str, AfterValidator(_kind)]
+CountryCode = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 ApiUrl = Annotated[Url, AfterValidator(_api_url)]
+Proxy = Annotated[Url, AfterValidator(_no_path)]
 MailAddress = Annotated[str, AfterValidator(mail_address)]
 # Of a desk: it stands in the path of its webhook.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
@@ -95,12 +111,17 @@ class DeskConfig(Table):
     tolerance_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
     # The desk's own names of the fields that a payload carries; see desks.payload.FIELDS.
     fields: dict[str, str] = Field(default_factory=dict)
+    # What its own labels mean: of the drop-down for the kind, and of countries.
+    kinds: dict[str, KindWord] = Field(default_factory=dict)
+    countries: dict[str, CountryCode] = Field(default_factory=dict)
     # Where its API is, and the variable that holds the key to it. Without them its tickets are not answered.
     url: ApiUrl | None = None
     token: Variable | None = None
     timeout_seconds: Seconds = 10
     # How often the tickets that have changed are listed by the API, for webhooks that got lost; 0: never by itself.
     pull_minutes: Annotated[float, Field(ge=0, le=1440)] = 5
+    # Through what its API is called; else directly, whatever HTTP_PROXY and the like say. The file may say it for all.
+    proxy: Proxy | None = None
 
     @property
     def answers(self) -> bool:
@@ -146,6 +167,8 @@ class File(Table):
     public_url: Url | None = None
     # Who signs the answers.
     shop: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shop)] | None = None
+    # For each desk whose table says no other.
+    proxy: Proxy | None = None
     desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     mail: MailConfig | None = None
 

@@ -6,7 +6,7 @@ Each module of `desks/` that holds a `Desk` adds one kind; docs/adding-a-desk.md
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -16,6 +16,8 @@ from configuration import ConfigurationError, secret
 from desks.api import Api
 from desks.channels import DeliveryError, Forbidden, NotDelivered, Refused, Unclear
 from desks.config import DeskConfig
+from desks.entities import unescaped
+from desks.labels import translated
 from desks.notices import Notice
 from desks.payload import (
     Form,
@@ -28,6 +30,7 @@ from desks.payload import (
     read_payload,
 )
 from desks.signatures import Unauthorized, check_any
+from rules.mailboxes import same_mailbox
 
 __all__ = [
     "Changed",
@@ -99,6 +102,8 @@ class Desk(ABC):
     reads_tickets: ClassVar[bool] = False
     # True if choosing the kind sends a form, whatever else is changed afterwards.
     asks_by_kind: ClassVar[bool] = False
+    # True if it may escape texts for HTML where it fills in a template.
+    escapes_html: ClassVar[bool] = False
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
         """Takes the secrets out of the environment. Raises ConfigurationError if one cannot be one."""
@@ -145,7 +150,8 @@ class Desk(ABC):
 
         Raises Unusable for a payload that holds none, and Ignored for one that asks for nothing.
         """
-        payload = self.payload(read_json(webhook.body))
+        body = read_json(webhook.body)
+        payload = self.translated(self.payload(unescaped(body) if self.escapes_html else body))
         return change_event(self.source, payload, webhook.received_at, own=self.own_addresses)
 
     def ticket_named(self, webhook: Webhook) -> str | None:
@@ -174,6 +180,10 @@ class Desk(ABC):
         """Takes the payload out of a parsed body; most desks send it as our template has it. Raises as `read` does."""
         return read_payload(value)
 
+    def translated(self, payload: TicketPayload) -> TicketPayload:
+        """Returns a payload with our words for the desk's own labels of kinds and countries."""
+        return translated(payload, self.config.kinds, self.config.countries)
+
     @property
     def own_addresses(self) -> Sequence[str]:
         """The e-mail addresses by which the desk knows us as an author: what we write is no request."""
@@ -185,6 +195,11 @@ class Desk(ABC):
         """Returns what to paste into the desk's pages."""
 
     # In, by the desk's API
+
+    def form(self, api: Api, ticket: str) -> Form:
+        """Returns the form on a ticket, its labels translated. Raises as `read_form` does."""
+        found = self.read_form(api, ticket)
+        return replace(found, payload=self.translated(found.payload))
 
     def read_form(self, api: Api, ticket: str) -> Form:
         """Reads the form on a ticket as it stands now.
@@ -263,7 +278,7 @@ def account_of_key(desk: Desk, *, within: float | None = None) -> str | None:
         if within is not None:
             api.end_within(within)
         account = desk.whose_key(api)
-        if account and desk.own_addresses and account.casefold() != desk.own_addresses[0].casefold():
+        if account and desk.own_addresses and not same_mailbox(account, desk.own_addresses[0]):
             raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
     return account
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from desks.notices import MARK_BEGINS
+from rules.mailboxes import same_mailbox
 
 _MARK = re.compile(re.escape(MARK_BEGINS) + r"\S*\]")
 _END_OF_A_LINE = re.compile(r"</(?:p|div|li)\s*>|<br[\s/]*>", re.IGNORECASE)
@@ -15,11 +16,10 @@ def is_ours(author: str, comment: str, *, customer: str, own: Sequence[str]) -> 
 
     In doubt it is somebody else's, for that may be a request.
     """
-    who = author.casefold()
     if own:
-        return who in {address.casefold() for address in own}
+        return any(same_mailbox(author, address) for address in own)
     # Whom the desk does not name may be the customer.
-    return who not in ("", customer.casefold()) and _is_signed_by_us(comment)
+    return bool(author) and not same_mailbox(author, customer) and _is_signed_by_us(comment)
 
 
 def _is_signed_by_us(comment: str) -> bool:

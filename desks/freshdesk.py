@@ -16,7 +16,9 @@ from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
 from desks.payload import TICKET_PAYLOAD, asks_for_something, payload_of_fields
 from desks.steps import (
     ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
     KINDS_TOLD,
+    LABELS_TOLD,
     NOTE_TOLD,
     OWN_ACCOUNT_TOLD,
     SAME_AGAIN_TOLD,
@@ -35,6 +37,7 @@ class Freshdesk(SecretHeaderDesk):
     config_type: ClassVar[type[DeskConfig]] = LiquidConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
     reads_tickets: ClassVar[bool] = True
+    escapes_html: ClassVar[bool] = True
 
     def setup(self) -> Setup:
         template = liquid_template(
@@ -51,6 +54,9 @@ class Freshdesk(SecretHeaderDesk):
                 f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_TOLD}, and a "
                 f"drop-down for the kind of change with the choices {KINDS_TOLD}.",
                 ADDRESSES_TOLD,
+                LABELS_TOLD,
+                "In each of these fields, under Behavior for customers: neither Displayed to customers nor Customers "
+                f"can edit. {AGENTS_ALONE_TOLD}",
                 "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and print "
                 "this again.",
                 "Profile settings of the agent in whose name answers are written → View API key: put it into "
@@ -65,7 +71,7 @@ class Freshdesk(SecretHeaderDesk):
     def api(self) -> Api:
         # The API key is the user; what stands for the password does not matter.
         auth = (self.token or "", "X")
-        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, auth=auth)
+        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/agents/me")["contact"]["email"])

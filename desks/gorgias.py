@@ -14,7 +14,17 @@ from desks.handover import for_a_colleague
 from desks.notices import Notice, Visibility
 from desks.pages import PAGE_SIZE, moment
 from desks.payload import TICKET_PAYLOAD, TicketPayload, payload_of_fields, payload_template, read_payload
-from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, NOTE_TOLD, SAME_AGAIN_TOLD, made_up_secret, variable
+from desks.steps import (
+    ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
+    KIND_LAST_TOLD,
+    KINDS_TOLD,
+    LABELS_TOLD,
+    NOTE_TOLD,
+    SAME_AGAIN_TOLD,
+    made_up_secret,
+    variable,
+)
 from desks.texts import as_html
 
 # The channels whose customers are answered by e-mail.
@@ -40,6 +50,7 @@ class Gorgias(SecretHeaderDesk):
     config_type: ClassVar[type[DeskConfig]] = GorgiasConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
     reads_tickets: ClassVar[bool] = True
+    escapes_html: ClassVar[bool] = True
 
     def payload(self, value: Any) -> TicketPayload:
         """Reads our template without a `time`: all that Gorgias could tell is when the customer wrote last.
@@ -68,6 +79,9 @@ class Gorgias(SecretHeaderDesk):
                 f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_TOLD}, and a dropdown "
                 f"for the kind of change with the values {KINDS_TOLD}.",
                 ADDRESSES_TOLD,
+                LABELS_TOLD,
+                "Let agents alone fill these ticket fields in: no rule, flow or contact form may copy into them what a "
+                f"customer has written. {AGENTS_ALONE_TOLD}",
                 "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
                 f"Settings → REST API: put the API key into {variable(self.config.token, 'token')}; `user` is the "
                 "e-mail address of its account, in whose name answers are written, and `reply_from` the address of "
@@ -80,7 +94,7 @@ class Gorgias(SecretHeaderDesk):
 
     def api(self) -> Api:
         auth = (self.config.user, self.token or "")
-        return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, auth=auth)
+        return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
         # The user is one half of the credentials: an answer proves both.

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from configuration import told
 from desks.echoes import is_ours
 from desks.parsing import parse_json
+from rules.mailboxes import BLANKS
 
 ROLES = ("shipping", "billing")
 ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
@@ -47,6 +48,14 @@ def _text(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+
+
+def _without_blanks(text: str) -> str:
+    return text.strip(BLANKS)
+
+
+# An e-mail address is compared as rule 1 does: an exotic blank at its end makes it another one.
+Mailbox = Annotated[Text, StringConstraints(strip_whitespace=False), AfterValidator(_without_blanks)]
 
 
 class AddressFields(BaseModel):
@@ -98,12 +107,12 @@ class TicketPayload(BaseModel):
     ticket: Annotated[Text, Field(min_length=1)]
     order: Annotated[Text, Field(min_length=1)]
     kind: Annotated[Text, Field(min_length=1)]
-    requester: Text
+    requester: Mailbox
     note: Text = ""
     language: Text = ""
     time: Text = ""
     id: Text = ""
-    author: Text = ""
+    author: Mailbox = ""
     comment: Text = ""
     addresses: AddressesFields = AddressesFields()
     lines: list[RequestedLineFields] = []

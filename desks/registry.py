@@ -96,7 +96,7 @@ def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> 
             "or give it the key `desk`"
         )
     try:
-        config = kind.config_type.model_validate(table)
+        config = kind.config_type.model_validate({**({"proxy": file.proxy} if file.proxy else {}), **table})
     except ValidationError as invalid:
         known = f"; the keys of {kind.kind} are: {', '.join(kind.config_type.model_fields)}"
         has_unknown = any(error["type"] == "extra_forbidden" for error in invalid.errors(include_input=False))

@@ -97,7 +97,7 @@ class Standard(Desk):
         )
 
     def api(self) -> Api:
-        return Api(self.config.url, timeout=self.config.timeout_seconds)
+        return Api(self.config.url, timeout=self.config.timeout_seconds, proxy=self.config.proxy)
 
     def is_ticket(self, ticket: str) -> bool:
         return True

@@ -10,7 +10,16 @@ NOTE_TOLD = "a text of several lines for the note (a validated order is not canc
 ADDRESSES_TOLD = (
     f"If addresses are to be changed too: one more kind, {Kind.CHANGE_ADDRESS}, and in the same place one text for "
     f"each part of an address: shipping_{', shipping_'.join(ADDRESS_FIELDS)}, and the same with billing_. An address "
-    "must have name, line1, city and country, that as two letters; leave out what you do not need."
+    "must have name, line1, city and country, that as two letters or in English; leave out what you do not need."
+)
+LABELS_TOLD = (
+    "Where your lists hand over labels of their own, say in the desk's table what they mean, such as "
+    'kinds = { "Cancel order" = "cancel" } and countries = { "Deutschland" = "DE" }.'
+)
+# Of the fields of a form.
+AGENTS_ALONE_TOLD = (
+    "A web form takes any e-mail address for the sender's: somebody who could fill these fields in there could ask in "
+    "the name of any customer."
 )
 KIND_LAST_TOLD = (
     "fill in order, note and address first and choose the kind last, for that sends the request; for another request "

@@ -14,7 +14,16 @@ from desks.notices import Notice, Visibility
 from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
 from desks.payload import TICKET_PAYLOAD, TicketPayload, asks_for_something, payload_of_fields
 from desks.signatures import check_any, hmac_hex
-from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, made_up_secret, variable
+from desks.steps import (
+    ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
+    KINDS_TOLD,
+    LABELS_TOLD,
+    NOTE_TOLD,
+    OWN_ACCOUNT_TOLD,
+    made_up_secret,
+    variable,
+)
 from desks.texts import as_html
 
 _SIGNATURE = "X-Hub-Signature"
@@ -72,6 +81,9 @@ class Zammad(Desk):
                 "Admin → System → Objects → Ticket: a text countermand_order for the order's number, as "
                 f"countermand_note {NOTE_TOLD}, and a single selection countermand_kind with the keys {KINDS_TOLD}.",
                 f"{ADDRESSES_TOLD} Their names have countermand_ in front too; other names can be given in `fields`.",
+                LABELS_TOLD,
+                "In each of these attributes, for the permission ticket.customer: untick shown on the screens "
+                f"create_middle, edit and view; ticket.agent keeps them. {AGENTS_ALONE_TOLD}",
                 "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token; leave the "
                 "custom payload switched off.",
                 "Profile of the agent in whose name answers are written → Token access → Create, with the permission "
@@ -84,7 +96,9 @@ class Zammad(Desk):
 
     def api(self) -> Api:
         headers = {"Authorization": f"Token token={self.token}"}
-        return Api(f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, headers=headers)
+        return Api(
+            f"{self.config.url}/api/v1", timeout=self.config.timeout_seconds, proxy=self.config.proxy, headers=headers
+        )
 
     def whose_key(self, api: Api) -> str | None:
         return str(api.call("GET", "/users/me")["email"])

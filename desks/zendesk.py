@@ -15,7 +15,15 @@ from desks.notices import Notice, Visibility
 from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
 from desks.payload import TICKET_PAYLOAD, asks_for_something, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
-from desks.steps import ADDRESSES_TOLD, KINDS_TOLD, NOTE_TOLD, OWN_ACCOUNT_TOLD, variable
+from desks.steps import (
+    ADDRESSES_TOLD,
+    AGENTS_ALONE_TOLD,
+    KINDS_TOLD,
+    LABELS_TOLD,
+    NOTE_TOLD,
+    OWN_ACCOUNT_TOLD,
+    variable,
+)
 from desks.texts import as_html
 
 _SIGNATURE = "X-Zendesk-Webhook-Signature"
@@ -38,6 +46,7 @@ class Zendesk(Desk):
     config_type: ClassVar[type[DeskConfig]] = ZendeskConfig
     template_fields: ClassVar[Sequence[str]] = ("order", "kind")
     reads_tickets: ClassVar[bool] = True
+    escapes_html: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
         _SIGNATURE: "base64 of HMAC-SHA256 with the desk's secret over the timestamp and the body, nothing between "
         "them.",
@@ -72,6 +81,9 @@ class Zendesk(Desk):
                 f"{NOTE_TOLD}, and a drop-down for the kind of change. The tags of its values are countermand_ and one "
                 f"of: {KINDS_TOLD}.",
                 ADDRESSES_TOLD,
+                LABELS_TOLD,
+                "In each of these fields, under Permissions: Agents can edit, and neither Customers can edit nor "
+                f"Customers can view; so they stand on no form of your help center. {AGENTS_ALONE_TOLD}",
                 "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
                 "Admin Center → Apps and integrations → Webhooks → Create webhook, for a trigger: the URL, method "
                 f"POST, format JSON, no authentication. Put its signing secret into "
@@ -87,7 +99,7 @@ class Zendesk(Desk):
 
     def api(self) -> Api:
         auth = (f"{self.config.user}/token", self.token or "")
-        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, auth=auth)
+        return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
         # Where it knows no one, Zendesk may answer with an anonymous visitor, and 200.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
@@ -31,7 +32,7 @@ _LOOK_AHEAD = 20_000
 _UNDECIDED = text(
     """
     SELECT request.* FROM unnest(CAST(:numbers AS text[])) AS number, LATERAL (
-        SELECT id, body, order_number, bool_and(
+        SELECT id, body, received_at, order_number, bool_and(
             not_before <= statement_timestamp()
             AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(CAST(:among AS bigint[])))
         ) OVER (ORDER BY order_number, id) AS is_next
@@ -65,6 +66,10 @@ class OpenRequest(Protocol):
     def message(self) -> ChangeMessage:
         """What it says. Raises UnreadableMessage."""
 
+    @property
+    def received_at(self) -> datetime | None:
+        """When it was received."""
+
 
 _Request = TypeVar("_Request", bound=OpenRequest)
 
@@ -75,6 +80,7 @@ class Waiting:
 
     id: int
     body: bytes
+    received_at: datetime
 
     @property
     def message(self) -> ChangeMessage:
@@ -146,7 +152,7 @@ def _with_their_requests(
     narrowed = None if among is None else list(among)
     found = connection.execute(_UNDECIDED, {"numbers": list(open_orders), "among": narrowed, "limit": limit})
     for row in found:
-        open_orders[row.order_number].requests.append(Waiting(row.id, row.body))
+        open_orders[row.order_number].requests.append(Waiting(row.id, row.body, row.received_at))
     return [open_order for open_order in open_orders.values() if open_order.requests]
 
 
@@ -172,7 +178,7 @@ def decide_requests(open_order: OpenOrder[_Request], check: AddressCheck) -> Ite
     before = order_for_the_rules(open_order.row)
     for request in open_order.requests:
         message = request.message
-        asked = message.to_rules()
+        asked = message.to_rules(request.received_at)
         decision = decide(before, asked, faults_of(asked, open_order.row.warehouse, check))
         if decision.outcome is Outcome.DEFERRED:
             raise LostGuard(f"order {message.data.order} is {before.edi} to the warehouse under its own lock")

@@ -17,6 +17,8 @@ from rules.table import ESCALATING
 
 Effects: TypeAlias = Mapping[Effect, Sequence[int]]
 
+_ADDRESS_CHANGES = (changelog.Action.SHIPPING_ADDRESS_CHANGED, changelog.Action.BILLING_ADDRESS_CHANGED)
+
 # One statement, as a lone request waits for every round trip. It takes its rows as JSON parameters, so that it is the
 # same for any number of rows and is prepared once. The locks of the orders are had before it. Entries and effects name
 # a request by its place in the batch, as one that has just arrived gets its id here. They are written for those that
@@ -210,9 +212,17 @@ def changes(before: Order, after: Order) -> Iterator[tuple[changelog.Action, dic
 
 def _changes(place: int, one: Decided[Any]) -> Iterator[changelog.Entry]:
     actor = f"helpdesk:{one.message.source}"
-    note = (one.message.data.note or "").strip() or None
     for action, before, after in changes(one.before, one.decision.order):
-        yield changelog.Entry(one.order_id, actor, action, place, note=note, before=before, after=after)
+        yield changelog.Entry(one.order_id, actor, action, place, note=_note(one, action), before=before, after=after)
+
+
+def _note(one: Decided[Any], action: changelog.Action) -> str | None:
+    note = (one.message.data.note or "").strip()
+    asked_at = one.message.asked_at(one.request.received_at)
+    if action in _ADDRESS_CHANGES and asked_at != one.message.time:
+        told = f"Its time, {one.message.time:%Y-%m-%dT%H:%M:%SZ}, lay ahead: it counts as asked when it was received."
+        note = f"{note}\n{told}" if note else told
+    return note or None
 
 
 def _effects(place: int, one: Decided[Any]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, select, text, tuple_
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
 from orders.locks import lock_numbers_for_accepting, nobody_waits
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
+from orders.numbers import order_meant
 from orders.tables import change_request
 
 # What `Arrived.as_row` has, for whichever statement writes it. What was parsed is UTF-8, so a body is a text, spelled
@@ -21,7 +23,7 @@ FIELDS = ", ".join(f"{name} text" for name in COLUMNS.split(", "))
 # sequence of the places the ids are handed out.
 _INSERT = text(
     f"""
-    INSERT INTO change_request ({COLUMNS}) SELECT {VALUES}
+    INSERT INTO change_request ({COLUMNS}) SELECT {VALUES.replace("order_number", order_meant("order_number"))}
     FROM ROWS FROM (jsonb_to_recordset(CAST(:rows AS jsonb)) AS ({FIELDS})) WITH ORDINALITY
     ORDER BY ordinality
     ON CONFLICT DO NOTHING
@@ -31,9 +33,13 @@ _LOOK = text(
     f"""
     SELECT (SELECT data_sha256 FROM change_request
             WHERE (source, external_id) = (wanted.source, wanted.external_id)) AS data_sha256,
-        {nobody_waits("wanted.number")} AS nobody_waits
-    FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:numbers AS text[]))
-        WITH ORDINALITY AS wanted (source, external_id, number, place)
+        number, {nobody_waits("number")} AS nobody_waits, statement_timestamp() AS received_at
+    FROM (
+        SELECT source, external_id, {order_meant("written")} AS number, place
+        FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:numbers AS text[]))
+            WITH ORDINALITY AS arrived (source, external_id, written, place)
+        -- So that the number is looked up once.
+        OFFSET 0) AS wanted
     ORDER BY place
     """  # noqa: S608  # our own constants
 )
@@ -69,6 +75,10 @@ class Arrived:
     delivery: Delivery
     message: ChangeMessage
     data_sha256: str
+    # The number of the order that is meant, once that is known.
+    meant: str | None = None
+    # When it was looked up, under the lock on that number.
+    received_at: datetime | None = None
 
     @property
     def body(self) -> bytes:
@@ -82,15 +92,15 @@ class Arrived:
 
     @property
     def order_number(self) -> str:
-        """The number of the order that it concerns."""
-        return self.message.data.order
+        """The number of the order that it concerns: as it was written until it is known which order is meant."""
+        return self.meant or self.message.data.order
 
     def as_row(self) -> dict[str, Any]:
         """Returns it as the statements take it that write it into the inbox, once it is JSON."""
         return {
             "source": self.message.source,
             "external_id": self.message.id,
-            "order_number": self.message.data.order,
+            "order_number": self.order_number,
             "kind": self.message.data.kind,
             "ticket": self.message.data.ticket,
             "body": self.body.decode(),
@@ -140,7 +150,10 @@ def sift(connection: Connection, arrived: Sequence[Arrived]) -> Sifted:
     keys = {"sources": [source for source, _ in first], "ids": [key for _, key in first]}
     numbers = [one.order_number for one in first.values()]
     found = connection.execute(_LOOK, {**keys, "numbers": numbers}).all() if first else ()
-    looked = list(zip(first.values(), found, strict=True))
+    looked = [
+        (replace(one, meant=row.number, received_at=row.received_at), row)
+        for one, row in zip(first.values(), found, strict=True)
+    ]
     new = [one for one, row in looked if row.data_sha256 is None]
     unhindered = [one for one, row in looked if row.data_sha256 is None and row.nobody_waits]
     said = {one.key: row.data_sha256 or one.data_sha256 for one, row in looked}

@@ -1,6 +1,6 @@
 """Loading orders from the store: new ones are inserted, known ones are compared, nothing is overwritten."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +8,16 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orders import changelog
-from orders.locks import AnyRow, lock_numbers_for_accepting, lock_orders_by_number
+from orders.locks import (
+    AnyRow,
+    is_one_of,
+    lock_numbers_for_accepting,
+    lock_orders_by_number,
+    lock_requests_that_mean,
+)
 from orders.messages import OrderMessage
 from orders.reprocessing import revive_unknown
-from orders.tables import order_line, orders
+from orders.tables import RequestState, change_request, constant, order_line, orders
 from rules.model import Status
 
 STORE = "store"
@@ -42,36 +48,59 @@ def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loa
     """
     # Prevents: a request that is parked, as of an unknown order, beside the transaction that loads it.
     lock_numbers_for_accepting(connection, [message.number for message in messages])
-    new = _insert_new(connection, messages)
+    ids = _insert_new(connection, messages)
+    new = _first_of_each(messages, ids)
+    _describe_new(connection, new, ids)
     result = Loaded(new=len(new))
-    known = [message for message in messages if id(message) not in new]
+    known = [message for message in messages if new.get(message.number) is not message]
     if known:
         _compare_known(connection, known, result)
-    if new:
-        revive_unknown(connection, [message.number for message in messages if id(message) in new])
+    # After the locks on known orders: requests come after orders.
+    if ids:
+        _adopt_requests(connection, list(ids.values()))
+        revive_unknown(connection, list(ids))
     return result
 
 
-def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> set[int]:
-    """Inserts the orders whose number is new; returns the identities of their messages."""
+def _insert_new(connection: Connection, messages: Sequence[OrderMessage]) -> dict[str, int]:
+    """Inserts the orders whose number is new; returns their ids by their numbers."""
     rows = [{**_order_row(message), "validated_at": _validated_at(message)} for message in messages]
     inserted = connection.execute(
         upsert(orders).values(rows).on_conflict_do_nothing().returning(orders.c.id, orders.c.number)
     )
-    ids = {row.number: row.id for row in inserted}
+    return {row.number: row.id for row in inserted}
+
+
+def _first_of_each(messages: Sequence[OrderMessage], ids: Mapping[str, int]) -> dict[str, OrderMessage]:
     new: dict[str, OrderMessage] = {}
     for message in messages:
         if message.number in ids:
             new.setdefault(message.number, message)
-    if new:
-        lines = [line for number, message in new.items() for line in _line_rows(ids[number], message)]
-        connection.execute(insert(order_line), lines)
-        entries = [
-            changelog.Entry(ids[number], STORE, changelog.Action.LOADED, after={"status": message.status})
-            for number, message in new.items()
-        ]
-        changelog.write(connection, entries)
-    return {id(message) for message in new.values()}
+    return new
+
+
+def _describe_new(connection: Connection, new: Mapping[str, OrderMessage], ids: Mapping[str, int]) -> None:
+    """Writes the lines of new orders, and that they were loaded."""
+    if not new:
+        return
+    lines = [line for number, message in new.items() for line in _line_rows(ids[number], message)]
+    connection.execute(insert(order_line), lines)
+    entries = [
+        changelog.Entry(ids[number], STORE, changelog.Action.LOADED, after={"status": message.status})
+        for number, message in new.items()
+    ]
+    changelog.write(connection, entries)
+
+
+def _adopt_requests(connection: Connection, orders: Sequence[int]) -> None:
+    """Gives requests that have waited for these orders, or were parked, under another spelling the order's number."""
+    meant: dict[str, list[int]] = {}
+    for row in lock_requests_that_mean(connection, orders):
+        meant.setdefault(row.number, []).append(row.id)
+    for number, ids in meant.items():
+        is_undecided = change_request.c.state != constant(RequestState.DECIDED)
+        of_this_order = update(change_request).where(is_one_of(change_request.c.id, ids), is_undecided)
+        connection.execute(of_this_order.values(order_number=number))
 
 
 def _order_row(message: OrderMessage) -> dict[str, Any]:

@@ -17,7 +17,8 @@
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
 Beside these rows stands one advisory lock a number: accepting a request locks the *number* of its order (the order
-itself may not be there yet), in the order of the keys, before anything else; the exporter only ever tries that lock.
+itself may not be there yet), in the order of the keys, before anything else, and so does loading orders; the exporter
+only ever tries that lock. All ways to write a number are one lock (`orders.numbers`).
 One more is for the claims of answers and notes, taken before anything else too: they go one after the other. The one
 for the turns of inboxes is only ever tried.
 """
@@ -96,7 +97,8 @@ _LOCK_NUMBERS = sql(
     f"""
     WITH planned AS MATERIALIZED ({_TAKE_THE_FIRST})
     SELECT pg_advisory_xact_lock(:space, key), (SELECT count(*) FROM planned)
-    FROM (SELECT DISTINCT hashtext(number) AS key FROM unnest(CAST(:numbers AS text[])) AS number ORDER BY key) AS keys
+    FROM (SELECT DISTINCT hashtext(order_key(number)) AS key
+          FROM unnest(CAST(:numbers AS text[])) AS number ORDER BY key) AS keys
     """  # noqa: S608  # our own constant
 )
 _CLAIM_ORDERS = sql(
@@ -176,7 +178,7 @@ _CLAIM_EXPORTABLE = sql(
 _TRY_NUMBERS = sql(
     """
     SELECT coalesce(array_agg(id ORDER BY id) FILTER (WHERE is_free), '{}') FROM (
-        SELECT id, pg_try_advisory_xact_lock(:space, hashtext(number)) AS is_free
+        SELECT id, pg_try_advisory_xact_lock(:space, hashtext(order_key(number))) AS is_free
         FROM orders WHERE id = ANY(CAST(:ids AS bigint[]))) AS tried
     """
 )
@@ -248,8 +250,9 @@ def try_to_lock(connection: Connection) -> None:
 def lock_numbers_for_accepting(connection: Connection, numbers: Sequence[str]) -> None:
     """Makes accepting requests for these orders wait for one another, and the exporter pass the orders by.
 
-    Prevents: two intakes whose commits for one order come in another sequence than their ids; and an exporter that
-    claims an order between the insert of a request and its commit.
+    Prevents: two intakes whose commits for one order come in another sequence than their ids; an exporter that
+    claims an order between the insert of a request and its commit; and an order that is loaded while a request for it,
+    written in another way, is accepted, each blind to the other.
     """
     connection.execute(_LOCK_NUMBERS, {"space": _SPACE, "numbers": list(numbers)})
 
@@ -424,6 +427,28 @@ def _of_unknown_orders(*columns: ColumnElement[Any]) -> Select[Any]:
         change_request.c.state == constant(RequestState.RECEIVED),
         ~exists().where(orders_table.c.number == change_request.c.order_number),
     )
+
+
+_LOCK_REQUESTS_THAT_MEAN = sql(
+    """
+    SELECT change_request.id, orders.number
+    FROM orders JOIN change_request ON order_key(order_number) = order_key(orders.number)
+    WHERE orders.id = ANY(CAST(:orders AS bigint[])) AND change_request.state <> 'decided'
+      AND order_number <> orders.number
+      -- Of this very number there is an order, or there are several that could be meant.
+      AND NOT EXISTS (SELECT FROM orders AS named WHERE named.number = order_number)
+      AND (SELECT count(*) FROM orders AS alike WHERE order_key(alike.number) = order_key(orders.number)) = 1
+    ORDER BY change_request.id FOR NO KEY UPDATE OF change_request
+    """
+)
+
+
+def lock_requests_that_mean(connection: Connection, orders: Sequence[int]) -> Sequence[AnyRow]:
+    """Locks the undecided and parked requests that mean one of these orders alone and write its number in another way.
+
+    Returns them by id, each with the order's number. Comes after `lock_numbers_for_accepting`.
+    """
+    return connection.execute(_LOCK_REQUESTS_THAT_MEAN, {"orders": list(orders)}).all()
 
 
 def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -29,6 +29,8 @@ MAX_MESSAGE_BYTES = 256 * 1024
 # An order of ten thousand lines has about a sixteenth of that.
 MAX_ORDER_BYTES = 16 * 1024 * 1024
 
+# How far a sender's clock may be ahead of ours.
+_MOST_AHEAD = timedelta(minutes=5)
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -59,6 +61,12 @@ def _no_control_characters(text: str) -> str:
 def _no_white_space(text: str) -> str:
     if len(text.split()) != 1 or text != text.strip():
         raise ValueError("must not contain white space")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
     return text
 
 
@@ -99,6 +107,8 @@ def _nothing_if_empty(value: Any) -> Any:
 
 _Plain = AfterValidator(_no_control_characters)
 Number = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_white_space), _Plain]
+# An order as whoever asks writes its number; what is meant by it is looked up (`orders.numbers`).
+WrittenNumber = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_not_blank), _Plain]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_white_space_around), _Plain]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=256), _Plain]
 RequiredLine = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256), _Plain]
@@ -168,7 +178,7 @@ class ChangeData(_Model):
 
     model_config = ConfigDict(extra="allow")
 
-    order: Number
+    order: WrittenNumber
     kind: model.Kind
     ticket: Key | None = None
     note: FreeText | None = None
@@ -208,12 +218,21 @@ class ChangeMessage(_Model):
             json.dumps(self.data.model_dump(mode="json", exclude_none=True), sort_keys=True).encode()
         ).hexdigest()
 
-    def to_rules(self) -> model.ChangeRequest:
-        """Returns the rules' frozen value."""
+    def asked_at(self, received_at: datetime | None) -> datetime:
+        """Returns when the customer asked: `time`, or the receipt where `time` lies more than five minutes ahead of it.
+
+        Without a moment of receipt it is `time`.
+        """
+        # Prevents: a clock or a template gone wrong that makes all later changes of the address older than this one.
+        is_ahead = received_at is not None and self.time - received_at > _MOST_AHEAD
+        return received_at if received_at is not None and is_ahead else self.time
+
+    def to_rules(self, received_at: datetime | None = None) -> model.ChangeRequest:
+        """Returns the rules' frozen value, for a request that was received then."""
         wanted = self.data.addresses or _NO_ADDRESSES
         return model.ChangeRequest(
             kind=self.data.kind,
-            asked_at=self.time,
+            asked_at=self.asked_at(received_at),
             requester=self.data.requester,
             note=self.data.note,
             shipping=wanted.shipping.to_rules() if wanted.shipping else None,

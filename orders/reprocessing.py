@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal_column, select, tuple_, update
 
 from orders.changes import AddressCheck, faults_of, order_for_the_rules
 from orders.decisions import changes
 from orders.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
 from orders.messages import parse_change
+from orders.numbers import order_meant
 from orders.reading import advice_for
 from orders.tables import RequestState, change_request, constant, orders
 from rules.decide import decide
@@ -40,6 +41,8 @@ class Place:
 
 
 BEGINNING = Place()
+
+_MEANT = literal_column(order_meant("change_request.order_number"), Text)
 
 
 def count_parked(connection: Connection, wanted: Filter) -> int:
@@ -115,6 +118,8 @@ def _revive(connection: Connection, ids: Sequence[int]) -> int:
             attempts=0,
             undecided_since=now,
             not_before=now,
+            # The order may have come since, under another spelling.
+            order_number=_MEANT,
         )
     )
     return len(still_parked)
@@ -140,13 +145,13 @@ def preview(
 
     Requests for one order see the order as the earlier ones would leave it.
     """
-    requests = connection.execute(_parked(wanted, after, limit, *change_request.c)).all()
-    numbers = list({row.order_number for row in requests})
+    requests = connection.execute(_parked(wanted, after, limit, *change_request.c, _MEANT.label("meant"))).all()
+    numbers = list({row.meant for row in requests})
     known = {row.number: row for row in connection.execute(select(orders).where(is_one_of(orders.c.number, numbers)))}
     shown, place = [], after
     for row in requests:
         left = place.order if place.number == row.order_number else None
-        said, order = _would_be(row, left, known.get(row.order_number), check)
+        said, order = _would_be(row, left, known.get(row.meant), check)
         place = Place(row.order_number, row.id, order)
         shown.append(
             {
@@ -170,7 +175,7 @@ def _would_be(
         return {**parked_again, "reasons": [ParkedReason.UNKNOWN_ORDER]}, None
     try:
         before = left or order_for_the_rules(known)
-        asked = parse_change(request.body).to_rules()
+        asked = parse_change(request.body).to_rules(request.received_at)
         decision = decide(before, asked, faults_of(asked, known.warehouse, check))
     except Exception as error:  # noqa: BLE001  # whatever it is, it would park the request, and that is the answer
         return {**parked_again, "reasons": [ParkedReason.FAILED_REPEATEDLY], "error": type(error).__name__}, left

@@ -24,7 +24,9 @@ class Role(StrEnum):
 
 RUN_AS: Mapping[Role, str] = {
     Role.OWNER: "migrate",
-    Role.WORKER: "intake, http, worker, answerer, beat; orders load, reprocess, dead-letters repair, requeue; desks pull",
+    Role.WORKER: (
+        "intake, http, worker, answerer, beat; orders load, reprocess, dead-letters repair, requeue; desks pull"
+    ),
     Role.EXPORTER: "exporter; export, interchanges resend, release, receive; partners next-number --set",
     Role.READER: "audit; orders, requests, dead-letters, interchanges: list, show, wait, received; partners check",
 }
@@ -47,13 +49,15 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "order_line": {Role.WORKER: "SELECT, INSERT", Role.EXPORTER: "SELECT", Role.READER: "SELECT"},
-    # Nobody may change what was asked. The exporter sees that there is a request, of which kind, and nothing it says.
+    # Nobody may change what was asked: a trigger lets the order's number be spelled as the order's own, and no more.
+    # The exporter sees that there is a request, of which kind, and nothing it says.
     "change_request": {
         Role.WORKER: """
             SELECT,
             INSERT (source, external_id, order_number, kind, ticket, body, data_sha256, state, outcome, reasons,
                     address_faults, decided_at, decided_place),
-            UPDATE (state, outcome, reasons, address_faults, decided_at, decided_place, parked_at, undecided_since,
+            UPDATE (order_number, state, outcome, reasons, address_faults, decided_at, decided_place, parked_at,
+                    undecided_since,
                     attempts, not_before, error)
             """,
         Role.EXPORTER: "SELECT (id, order_number, state, undecided_since, kind, ticket, parked_at)",
@@ -216,7 +220,8 @@ def _hand_over(connection: Connection, owner: str) -> None:
     )
     for table in connection.scalars(others, {"tables": list(PRIVILEGES), "owner": owner}).all():
         connection.execute(text(f"ALTER TABLE {table} OWNER TO {owner}"))
-    connection.execute(text(f"ALTER FUNCTION refuse() OWNER TO {owner}"))
+    for function in ("refuse()", "order_key(text)"):
+        connection.execute(text(f"ALTER FUNCTION {function} OWNER TO {owner}"))
 
 
 def _grant(connection: Connection, names: Mapping[Role, str]) -> None:

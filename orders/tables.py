@@ -24,12 +24,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     func,
     literal,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from orders.numbers import ORDER_KEY
 from rules.model import Edi, Effect, Kind, Outcome, Status
 
 metadata = MetaData(
@@ -41,6 +43,8 @@ metadata = MetaData(
         "ix": "%(table_name)s_%(column_0_N_name)s_index",
     }
 )
+# Indexes are made of it.
+event.listen(metadata, "before_create", lambda _, connection, **__: connection.execute(text(ORDER_KEY)))
 
 
 class RequestState(StrEnum):
@@ -305,6 +309,8 @@ orders = Table(
         "id",
         postgresql_where=text("status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL"),
     ),
+    # An order by its number as people write it.
+    Index("orders_key", text("order_key(number)")),
     # The orders of one interchange, for confirming and for releasing.
     Index("orders_interchange_id_index", "interchange_id", postgresql_where=text("interchange_id IS NOT NULL")),
     # Every order changes. On its own page that is one page to read and write instead of two, and less for the log.
@@ -332,6 +338,7 @@ change_request = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("source", Text, nullable=False),
     Column("external_id", Text, nullable=False),
+    # The order that is meant, or while nobody knows which, the number as it was written (`orders.numbers`).
     # Not a foreign key: a ticket may arrive before its order.
     Column("order_number", Text, nullable=False),
     Column("kind", Text, nullable=False),
@@ -371,6 +378,8 @@ change_request = Table(
     Index("change_request_undecided", "id", postgresql_where=text("state = 'received'")),
     # Whether an order has undecided requests: asked for every order that is exported.
     Index("change_request_undecided_order", "order_number", "id", postgresql_where=text("state = 'received'")),
+    # What waits, under whatever spelling, for an order that is loaded.
+    Index("change_request_unsettled_key", text("order_key(order_number)"), postgresql_where=text("state <> 'decided'")),
     # What is reprocessed slice by slice; without it each slice would read all requests ever decided.
     Index("change_request_parked", "order_number", "id", postgresql_where=text("state = 'parked'")),
 )

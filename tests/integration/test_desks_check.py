@@ -375,9 +375,32 @@ def test_where_the_moment_of_the_asking_is_not_known_it_is_told_how_to_ask_for_t
     assert "write another note" in check("--json").json["desks"][0]["steps"][-1]
 
 
-def test_it_is_told_how_chatwoot_verifies_its_visitors(file: Path, check: Check) -> None:
+def test_it_is_told_that_what_chatwoots_visitors_ask_goes_to_a_colleague(file: Path, check: Check) -> None:
     write(file, {"chatwoot": DESKS["chatwoot"]})
-    assert "identity validation" in " ".join(check("--json").json["desks"][0]["steps"])
+    assert "website or API inbox goes to a colleague" in " ".join(check("--json").json["desks"][0]["steps"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("zendesk", "neither Customers can edit nor Customers can view"),
+        ("freshdesk", "neither Displayed to customers nor Customers can edit"),
+        ("gorgias", "no rule, flow or contact form"),
+        ("zammad", "for the permission ticket.customer: untick shown"),
+    ],
+)
+def test_it_is_told_in_the_desks_own_words_that_the_fields_are_for_agents_alone(
+    file: Path, check: Check, name: str, words: str
+) -> None:
+    write(file, {name: DESKS[name]})
+    [step] = [one for one in check("--json").json["desks"][0]["steps"] if words in one]
+    assert "could ask in the name of any customer" in step
+
+
+@pytest.mark.parametrize("name", ["zendesk", "freshdesk", "gorgias", "zammad", "chatwoot"])
+def test_it_is_told_how_the_labels_of_a_desk_are_given_their_meaning(file: Path, check: Check, name: str) -> None:
+    write(file, {name: DESKS[name]})
+    assert 'kinds = { "Cancel order" = "cancel" }' in " ".join(check("--json").json["desks"][0]["steps"])
 
 
 @pytest.mark.parametrize("email", ['"other@acme.example"', "null"])

@@ -205,7 +205,7 @@ _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[st
     "take over": (claimed, take_over, ["partner", "interchange"]),
     "confirm": (claimed, confirm, ["partner", "interchange", "orders"]),
     "release": (claimed, release, ["partner", "interchange", "orders"]),
-    "load": (known, lambda: load(an_order(), an_order("1002")), ["orders"]),
+    "load": (known, lambda: load(an_order(), an_order("1002")), ["orders", "change_request"]),
     "accept": (due, lambda: deliver(a_request(), a_request("1002")), []),
     "accept what is unreadable": (due, lambda: deliver(a_request(), b"{", b"["), ["dead_letter"]),
     "take": (due, lambda: taken(a_request()), ["orders"]),
@@ -273,7 +273,7 @@ def test_a_statement_that_writes_two_tables_has_the_locks_of_the_first_from_an_e
             assert [table for table in locked_tables(statement)[:-1] if table not in had] == []
 
 
-@pytest.mark.parametrize("operation", ["accept", "take", "reprocess"])
+@pytest.mark.parametrize("operation", ["accept", "take", "reprocess", "load"])
 def test_whoever_accepts_locks_the_numbers_before_anything_else_and_in_one_order(
     engine: Engine, operation: str
 ) -> None:

@@ -304,6 +304,7 @@ _BY_NOBODY = (
     "DROP TRIGGER changelog_is_append_only ON changelog",
     "CREATE TRIGGER mine BEFORE INSERT ON changelog FOR EACH ROW EXECUTE FUNCTION refuse()",
     "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    "CREATE OR REPLACE FUNCTION order_key(number text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT number'",
     "CREATE RULE mine AS ON INSERT TO changelog DO INSTEAD NOTHING",
     "SET session_replication_role = replica",
     "CREATE TABLE mine (id int)",
@@ -479,7 +480,8 @@ def administrator(prefix: str, engine: Engine) -> str:
         connection.execute(text(f"ALTER DATABASE {engine.url.database} OWNER TO {name}"))
         for table in PRIVILEGES:
             connection.execute(text(f"ALTER TABLE {table} OWNER TO {name}"))
-        connection.execute(text(f"ALTER FUNCTION refuse() OWNER TO {name}"))
+        for function in ("refuse()", "order_key(text)"):
+            connection.execute(text(f"ALTER FUNCTION {function} OWNER TO {name}"))
     return name
 
 

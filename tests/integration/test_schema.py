@@ -677,3 +677,24 @@ def test_a_draft_takes_the_next_number_brings_what_is_missing_and_can_be_migrate
         command.downgrade(alembic_config(connection), newest)
         with pytest.raises(ConfigurationError, match="migrate it first"):
             draft(connection, "too early")
+
+
+def test_a_moment_of_an_address_that_lies_ahead_is_set_back_to_its_change(engine: Engine) -> None:
+    load(an_order("1"), an_order("2"), an_order("3"))
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0007")
+        connection.execute(text("UPDATE orders SET shipping_asked_at = '2098-01-01Z' WHERE number IN ('1', '2')"))
+        connection.execute(text("UPDATE orders SET billing_asked_at = '2026-01-01Z' WHERE number = '3'"))
+        connection.execute(
+            text(
+                "INSERT INTO changelog (order_id, at, actor, action)"
+                " SELECT id, '2026-02-01Z', 'helpdesk:a', 'shipping_address_changed' FROM orders WHERE number = '1'"
+            )
+        )
+        migrate(connection)
+    moments = dict(rows("SELECT number, to_char(shipping_asked_at AT TIME ZONE 'UTC', 'YYYY-MM') FROM orders"))
+    assert (moments["1"], moments["3"]) == ("2026-02", None)
+    assert rows(
+        "SELECT 1 FROM orders WHERE number = '2' AND shipping_asked_at BETWEEN now() - interval '1 minute' AND now()"
+    )
+    assert rows("SELECT 1 FROM orders WHERE number = '3' AND billing_asked_at = '2026-01-01Z'")

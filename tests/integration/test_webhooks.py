@@ -171,12 +171,14 @@ def test_the_body_is_what_counts_whatever_its_headers_say_of_it(http: httpx2.Cli
         assert (headers, answer.status_code) == (headers, 202)
 
 
-def test_what_a_chatwoot_visitor_asks_whom_nobody_has_verified_goes_to_a_colleague_and_tells_him_nothing(
+def test_what_a_chatwoot_visitor_asks_goes_to_a_colleague_and_tells_him_nothing_though_his_identifier_is_verified(
     http: httpx2.Client,
 ) -> None:
     load(an_order())
     payload = a_payload("chatwoot", requester=EMAIL)
-    payload["meta"]["hmac_verified"] = False
+    payload |= {"channel": "Channel::WebWidget"}
+    payload["meta"]["hmac_verified"] = True
+    payload["meta"]["sender"]["identifier"] = "42"
     key = send(http, sign("chatwoot", json.dumps(payload).encode())).json()
     settle()
     shown = request(key)

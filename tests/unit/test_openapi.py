@@ -207,7 +207,6 @@ PROVOKED: list[tuple[str, int, dict[str, Any], Callable[[Starlette], httpx2.Resp
     (READ, 500, {"in_transaction": _raise(FAULT)}, _read()),
     (READ, 503, {"in_transaction": _raise(AWAY)}, _read()),
     (HEALTH, 200, NOTHING, lambda app: _ask(app, "GET", "/healthz")),
-    (HEALTH, 503, NOTHING, lambda _: _ask(service_unavailable, "GET", "/healthz")),
     (READY, 200, {**_SERVICES, "_ages": _all_get_on}, lambda app: _ask(app, "GET", "/readyz")),
     (READY, 503, {**_SERVICES, "_ages": _nobody_gets_on}, lambda app: _ask(app, "GET", "/readyz")),
     (READY, 503, {**_SERVICES, "_database_takes_writes": _no}, lambda app: _ask(app, "GET", "/readyz")),

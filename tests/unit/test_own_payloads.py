@@ -166,23 +166,29 @@ CLAIMING = pytest.mark.parametrize("channel", ["Channel::WebWidget", "Channel::A
 
 
 @CLAIMING
-def test_a_chatwoot_visitor_whom_nobody_has_verified_is_nobody(tmp_path: Path, channel: Any) -> None:
-    desk = a_desk(tmp_path, "chatwoot")
-    for verified in (False, None, "true", 1, [True]):
-        assert requester(desk, channel=channel, meta={"hmac_verified": verified}) == ""
-    payload = a_payload("chatwoot") | {"channel": "Channel::Api", "meta": {"sender": {"email": EMAIL}}}
-    assert read(desk, payload)["data"]["requester"] == ""
-    assert requester(desk, channel=channel, meta={"hmac_verified": True}) == EMAIL
-
-
-@CLAIMING
-def test_a_chatwoot_visitor_who_was_verified_as_one_address_does_not_speak_for_another(
+def test_a_chatwoot_visitor_is_nobody_also_where_chatwoot_has_verified_his_identifier(
     tmp_path: Path, channel: Any
 ) -> None:
     desk = a_desk(tmp_path, "chatwoot")
-    assert requester(desk, {"identifier": "mallory@elsewhere.example"}, channel=channel) == ""
-    for identifier in (EMAIL.upper(), "customer-7", None):
-        assert requester(desk, {"identifier": identifier}, channel=channel) == EMAIL
+    for verified in (True, False, None, "true", 1, [True]):
+        for identifier in (EMAIL, "42", "mallory@elsewhere.example", None):
+            assert requester(desk, {"identifier": identifier}, channel=channel, meta={"hmac_verified": verified}) == ""
+    payload = a_payload("chatwoot") | {"channel": "Channel::Api", "meta": {"sender": {"email": EMAIL}}}
+    assert read(desk, payload)["data"]["requester"] == ""
+
+
+def test_a_chatwoot_contact_whose_address_is_not_the_one_that_an_email_conversation_came_from_is_nobody(
+    tmp_path: Path,
+) -> None:
+    desk = a_desk(tmp_path, "chatwoot")
+    assert requester(desk, contact_inbox={"source_id": "mallory@elsewhere.example"}) == ""
+    for source in (EMAIL, EMAIL.upper(), None, "6a1f6e2c"):
+        assert requester(desk, contact_inbox={"source_id": source}) == EMAIL
+    # Of another channel it is no address.
+    assert requester(desk, contact_inbox={"source_id": "+39333"}, channel="Channel::Whatsapp") == EMAIL
+    missing: tuple[Any, ...] = (None, {}, ...)
+    for nothing in missing:
+        assert requester(desk, contact_inbox=nothing) == EMAIL
 
 
 @pytest.mark.parametrize("channel", ["Channel::Email", "Channel::Whatsapp", "Channel::FacebookPage"])
@@ -192,9 +198,7 @@ def test_a_chatwoot_contact_of_a_channel_that_says_who_writes_is_the_customer(tm
 
 
 @CLAIMING
-def test_who_trusts_unverified_visitors_at_chatwoot_gets_the_address_that_they_name(
-    tmp_path: Path, channel: Any
-) -> None:
+def test_who_trusts_visitors_at_chatwoot_gets_the_address_that_they_name(tmp_path: Path, channel: Any) -> None:
     desk = a_desk(tmp_path, "chatwoot", trust_unverified_visitors=True)
     for verified in (True, False, None):
         assert requester(desk, channel=channel, meta={"hmac_verified": verified}) == EMAIL

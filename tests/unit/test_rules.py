@@ -81,7 +81,9 @@ def test_a_strangers_request_is_escalated_whatever_it_asks_and_wherever_the_orde
 
 
 @pytest.mark.parametrize("requester", [None, "jane@example.com", "JANE@Example.COM", "  jane@example.com\t\n"])
-def test_the_customer_is_known_by_the_address_trimmed_and_case_folded(requester: str | None) -> None:
+def test_the_customer_is_known_by_the_address_whatever_the_blanks_around_it_and_the_case_of_its_letters(
+    requester: str | None,
+) -> None:
     assert decide(PRE_ORDER, a_request(Kind.CANCEL, requester)).outcome is Outcome.APPLIED
 
 
@@ -90,16 +92,18 @@ def test_the_customer_is_known_by_the_address_trimmed_and_case_folded(requester:
     [
         ("Jane@Example.com", "jane@example.com"),
         (" jane@example.com ", "jane@example.com"),
-        ("ß@x.de", "SS@X.DE"),
-        ("ss@x.de", "ß@X.DE"),
+        ("jane@münchen.de", "jane@xn--mnchen-3ya.de"),
+        ("jane@XN--STRAE-OQA.de", "jane@straße.de"),
     ],
 )
-def test_the_orders_own_email_is_trimmed_and_case_folded_too(customer: str, requester: str) -> None:
+def test_the_orders_own_email_is_read_in_the_same_way(customer: str, requester: str) -> None:
     order = replace(PRE_ORDER, customer_email=customer)
     assert decide(order, a_request(Kind.CANCEL, requester)).outcome is Outcome.APPLIED
 
 
-@pytest.mark.parametrize("requester", ["", "  ", "jane@example.co", "jane @example.com", "Jane <jane@example.com>"])
+@pytest.mark.parametrize(
+    "requester", ["", "  ", "jane@example.co", "jane @example.com", "Jane <jane@example.com>", "\u017fane@example.com"]
+)
 def test_a_requester_that_is_given_but_only_resembles_the_customer_is_a_stranger(requester: str) -> None:
     decision = decide(PRE_ORDER, a_request(Kind.CANCEL, requester))
     assert decision.reasons == (Reason.REQUESTER_IS_NOT_THE_CUSTOMER,)
@@ -409,7 +413,7 @@ def second_reading(order: Order, request: ChangeRequest) -> Decision:
         effects = () if outcome == "deferred" else NOTIFY
         return Decision(Outcome(outcome), (Reason(reason),), order, effects)
 
-    if request.requester is not None and request.requester.strip().casefold() != "jane@example.com":
+    if request.requester is not None and request.requester.strip().lower() != "jane@example.com":
         return unless_changed("escalated", "requester_is_not_the_customer")
     if order.status in ("abandoned", "cancelled"):
         if request.kind == "cancel":

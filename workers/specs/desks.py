@@ -63,7 +63,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
         "description": "Chatwoot's `conversation_updated`; other events are ignored. Of its `custom_attributes` "
         "`countermand_order`, `countermand_kind`, `countermand_note`, `countermand_shipping_name` and so on are looked "
         "at, or those that the desks file names; only a change of the kind asks for something. The address of a "
-        "visitor whom nobody has verified (`meta.hmac_verified`) is passed over.",
+        "visitor of a website or API inbox is passed over, verified or not.",
         "type": "object",
         "required": ["event"],
         "properties": {"event": {"type": "string"}, "custom_attributes": {"type": "object"}},

@@ -80,8 +80,9 @@ ZAMMAD = {
 CHATWOOT = {
     "event": "conversation_updated",
     "id": 88121,
-    "channel": "Channel::WebWidget",
-    "meta": {"sender": {"email": "jane@example.com"}, "hmac_verified": True},
+    "channel": "Channel::Email",
+    "contact_inbox": {"source_id": "jane@example.com"},
+    "meta": {"sender": {"email": "jane@example.com"}},
     "additional_attributes": {"conversation_language": "de"},
     "custom_attributes": {
         "countermand_order": "536365",

@@ -24,7 +24,7 @@ Json = dict[str, Any]
 _REFERENCE = "#/components/schemas/{model}"
 # Texts that many fields have: each stands once, under this name.
 _NAMED: dict[str, Any] = {
-    "Number": messages.Number,
+    "Number": messages.WrittenNumber,
     "Key": messages.Key,
     "Line": messages.Line,
     "RequiredLine": messages.RequiredLine,
@@ -76,7 +76,7 @@ def _unchanged(described: Json) -> Json:
 _CHECKS: dict[str, Callable[[Json], Json]] = {
     "_no_control_characters": partial(_never, _CONTROL),
     "_no_control_characters, stripped": partial(_never, _CONTROL_INSIDE),
-    "_no_white_space": partial(_never, r"\s"),
+    "_not_blank": lambda told: {**told, "pattern": r"\S"},
     "_no_white_space_around": partial(_never, r"^\s|\s$"),
     "_no_nul": partial(_never, r"\u0000"),
     "_country_code": lambda told: {**told, "minLength": 2, "maxLength": 2, "pattern": "^[A-Za-z]+$"},
@@ -85,6 +85,7 @@ _CHECKS: dict[str, Callable[[Json], Json]] = {
     "_nothing_if_empty": _or_empty,
     "_an_address_change_carries_an_address": _address_if_it_changes,
     # A template's fields.
+    "_without_blanks": _unchanged,
     "_text": lambda _: {"type": ["string", "integer", "null"]},
     "min_length_validator": lambda _: {"type": ["string", "integer"], "pattern": r"\S"},
     # Pydantic says these itself.

@@ -3,7 +3,7 @@
 from orders.messages import MAX_MESSAGE_BYTES, Unreadable
 
 TEXTS = {
-    "Number": "An order's number. No white space, no control characters.",
+    "Number": "An order's number as people write it: `#700498`, `Order no. 700498`. Not blank, no control characters.",
     "Key": "A key, compared character by character. No white space at its ends, no control characters.",
     "Line": "One line of text, or nothing. White space at its ends is dropped; then it has at most 256 characters, "
     "none of them a control character.",
@@ -19,8 +19,10 @@ TEXTS = {
 FIELDS = {
     "ChangeMessage.source": "Who asks, for example a helpdesk's account. The first half of the idempotency key.",
     "ChangeMessage.id": "New for each request of this source, the same for its repeats. The second half of the key.",
-    "ChangeMessage.time": "When the customer asked. Not part of `data`: a repeat may carry another one.",
-    "ChangeData.order": "The number of the order. It need not be known yet: the request waits for it.",
+    "ChangeMessage.time": "When the customer asked. Not part of `data`: a repeat may carry another one. More than five "
+    "minutes ahead of the receipt it counts as the moment of the receipt.",
+    "ChangeData.order": "The number of the order. It need not be known yet: the request waits for it. An order of "
+    "exactly this number is meant, else the only one whose number looks the same.",
     "ChangeData.ticket": "The helpdesk's ticket, on which the decision is told.",
     "ChangeData.note": "Why. A validated order is not cancelled without one.",
     "ChangeData.requester": "The e-mail address of whoever asks. If it is not the customer's, a person decides; left "

