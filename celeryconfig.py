@@ -1,10 +1,18 @@
 """Celery's configuration. Celery carries doorbells only; PostgreSQL holds the work. Each line has its reason."""
 
+import sys
+
+from configuration import ConfigurationError
 from tasks.doorbells import EXPIRES_SECONDS, Doorbell
 from tasks.settings import settings
 from tasks.sweeps import Slots
 
-_settings = settings()
+try:
+    _settings = settings()
+except ConfigurationError as error:
+    # Celery would add its whole stack. A wrong setting is told without its value.
+    sys.stderr.write(f"celery: {error}\n")
+    raise SystemExit(2) from error
 
 # Where the doorbells go; the same broker that the change requests come in by.
 broker_url = _settings.broker_url
