@@ -12,7 +12,12 @@ from tasks.queues import QUEUE_OF, wake_up_queues
 from tasks.settings import settings
 from tasks.sweeps import Slots
 
-_settings = settings()
+try:
+    _settings = settings()
+except ConfigurationError as error:
+    # Celery would add its whole stack. A wrong setting is told without its value.
+    sys.stderr.write(f"celery: {error}\n")
+    raise SystemExit(2) from error
 
 # Where the doorbells go; the same broker that the change requests come in by.
 broker_url = _settings.broker_url

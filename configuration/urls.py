@@ -75,9 +75,9 @@ def _pieces(url: str) -> set[str]:
     secrets |= {value for _, value in _PARAMETER.findall(url)}
     # A database or a host that is called as the password is: no secret of a user who thinks of one.
     public = {user, *re.split(r"[:/?,&=]", hosts)} if at else {user}
-    pieces = {
-        piece for secret in secrets for piece in re.split(r"[@/#?:%\[\]&=]", secret) if len(piece) >= _SHORTEST_PIECE
-    }
+    cuts = (r"[@/#?:%\[\]&=]", r"%[0-9A-Fa-f]{2}|[@/#?:\[\]&=]")
+    pieces = {piece for cut in cuts for secret in secrets for piece in re.split(cut, secret)}
+    pieces = {piece for piece in pieces if len(piece) >= _SHORTEST_PIECE}
     return {piece for piece in secrets | pieces if piece and piece not in public}
 
 

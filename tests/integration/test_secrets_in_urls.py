@@ -97,7 +97,7 @@ def test_no_process_says_the_password_when_it_starts(system: Services, name: str
     command = [str(Path(sys.executable).with_name("countermand")), "up"] if name == "up" else command
     ended = subprocess.run(command, env={**os.environ, name_of(url): url}, capture_output=True, timeout=60, check=False)
     said = (ended.stdout + ended.stderr).decode()
-    assert ended.returncode != 0
+    assert (ended.returncode, said.count("\n")) == (2, 1)
     assert name_of(url) in said
     assert [piece for piece in PIECES if piece in said] == []
 
@@ -116,7 +116,8 @@ _SAID = [
 @pytest.mark.parametrize("said", _SAID)
 def test_what_a_library_says_is_scrubbed(said: str) -> None:
     for url in _URLS:
-        if "W0rd" in url:
+        # Of an escape that is none no library takes a part for a piece.
+        if "W0rd" in url and "%zz" not in url:
             assert [piece for piece in PIECES if piece in scrub(said, url)] == []
 
 

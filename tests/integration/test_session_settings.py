@@ -51,7 +51,10 @@ HOSTILE = {
     "default_table_access_method": "none_such",
 }
 # Not by anybody's choice: what takes no writes is told (tests/integration/test_read_only.py).
-_LEFT_ALONE = ("default_transaction_read_only", "transaction_read_only", "transaction_isolation")
+_LEFT_ALONE = (
+    "default_transaction_read_only",
+    *(f"transaction_{what}" for what in ("read_only", "isolation", "deferrable")),
+)
 
 
 @contextmanager
