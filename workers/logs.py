@@ -64,13 +64,15 @@ def log_what_is_printed() -> None:
     """Makes lines of the log of what libraries print, where logs are JSON."""
     if in_json():
         said = Said(structlog.get_logger().info, sys.stderr.fileno())
-        sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = said
+        # Also what Celery takes for the true ones.
+        for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+            setattr(sys, name, said)
 
 
 def line(event: str, more: Mapping[str, object] | None = None, *, process: str, level: str = "info") -> str:
     """Returns a line of the log, without its end, as `process` would have written it."""
     made: EventDict = {"event": event, "process": process, "level": level, **(more or {})}
-    return str(_renderer()(None, level, _stamp(None, level, made)))  # type: ignore[arg-type]
+    return str(_renderer()(None, level, _stamp(None, level, made)))
 
 
 def _dropped(lines: int) -> str:

@@ -81,7 +81,7 @@ def test_it_works_in_a_folder_with_all_of_our_names_and_its_log_is_json_that_nam
     home = tmp_path / "home"
     with started(home, cwd=somebodys_folder) as up:
         audit = subprocess.run(
-            [COMMAND, "audit"], cwd=somebodys_folder, env=environment(COUNTERMAND_HOME=str(home)), check=False
+            [str(COMMAND), "audit"], cwd=somebodys_folder, env=environment(COUNTERMAND_HOME=str(home)), check=False
         )
         assert audit.returncode == 0
         everything = psutil.Process(up.pid).children(recursive=True)
@@ -96,7 +96,7 @@ def test_it_works_in_a_folder_with_all_of_our_names_and_its_log_is_json_that_nam
 
 
 def test_the_demo_works_in_a_folder_with_all_of_our_names(somebodys_folder: Path) -> None:
-    command = [COMMAND, "demo", "--orders", "20", "--requests", "20"]
+    command = [str(COMMAND), "demo", "--orders", "20", "--requests", "20"]
     done = subprocess.run(command, cwd=somebodys_folder, env=environment(), capture_output=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, b"every promise holds"), done.stderr
 

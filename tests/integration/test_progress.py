@@ -52,7 +52,8 @@ def test_it_is_noted_once_in_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_has_done_no_step_for_a_minute_or_never_is_stalled() -> None:
-    in_transaction(lambda connection: [noted.note(connection, name) for name in progress.EXPECTED[1:]])
+    for name in progress.EXPECTED[1:]:
+        progress.note(name)
     rows("UPDATE progress SET at = at - interval '61 seconds' WHERE name = 'answers' RETURNING at")
     assert progress.stalled(reading(noted.ages)) == ["beat", "answers"]
 

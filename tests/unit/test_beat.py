@@ -46,7 +46,7 @@ class Beat:
         monkeypatch.setattr(app, "now", lambda: self._now)
         monkeypatch.setattr(workers.beat, "monotonic", lambda: self._passed)
         monkeypatch.setattr(Scheduler, "apply_entry", self._ring)
-        monkeypatch.setattr(workers.beat.progress, "note", lambda _: None)
+        monkeypatch.setattr("tasks.progress.note", lambda _: None)
         monkeypatch.setattr(Scheduler, "producer", None)
         self._scheduler = Scheduler(app)
 
