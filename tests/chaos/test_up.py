@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import psutil
 import pytest
@@ -55,6 +55,9 @@ def ready(port: int) -> dict[str, Any]:
             return dict(json.load(answer))
     except HTTPError as error:
         return dict(json.load(error))
+    except URLError:
+        # HTTP is being started.
+        return {"ok": False, "stalled": []}
 
 
 @contextmanager
