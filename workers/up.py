@@ -175,13 +175,13 @@ def _check_port(host: str, port: int) -> None:
 
 def _say_where_everything_is(home: Path, port: int, services: Services, desks: Helpdesks) -> None:
     stream = is_stream(services.broker_url)
-    where = {
+    where: dict[str, str] = {
         "home": str(home.resolve()),
         "database": without_password(services.database_url),
         "broker": without_password(services.broker_url),
         "change requests go to": f"stream {STREAM}, field event" if stream else f"queue {QUEUE}",
         "interchanges go to": ", ".join(str(partner.transport) for partner in partners()),
-        "partners": settings().partners or _NO_PARTNER,
+        "partners": str(settings().partners or _NO_PARTNER),
         "http": f"http://{settings().http_host}:{port}",
         "webhooks": ", ".join(f"/webhooks/{name}" for name in desks.desks) or "none (COUNTERMAND_DESKS names no file)",
         "credentials": f"{home.resolve() / 'services.json'} (for its owner alone)",

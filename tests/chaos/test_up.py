@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import psutil
 import pytest
@@ -55,6 +55,9 @@ def ready(port: int) -> dict[str, Any]:
             return dict(json.load(answer))
     except HTTPError as error:
         return dict(json.load(error))
+    except URLError:
+        # HTTP is being started.
+        return {"ok": False, "stalled": []}
 
 
 @contextmanager
@@ -81,7 +84,7 @@ def test_it_works_in_a_folder_with_all_of_our_names_and_its_log_is_json_that_nam
     home = tmp_path / "home"
     with started(home, cwd=somebodys_folder) as up:
         audit = subprocess.run(
-            [COMMAND, "audit"], cwd=somebodys_folder, env=environment(COUNTERMAND_HOME=str(home)), check=False
+            [str(COMMAND), "audit"], cwd=somebodys_folder, env=environment(COUNTERMAND_HOME=str(home)), check=False
         )
         assert audit.returncode == 0
         everything = psutil.Process(up.pid).children(recursive=True)

@@ -1,7 +1,5 @@
 """That a process gets on is noted, wherever it runs, and what does not is named."""
 
-from functools import partial
-
 import pytest
 from sqlalchemy import Engine
 
@@ -55,7 +53,7 @@ def test_it_is_noted_once_in_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_what_has_done_no_step_for_a_minute_or_never_is_stalled() -> None:
     for name in progress.EXPECTED[1:]:
-        in_transaction(partial(noted.note, name=name))
+        progress.note(name)
     rows("UPDATE progress SET at = at - interval '61 seconds' WHERE name = 'answers' RETURNING at")
     assert progress.stalled(reading(noted.ages)) == ["beat", "answers"]
 
