@@ -15,7 +15,7 @@ broker_connection_max_retries = None
 broker_connection_timeout = 5
 
 # Named one by one: a worker without its tasks would take doorbells and drop them.
-imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.export", "tasks.receipts")
+imports = ("tasks.changes", "tasks.effects", "tasks.answers", "tasks.notes", "tasks.export", "tasks.receipts")
 
 # Four queues, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what
 # waits for others: the answers and the export).
@@ -25,6 +25,7 @@ task_routes = {
     Doorbell.RESTOCK: {"queue": "effects"},
     Doorbell.NOTIFY: {"queue": "effects"},
     Doorbell.EFFECTS: {"queue": "effects"},
+    Doorbell.NOTE: {"queue": "effects"},
     Doorbell.ANSWER: {"queue": "answers"},
     Doorbell.EXPORT: {"queue": "export"},
     Doorbell.READ_INBOXES: {"queue": "export"},
@@ -80,6 +81,7 @@ _sweeps = {
     Doorbell.NOTIFY: _settings.sweep_seconds,
     Doorbell.ANSWER: _settings.sweep_seconds,
     Doorbell.PARK_UNKNOWN: _settings.sweep_seconds * 5,
+    Doorbell.NOTE: _settings.sweep_seconds * 5,
     Doorbell.EXPORT: _settings.export_seconds,
     Doorbell.READ_INBOXES: _settings.export_seconds,
 }

@@ -23,11 +23,15 @@ FIELDS = ("order", "kind", "note", *(f"{role}_{field}" for role in ROLES for fie
 
 
 class Unusable(Exception):
-    """A delivery of the right desk that holds no change request; says what was expected and quotes no value."""
+    """A delivery of the right desk that holds no change request; says what was expected and quotes no value.
 
-    def __init__(self, told: str, *, is_json: bool = True) -> None:
+    `form` is what could be read of it, in the shape of our payload, for a note on its ticket.
+    """
+
+    def __init__(self, told: str, *, is_json: bool = True, form: Mapping[str, Any] | None = None) -> None:
         super().__init__(told)
         self.is_json = is_json
+        self.form = form
 
 
 class Ignored(Exception):
@@ -154,7 +158,8 @@ def read_payload(value: Any) -> TicketPayload:
     try:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
-        raise Unusable(told(invalid, keys_in="a JSON object")) from None
+        form = value if isinstance(value, dict) else None
+        raise Unusable(told(invalid, keys_in="a JSON object"), form=form) from None
 
 
 def fields_of(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:

@@ -276,6 +276,10 @@ WARNINGS = (
     GROUP BY warehouse ORDER BY warehouse
     """,
     """
+    SELECT format('a note for colleagues is not on ticket %s of %s (%s): %s', ticket, source, cause, error)
+    FROM ticket_note WHERE state = 'dead' ORDER BY id DESC
+    """,
+    """
     SELECT format('nothing reaches %s since %s: %s', name, to_char(failing_since, 'YYYY-MM-DD HH24:MI'), error)
     FROM partner
     WHERE failures >= 3

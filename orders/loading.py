@@ -8,8 +8,9 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from orders import changelog
-from orders.locks import AnyRow, lock_orders_by_number
+from orders.locks import AnyRow, lock_numbers_for_accepting, lock_orders_by_number
 from orders.messages import OrderMessage
+from orders.reprocessing import revive_unknown
 from orders.tables import order_line, orders
 from rules.model import Status
 
@@ -35,12 +36,19 @@ class Loaded:
 
 
 def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loaded:
-    """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest."""
+    """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest.
+
+    Requests that were parked because nobody knew their order are undecided again with that.
+    """
+    # Prevents: a request that is parked, as of an unknown order, beside the transaction that loads it.
+    lock_numbers_for_accepting(connection, [message.number for message in messages])
     new = _insert_new(connection, messages)
     result = Loaded(new=len(new))
     known = [message for message in messages if id(message) not in new]
     if known:
         _compare_known(connection, known, result)
+    if new:
+        revive_unknown(connection, [message.number for message in messages if id(message) in new])
     return result
 
 

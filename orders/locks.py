@@ -135,7 +135,17 @@ def nobody_waits(number: str, more: str = "") -> str:
     """  # noqa: S608  # our own constants
 
 
-_IS_FREE = nobody_waits("orders.number", "AND undecided_since > :patience_since")
+# A cancellation that could not be decided is told to colleagues before its order goes out; for as long as the patience
+# is, should that not be possible. By name, and no join, as above.
+_COLLEAGUES_KNOW = """(
+        SELECT order_number FROM change_request AS parked
+        WHERE order_number BETWEEN orders.number AND orders.number AND state = 'parked' AND kind = 'cancel'
+            AND ticket IS NOT NULL AND parked_at > :patience_since
+            AND (SELECT change_request_id FROM ticket_note
+                 WHERE change_request_id = parked.id AND ticket_note.state IN ('sent', 'dead') LIMIT 1) IS NULL
+        ORDER BY order_number LIMIT 1) IS NULL
+"""
+_IS_FREE = f"{nobody_waits('orders.number', 'AND undecided_since > :patience_since')} AND {_COLLEAGUES_KNOW}"
 _IS_DUE = f"""
     status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL
     AND validated_at <= :validated_before AND (hold_until IS NULL OR hold_until <= now())
@@ -376,20 +386,28 @@ def lock_orders_by_number(connection: Connection, numbers: Sequence[str]) -> Seq
     return connection.execute(known.with_for_update(key_share=True)).all()
 
 
-def claim_overdue_unknown(connection: Connection, *, limit: int, patience_since: datetime) -> list[int]:
-    """Locks up to `limit` requests that have waited out their patience for an order nobody loaded; returns ids."""
-    overdue = (
-        select(change_request.c.id)
-        .where(
-            change_request.c.state == constant(RequestState.RECEIVED),
-            change_request.c.undecided_since <= patience_since,
-            ~exists().where(orders_table.c.number == change_request.c.order_number),
-        )
-        .order_by(change_request.c.id)
-        .limit(limit)
-        .with_for_update(key_share=True, skip_locked=True)
+def find_overdue_unknown(connection: Connection, *, limit: int, patience_since: datetime) -> Sequence[AnyRow]:
+    """Returns up to `limit` requests that have waited out their patience for an order nobody loaded; locks nothing."""
+    request = change_request.c
+    overdue = _of_unknown_orders(request.id, request.order_number).where(request.undecided_since <= patience_since)
+    return connection.execute(overdue.order_by(request.id).limit(limit)).all()
+
+
+def claim_unknown(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Locks those of these requests that are undecided and whose order is not there, by id, and returns their ids.
+
+    Comes after `lock_numbers_for_accepting` with their numbers, in a statement that sees who had that lock before.
+    """
+    request = change_request.c
+    claimed = _of_unknown_orders(request.id).where(is_one_of(request.id, ids)).order_by(request.id)
+    return list(connection.scalars(claimed.with_for_update(key_share=True, skip_locked=True)))
+
+
+def _of_unknown_orders(*columns: ColumnElement[Any]) -> Select[Any]:
+    return select(*columns).where(
+        change_request.c.state == constant(RequestState.RECEIVED),
+        ~exists().where(orders_table.c.number == change_request.c.order_number),
     )
-    return list(connection.scalars(overdue))
 
 
 def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
@@ -404,6 +422,13 @@ def lock_parked(connection: Connection, ids: Sequence[int]) -> list[int]:
 def lock_dead_effects(connection: Connection, *, limit: int, after: int) -> list[int]:
     """Locks up to `limit` dead effects with ids above `after`, by id, and returns their ids."""
     dead = select(effect.c.id).where(effect.c.state == EffectState.DEAD, effect.c.id > after).order_by(effect.c.id)
+    return list(connection.scalars(dead.limit(limit).with_for_update(key_share=True, skip_locked=True)))
+
+
+def lock_dead_notes(connection: Connection, *, limit: int, after: int) -> list[int]:
+    """Locks up to `limit` dead notes on tickets with ids above `after`, by id, and returns their ids."""
+    note = ticket_note.c
+    dead = select(note.id).where(note.state == NoteState.DEAD, note.id > after).order_by(note.id)
     return list(connection.scalars(dead.limit(limit).with_for_update(key_share=True, skip_locked=True)))
 
 

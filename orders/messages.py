@@ -267,9 +267,15 @@ def parse_change(raw: bytes) -> ChangeMessage:
     return _parse(ChangeMessage, raw)
 
 
+def data_of(raw: bytes) -> dict[str, Any]:
+    """Returns the `data` of an accepted request, which was parsed before, as it came."""
+    data: dict[str, Any] = json.loads(raw)["data"]
+    return data
+
+
 def language_wanted(raw: bytes) -> str | None:
     """Returns what an accepted request, which was parsed before, says of the customer's language."""
-    language: str | None = json.loads(raw)["data"].get("language")
+    language: str | None = data_of(raw).get("language")
     return language
 
 

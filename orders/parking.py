@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, case, func, select, update
 
-from orders.locks import claim_overdue_unknown
+from orders.locks import claim_unknown, find_overdue_unknown, lock_numbers_for_accepting
 from orders.tables import RequestState, change_request
 from rules.model import ParkedReason
 
@@ -47,9 +47,14 @@ def take_back_try(connection: Connection, request_id: int) -> None:
 
 
 def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: int) -> int:
-    """Parks requests whose order nobody loaded within the patience; returns how many."""
+    """Parks requests whose order nobody loaded within the patience; returns how many were found."""
     since = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()
-    ids = claim_overdue_unknown(connection, limit=limit, patience_since=since)
+    overdue = find_overdue_unknown(connection, limit=limit, patience_since=since)
+    if not overdue:
+        return 0
+    # Whoever loads such an order does that under the same lock: he finds them parked, or they find it loaded.
+    lock_numbers_for_accepting(connection, [row.order_number for row in overdue])
+    ids = claim_unknown(connection, [row.id for row in overdue])
     connection.execute(
         update(change_request)
         .where(change_request.c.id.in_(ids), change_request.c.state == RequestState.RECEIVED)
@@ -60,4 +65,4 @@ def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: i
             error=f"no order of that number was loaded within {int(patience.total_seconds())} seconds",
         )
     )
-    return len(ids)
+    return len(overdue)

@@ -80,7 +80,26 @@ def revive(connection: Connection, requests: Sequence[AnyRow]) -> int:
     They hold their orders back from the export as newly accepted ones do.
     """
     lock_numbers_for_accepting(connection, [row.order_number for row in requests])
-    still_parked = lock_parked(connection, [row.id for row in requests])
+    return _revive(connection, [row.id for row in requests])
+
+
+def revive_unknown(connection: Connection, numbers: Sequence[str]) -> int:
+    """Makes requests undecided again that were parked because nobody knew these orders; returns how many.
+
+    Comes after `lock_numbers_for_accepting` with these numbers.
+    """
+    request = change_request.c
+    parked = select(request.id).where(
+        request.state == constant(RequestState.PARKED),
+        is_one_of(request.order_number, numbers),
+        request.reasons.contains([ParkedReason.UNKNOWN_ORDER]),
+    )
+    ids = connection.scalars(parked).all()
+    return _revive(connection, ids) if ids else 0
+
+
+def _revive(connection: Connection, ids: Sequence[int]) -> int:
+    still_parked = lock_parked(connection, ids)
     now = func.clock_timestamp()
     connection.execute(
         update(change_request)

@@ -56,7 +56,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
             UPDATE (state, outcome, reasons, decided_at, decided_place, parked_at, undecided_since, attempts,
                     not_before, error)
             """,
-        Role.EXPORTER: "SELECT (order_number, state, undecided_since)",
+        Role.EXPORTER: "SELECT (id, order_number, state, undecided_since, kind, ticket, parked_at)",
         Role.READER: "SELECT",
     },
     # Whoever writes it can neither read it, nor take anything back, nor choose its moment.

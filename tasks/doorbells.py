@@ -30,6 +30,7 @@ class Doorbell(StrEnum):
     EXPORT = "countermand.export"
     READ_INBOXES = "countermand.read_inboxes"
     PARK_UNKNOWN = "countermand.park_unknown"
+    NOTE = "countermand.note"
 
 
 # Whatever rings: `ring` itself, or `HeldBack`.

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from orders.effects import revive_dead
+from orders.notes import revive_dead_notes
 from orders.reprocessing import BEGINNING, Filter, Place, find_parked, preview, revive
 from tasks.database import in_transaction
 from tasks.doorbells import Doorbell, ring
@@ -46,8 +47,11 @@ def previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
 
 
 def revive_effects() -> Iterator[int]:
-    """Makes dead effects pending again; yields for each slice how many."""
+    """Makes dead effects pending again, and dead notes on tickets; yields for each slice of effects how many."""
     after = 0
     while ids := in_transaction(partial(revive_dead, limit=_SLICE, after=after)):
         yield len(ids)
         after = ids[-1]
+    after = 0
+    while notes := in_transaction(partial(revive_dead_notes, limit=_SLICE, after=after)):
+        after = notes[-1]

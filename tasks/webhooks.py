@@ -1,17 +1,21 @@
 """One webhook delivery: verified, read, and kept before it is answered."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 
 from desks.desk import Desk, Ignored, Unusable, Webhook
+from desks.notes import as_text, write_note
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
+from orders.notes import Cause, NoteRow, write_notes
 from orders.reading import show_request
 from orders.tables import RequestState
 from tasks.database import in_transaction
@@ -21,6 +25,8 @@ _log = structlog.get_logger()
 
 # A dead letter that came by a webhook holds what the desk sent, and its origin says which desk can read it.
 ORIGIN = "webhook:"
+# As in a change request.
+_LONGEST_TICKET = 255
 
 
 class Received(Enum):
@@ -57,17 +63,42 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
         return Receipt(Received.IGNORED, told=str(ignored))
     except Unusable as unusable:
         reason = Unreadable.INVALID_MESSAGE if unusable.is_json else Unreadable.NOT_JSON
-        return _unusable(desk, webhook, reason, str(unusable))
+        return _unusable(desk, webhook, reason, str(unusable), unusable.form)
     except UnreadableMessage as unreadable:
-        return _unusable(desk, webhook, unreadable.reason, str(unreadable))
+        return _unusable(desk, webhook, unreadable.reason, str(unreadable), _form_in(event))
     return _keep(desk, webhook, message, event)
 
 
-def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str) -> Receipt:
+def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str, form: Mapping[str, Any] | None) -> Receipt:
     letter = DeadLetter(ORIGIN + desk.name, _fingerprint(webhook.body), webhook.body, reason, told)
-    in_transaction(lambda connection: keep_dead_letters(connection, [letter]))
+    notes = _notes_on(desk, form or {}, told)
+
+    def keep_and_note(connection: Connection) -> None:
+        keep_dead_letters(connection, [letter])
+        write_notes(connection, notes)
+
+    in_transaction(keep_and_note)
     _log.warning("webhook unusable, kept as a dead letter", desk=desk.name, reason=reason, error=told)
     return Receipt(Received.UNUSABLE, told=told)
+
+
+def _form_in(event: bytes) -> Mapping[str, Any] | None:
+    """Returns the `data` of what is no change request, for a note on its ticket; None if there is none."""
+    try:
+        data = json.loads(event)["data"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _notes_on(desk: Desk, form: Mapping[str, Any], told: str) -> list[NoteRow]:
+    """Returns the note for the ticket of a form that is wrong; none where it names no ticket that can be answered."""
+    ticket = as_text(form.get("ticket")).strip()
+    is_ticket = 0 < len(ticket) <= _LONGEST_TICKET and ticket.isprintable() and desk.is_ticket(ticket)
+    if not (desk.config.answers and is_ticket):
+        return []
+    words = write_note(Cause.INVALID_FORM, form, wrong=told)
+    return [NoteRow(desk.source, ticket, Cause.INVALID_FORM, words.key, desk.source, words.subject, words.body)]
 
 
 def _keep(desk: Desk, webhook: Webhook, message: ChangeMessage, event: bytes) -> Receipt:

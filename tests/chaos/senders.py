@@ -88,7 +88,7 @@ class WebhookSender:
         self._asking, self._chance = asking, asking.chance
         # Keys that a 202 or 200 has named, and what was said of the decision with a 200.
         self.accepted: dict[Key, dict[str, Any] | None] = {}
-        # Tokens of what was answered 409 or 422.
+        # Tokens of what was answered 409, or 200 as a dead letter.
         self.refused: set[str] = set()
         self.unexpected: list[str] = []
         self.counts: Counter[str] = Counter()
@@ -122,7 +122,7 @@ class WebhookSender:
 
     def _garbage(self) -> None:
         self.counts["garbage"] += 1
-        self._send("standard", self._asking.garbage(), 422)
+        self._send("standard", self._asking.garbage(), 200)
 
     def _forged(self) -> None:
         self.counts["garbage"] += 1
@@ -139,11 +139,11 @@ class WebhookSender:
             raise httpx2.ReadTimeout("the database is away")
         if answer.status_code not in expected:
             self.unexpected.append(f"webhook {desk}: answered {answer.status_code}, expected {expected}: {answer.text}")
+        elif answer.status_code == 409 or answer.json().get("state") == "dead_letter":
+            self.refused.add(token(body))
         elif answer.status_code in (200, 202):
             told = answer.json()
             self.accepted[told["source"], told["id"]] = told if told.get("outcome") else None
-        elif answer.status_code in (409, 422):
-            self.refused.add(token(body))
 
 
 def _signed(desk: str, body: bytes, secret: str | None) -> Delivery:

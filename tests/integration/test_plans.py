@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, event
 
 from edi import interchanges
 from orders.inbox import Delivery
-from orders.locks import claim_overdue_unknown
+from orders.locks import find_overdue_unknown
 from orders.reprocessing import Filter, find_parked
 from tasks.answers import answer_one
 from tasks.batches import run_batch
@@ -109,7 +109,7 @@ def claim(connection: Connection) -> interchanges.Claim:
 
 
 def overdue(connection: Connection) -> object:
-    return claim_overdue_unknown(connection, limit=200, patience_since=datetime.now(UTC))
+    return find_overdue_unknown(connection, limit=200, patience_since=datetime.now(UTC))
 
 
 def parked(connection: Connection) -> object:

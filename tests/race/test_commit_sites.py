@@ -17,6 +17,8 @@ _OF_THE_DEMO = "it is on services that are thrown away with it"
 NOT_KILLED = {
     "health._database_takes_writes.<locals>.<lambda>: COMMIT": "it tries what writing needs, and writes nothing",
     "operations.export: COMMIT": "it lets orders be due again that were held back; given again, it does the same",
+    "notes.note: COMMIT": "what it did not write is wanted still; what it wrote is written once, by its cause",
+    "reprocessing.revive_effects: COMMIT (2)": "a dead note that it has not revived is revived by the next run",
     "operations.migrate: COMMIT": _MIGRATES,
     "up.services_of: COMMIT": _MIGRATES,
     **dict.fromkeys(

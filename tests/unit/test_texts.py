@@ -23,6 +23,8 @@ LANGUAGES = sorted(languages())
 FILLED_WITH: dict[str, tuple[str, ...]] = {
     "subject": ("order", "outcome"),
     "note": ("reasons", "advice"),
+    "attention": ("cause", "read", "wrong", "has_placeholder"),
+    "attention_subject": (),
     **{str(reason): () for reason in Reason},
 }
 # A deferred request has no answer yet.

@@ -47,6 +47,14 @@ class Ignored(_Answer):
     why: str
 
 
+class DeadLettered(_Answer):
+    """The delivery is signed and holds no change request: it is kept as a dead letter, and nothing will change."""
+
+    state: Literal["dead_letter"]
+    error: str
+    """What is wrong with it; it quotes no value that was sent."""
+
+
 class Error(_Answer):
     """Why it was not done, in words for people; they quote no value that was sent."""
 

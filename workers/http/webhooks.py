@@ -24,7 +24,7 @@ _BODY_SECONDS = 10.0
 
 
 async def receive_webhook(request: Request) -> JSONResponse:
-    """Answers 202 once the request is kept, 200 for a repeat; 401, 409, 413, 422 or 503 when it is not taken."""
+    """Answers 202 once the request is kept, 200 for what is known or is kept as a dead letter; else 4xx or 503."""
     desks: Helpdesks = request.app.state.desks
     name = request.path_params["desk"]
     desk = desks.desks.get(name)
@@ -70,7 +70,9 @@ def _answer(receipt: Receipt) -> JSONResponse:
         case Received.CONFLICT:
             raise HTTPException(409, receipt.told)
         case Received.UNUSABLE:
-            raise HTTPException(422, receipt.told)
+            # No fault of the way here: after a few 4xx a desk would send nothing more, good forms included.
+            answer = {"state": "dead_letter", "error": receipt.told}
+            return JSONResponse(answer, background=BackgroundTask(ring, Doorbell.ANSWER))
 
 
 def _decision(request: Any) -> dict[str, Any]:

@@ -103,6 +103,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "Accepted": {**_KEY, "state": "received"},
     "Decision": {**_KEY, **_DECIDED, "decided_at": "2026-11-23T09:00:01.250000Z"},
     "Ignored": {"state": "ignored", "why": "an answer of our own that came back"},
+    "DeadLettered": {"state": "dead_letter", "error": "data.order: must not contain white space"},
     "RequestShown": {
         **_KEY,
         "order": "536365",

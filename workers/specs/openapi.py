@@ -14,6 +14,7 @@ _ANSWERS = (
     models.Accepted,
     models.Decision,
     models.Ignored,
+    models.DeadLettered,
     models.Error,
     models.RequestShown,
     models.Health,
@@ -81,9 +82,12 @@ def _receive_webhook() -> dict[str, Any]:
         },
         "responses": {
             "200": _answer(
-                "Not taken anew: a request that is known with the same data, or a delivery that asks for nothing.",
+                "Not taken anew: a request that is known with the same data, a delivery that asks for nothing, or one "
+                "out of which no change request can be read. That is kept as a dead letter, and a colleague is told on "
+                "its ticket.",
                 models.Decision,
                 models.Ignored,
+                models.DeadLettered,
             ),
             "202": _answer("The request is kept: committed, and to be decided.", models.Accepted),
             "401": _unauthorized(
@@ -94,7 +98,6 @@ def _receive_webhook() -> dict[str, Any]:
             "408": _error("The body did not arrive in time."),
             "409": _error("The key is known with other data. The first request stays; this one is a dead letter."),
             "413": _error(f"The body has more than {MAX_MESSAGE_BYTES:,} bytes."),
-            "422": _error("No change request can be read out of it. It is kept as a dead letter; nothing will change."),
             **_faults(),
         },
     }
