@@ -47,7 +47,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "order_line": {Role.WORKER: "SELECT, INSERT", Role.EXPORTER: "SELECT", Role.READER: "SELECT"},
-    # Nobody may change what was asked. The exporter sees that there is a request, and nothing of what it says.
+    # Nobody may change what was asked. The exporter sees that there is a request, of which kind, and nothing it says.
     "change_request": {
         Role.WORKER: """
             SELECT,

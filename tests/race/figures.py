@@ -163,9 +163,10 @@ CRASHES = (
         "a_worker_killed_anywhere_counts_a_failure_once",
     ),
     _row(
-        "an answerer: heard, unheard",
+        "an answerer: heard, unheard, with a note",
         "an_answerer_killed_anywhere_tells_a_decision_once",
         "an_answerer_killed_anywhere_after_an_answer_was_lost_tells_a_decision_once",
+        "an_answerer_killed_anywhere_writes_a_note_once",
     ),
     _row(
         "an exporter: to a folder, by SFTP",

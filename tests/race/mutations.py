@@ -105,13 +105,16 @@ MUTATIONS = (
         "connection.execute(known).all()",
         f"{_RACES}::test_a_pre_order_is_abandoned_or_validated_first_and_then_cancelled",
     ),
-    _of(
+    Mutation(
         "lock: reprocessing locks neither numbers nor requests",
-        "orders/reprocessing.py",
-        "    lock_numbers_for_accepting(connection, [row.order_number for row in requests])\n"
-        "    still_parked = lock_parked(connection, [row.id for row in requests])\n",
-        "    still_parked = [row.id for row in requests]\n",
-        _REQUESTS,
+        (
+            Edit(
+                "orders/reprocessing.py",
+                "    lock_numbers_for_accepting(connection, [row.order_number for row in requests])\n",
+            ),
+            Edit("orders/reprocessing.py", "still_parked = lock_parked(connection, ids)", "still_parked = list(ids)"),
+        ),
+        (_REQUESTS,),
     ),
     _of(
         "lock: settling an answer does not lock it",
