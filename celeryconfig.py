@@ -81,7 +81,6 @@ _sweeps = {
     Doorbell.NOTIFY: _settings.sweep_seconds,
     Doorbell.ANSWER: _settings.sweep_seconds,
     Doorbell.PARK_UNKNOWN: _settings.sweep_seconds * 5,
-    Doorbell.NOTE: _settings.sweep_seconds * 5,
     Doorbell.EXPORT: _settings.export_seconds,
     Doorbell.READ_INBOXES: _settings.export_seconds,
 }

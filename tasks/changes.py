@@ -65,3 +65,5 @@ def park_unknown() -> None:
     patience = settings().patience
     while in_transaction(lambda connection: park_unknown_orders(connection, patience=patience, limit=500)):
         pass
+    # Of what waits or is parked colleagues are told.
+    ring(Doorbell.NOTE)

@@ -15,7 +15,7 @@ import tasks.changes
 from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm, release
 from orders.audit import CHECKS, EXAMPLES, audit
-from orders.parking import park_unknown_orders
+from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
 from tasks.batches import run_batch
 from tasks.database import in_transaction
@@ -62,6 +62,14 @@ def fail_to_export() -> None:
 def park() -> int:
     """Parks every request whose order is not known."""
     return in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
+
+
+def park_failed(event: dict[str, Any]) -> None:
+    """Accepts a request and lets it fail until it is parked."""
+    deliver(event)
+    [(found,)] = rows("SELECT id FROM change_request WHERE external_id = :id", id=event["id"])
+    for _ in range(MAX_ATTEMPTS):
+        in_transaction(lambda connection: count_failure(connection, found, "it failed"))
 
 
 def reprocess() -> int:
@@ -182,9 +190,8 @@ def test_an_interchange_taken_over_by_another_sender_breaks_nothing() -> None:
 
 
 def test_a_request_that_was_reprocessed_and_so_decided_after_later_ones_breaks_nothing() -> None:
-    deliver(a_request(id="first"))
-    park()
     load(an_order())
+    park_failed(a_request(id="first"))
     deliver(a_request(id="second", kind="change_items"))
     settle()
     reprocess()
@@ -196,9 +203,8 @@ def test_a_request_that_was_reprocessed_and_so_decided_after_later_ones_breaks_n
 
 
 def test_a_request_decided_after_an_earlier_one_was_parked_breaks_nothing() -> None:
-    deliver(a_request(id="first"))
-    park()
     load(an_order())
+    park_failed(a_request(id="first"))
     deliver(a_request(id="second", kind="change_items"), a_request(id="third"))
     settle()
     assert rows("SELECT state FROM change_request ORDER BY id") == [("parked",), ("decided",), ("decided",)]

@@ -107,8 +107,8 @@ def everything() -> list[Any]:
 
 
 def test_a_preview_reads_and_writes_nothing(engine: Engine) -> None:
-    park_unknown(a_request(id="one"), a_request(id="two"))
     load(an_order())
+    park_failed(a_request(id="one"), a_request(id="two"))
     before, statements = everything(), list[str]()
 
     def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
@@ -124,7 +124,7 @@ def test_a_preview_reads_and_writes_nothing(engine: Engine) -> None:
 
 def test_a_preview_says_what_then_is_decided() -> None:
     wanted = {"shipping": an_address(city="Bonn"), "billing": an_address()}
-    park_unknown(
+    park_failed(
         a_request("1", id="move", kind="change_address", addresses=wanted),
         a_request("1", id="items", kind="change_items"),
         a_request("1", id="cancel"),
@@ -161,7 +161,7 @@ def test_a_preview_says_what_then_is_decided() -> None:
 
 def test_a_preview_says_what_would_change_of_the_order() -> None:
     moved = a_request("1", kind="change_address", addresses={"shipping": an_address(city="Bonn")})
-    park_unknown({**moved, "id": "move"}, a_request("1", id="cancel"), a_request("1", id="again"))
+    park_failed({**moved, "id": "move"}, a_request("1", id="cancel"), a_request("1", id="again"))
     load(an_order("1"))
     shown = previewed()
     [change] = shown["move"]["changes"]
@@ -178,7 +178,7 @@ def test_a_preview_says_what_would_change_of_the_order() -> None:
 def test_a_preview_in_slices_says_the_same_as_one_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = [f"{number}" for number in range(3)]
     for kind in ("change_payment", "cancel", "change_items"):
-        park_unknown(*(a_request(number, kind, id=f"{kind} {number}") for number in [*numbers, "unknown"]))
+        park_failed(*(a_request(number, kind, id=f"{kind} {number}") for number in [*numbers, "unknown"]))
     load(*map(an_order, numbers))
     whole = list(previews(Filter()))
     assert [shown["id"] for shown in whole if shown["order"] == "1"] == [
@@ -197,8 +197,9 @@ def test_a_preview_in_slices_says_the_same_as_one_of_all_at_once(monkeypatch: py
 
 
 def test_a_preview_of_an_order_in_flight_says_that_the_request_would_wait() -> None:
-    park_unknown(a_request(id="parked"))
     load(an_order())
+    # Nobody is told of it on a ticket, so the order does not wait for that.
+    park_failed(a_request(id="parked", ticket=None))
     claimed()
     shown = previewed()["parked"]
     assert (shown["outcome"], shown["reasons"]) == ("deferred", ["edi_in_flight"])
@@ -223,8 +224,8 @@ def test_a_parked_request_becomes_undecided_as_if_it_had_just_been_accepted(reas
 
 
 def test_a_request_is_decided_by_the_order_as_it_is_now_and_told_once() -> None:
-    park_unknown(a_request(id="parked"))
     load(an_order())
+    park_failed(a_request(id="parked", ticket=None))
     export()
     reprocess()
     settle()
@@ -337,7 +338,7 @@ def test_a_parked_request_holds_nothing_back_and_a_reprocessed_one_holds_its_ord
 
 def test_an_order_is_exported_while_its_only_request_is_parked() -> None:
     load(an_order())
-    park_failed(a_request(id="parked"))
+    park_failed(a_request(id="parked", kind="change_items"))
     assert export() is not None
     assert request("parked").state == "parked"
 
@@ -357,7 +358,7 @@ def test_a_request_that_is_being_reprocessed_is_not_overtaken_by_the_export(engi
 
 def test_a_reprocessed_request_waits_for_an_interchange_in_flight() -> None:
     load(an_order())
-    park_failed(a_request(id="parked"))
+    park_failed(a_request(id="parked", ticket=None))
     interchange = claimed()
     assert interchange is not None
     reprocess()

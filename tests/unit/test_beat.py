@@ -22,7 +22,6 @@ EVERY = {
     Doorbell.NOTIFY: SWEEP,
     Doorbell.ANSWER: SWEEP,
     Doorbell.PARK_UNKNOWN: 5 * SWEEP,
-    Doorbell.NOTE: 5 * SWEEP,
     Doorbell.EXPORT: EXPORT,
     Doorbell.READ_INBOXES: EXPORT,
 }
