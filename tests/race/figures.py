@@ -77,7 +77,7 @@ INTERLEAVINGS = (
     _row("R | reprocess × export", "a_reprocessed_request_holds_its_order_back_or_comes_too_late"),
     _row(
         "R | parking an unknown order × loading it",
-        "a_request_whose_order_comes_as_its_patience_ends_is_decided_or_parked_visibly",
+        "a_request_whose_order_comes_as_its_patience_ends_is_decided_by_itself",
     ),
     _row(
         "R | counting a failure × apply",

@@ -1,7 +1,6 @@
 """Intake and workers killed at each of their points: nothing half done, nothing lost, nothing done twice."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
@@ -11,13 +10,12 @@ import tasks.changes
 import tasks.effects
 import tasks.reprocessing
 import workers.cli.reprocessing
-from orders.parking import park_unknown_orders
-from tasks.database import in_transaction
 from tasks.settings import settings
 from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
 from tests.race.crash_points import has_passed
+from tests.race.works import park
 from workers import intake_stream
 from workers.app import app
 from workers.broker import FIELD, GROUP, STREAM
@@ -184,10 +182,9 @@ class Reprocessing(Cancellation):
         decide_all()
         rows("UPDATE effect SET state = 'dead' WHERE kind = 'restock' AND state = 'pending' RETURNING id")
         self._other = a_request(f"{self.number}b")
-        deliver(self.event, self._other)
-        park = lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9)  # noqa: E731
-        in_transaction(park)
         load(an_order(self.number), an_order(f"{self.number}b"))
+        for event in (self.event, self._other):
+            park(event)
 
     def look(self, passed: Sequence[str]) -> None:
         revived = [has_passed(f"reprocessing.reprocess: COMMIT{nth}", passed) for nth in ("", ", 2")]

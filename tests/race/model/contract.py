@@ -62,6 +62,7 @@ class Request:
     reasons: list[str] = field(default_factory=list)
     attempts: int = 0
     has_error: bool = False
+    parked_at: int = 0
     effects: list[Effect] = field(default_factory=list)
 
     @property
@@ -106,6 +107,7 @@ class Interchange:
     state: str = "claimed"
     attempts: list[bool] = field(default_factory=lambda: [False])
     has_error: bool = False
+    parked_at: int = 0
     number_is_free: bool = False
     said: set[tuple[str, str]] = field(default_factory=set)
     # The code and reference of each file that answered it.

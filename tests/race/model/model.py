@@ -49,6 +49,7 @@ class Model:
             order.addresses = {role: message[role] for role in CHANGED.values()}
             order.log("store", "loaded", after={"status": status})
             self.orders[message["number"]] = order
+            self.revive(self.parked("unknown_order", message["number"]))
             return ["new"]
         became = []
         if (order.status, status) == ("pre_order", "validated"):
@@ -134,6 +135,7 @@ class Model:
 
     def _park(self, request: Request, reason: str) -> None:
         request.state, request.reasons, request.has_error = "parked", [reason], True
+        request.parked_at = self.now
         self.met[reason] += 1
 
     def parked(self, reason: str | None = None, number: str | None = None) -> list[Request]:
@@ -238,6 +240,12 @@ class Model:
             and order.hold_until <= self.now
             and (order.validated_at or 0) + partner.grace <= self.now
             and not any(self.now - one.since < PATIENCE for one in self.undecided(number))
+            # No desk answers here, so nobody is told of it on its ticket.
+            and not any(
+                self.now - one.parked_at < PATIENCE
+                for one in self.parked(number=number)
+                if one.data["kind"] == "cancel" and one.data.get("ticket")
+            )
         ]
 
     def _attempt(self, interchange: Interchange) -> int:
