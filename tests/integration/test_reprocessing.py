@@ -130,7 +130,7 @@ def test_a_preview_says_what_then_is_decided() -> None:
         a_request("1", id="cancel"),
         a_request("1", id="again"),
         a_request("2", id="abandon"),
-        a_request("3", id="late"),
+        a_request("3", id="late", ticket=None),
         a_request("4", id="stranger", requester="other@example.com"),
         a_request("5", id="lost"),
     )

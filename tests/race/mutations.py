@@ -184,8 +184,7 @@ MUTATIONS = (
     _of(
         "guard: an answer is settled without its fence",
         "orders/answers.py",
-        "    if (row.state, row.notification_state, row.fence) != (\n"
-        "        EffectState.PENDING,\n        NotificationState.SENDING,\n        leased.fence,\n    ):",
+        "    if (row.state, row.told, row.fence) != (EffectState.PENDING, NotificationState.SENDING, leased.fence):",
         "    if row.state != EffectState.PENDING:",
         _EFFECTS,
     ),
