@@ -22,7 +22,7 @@ from tests.deliveries import DESKS, a_delivery
 from tests.serving import send
 from workers.embedded import Services
 
-_TASKS: list[Callable[[], None]] = [apply_changes, park_unknown, restock, notify, answer, export, read_inboxes]
+_TASKS: list[Callable[[], None]] = [apply_changes, park_unknown, restock, notify, export, read_inboxes]
 _TOLD = "the database takes no writes (cannot execute "
 
 
@@ -48,7 +48,11 @@ def test_each_task_tells_it_in_one_line_and_counts_nothing_and_all_is_done_after
     decided, undecided = a_request("1"), a_request("2")
     deliver(decided)
     decide_all()
-    deliver(undecided)
+    deliver(undecided, a_request("unknown"))
+    rows(
+        "UPDATE change_request SET undecided_since = now() - interval '1 hour'"
+        " WHERE order_number = 'unknown' RETURNING id"
+    )
     with capture_logs() as logged, read_only(system):
         for task in (*_TASKS, *_TASKS):
             task()
@@ -65,6 +69,22 @@ def test_each_task_tells_it_in_one_line_and_counts_nothing_and_all_is_done_after
         shown = request(event)
         assert (shown["outcome"], {effect["state"] for effect in shown["effects"]}) == ("applied", {"done"})
     assert in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))["ok"]
+
+
+def test_an_answer_that_is_due_is_not_taken_and_its_try_is_not_counted(system: Services) -> None:
+    load(an_order("1"))
+    deliver(a_request("1"))
+    decide_all()
+    rows(
+        "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
+        " SELECT id, 'ticket', 'public', '', '', 'pending' FROM change_request RETURNING id"
+    )
+    rows("UPDATE effect SET outlet = 'zendesk:acme' WHERE kind = 'notify' RETURNING id")
+    with capture_logs() as logged, read_only(system):
+        answer()
+    [entry] = logged
+    assert entry["error"].startswith(_TOLD)
+    assert {row.attempts for row in rows("SELECT attempts FROM effect")} == {0}
 
 
 def test_what_is_no_outage_is_celerys_to_log_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

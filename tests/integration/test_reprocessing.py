@@ -148,7 +148,7 @@ def test_a_preview_says_what_then_is_decided() -> None:
         "stranger": ("escalated", "requester_is_not_the_customer"),
         "lost": (None, "unknown_order"),
     }
-    assert all(shown["was"] == ["unknown_order"] for shown in expected.values())
+    assert all(shown["was"] == ["failed_repeatedly"] for shown in expected.values())
     assert all((shown["advice"] is None) == (name == "lost") for name, shown in expected.items())
     assert reprocess() == len(expected)
     settle()

@@ -100,8 +100,8 @@ class Noting:
 
     def prepare(self) -> None:
         self._key = f"unknown-{next(_numbers)}"
-        words = {"subject": "For a colleague", "body": f"Nobody knows order {self._key}."}
-        row = NoteRow(self._desk.source, TICKET, Cause.UNKNOWN_ORDER, self._key, self._desk.source, **words)
+        words = "For a colleague", f"Nobody knows order {self._key}."
+        row = NoteRow(self._desk.source, TICKET, Cause.UNKNOWN_ORDER, self._key, self._desk.source, *words)
         assert in_transaction(lambda connection: write_notes(connection, [row])) == 1
 
     def look(self, passed: Sequence[str]) -> None:
