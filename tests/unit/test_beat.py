@@ -28,7 +28,7 @@ EVERY = {
     Doorbell.READ_INBOXES: EXPORT,
 }
 # Each queue is asked for a sign of life, for the first time as soon as beat starts.
-HEARTBEATS = {f"{Doorbell.HEARTBEAT}.{queue}": 16 for queue in ("changes", "effects", "answers", "export")}
+HEARTBEATS = {f"{Doorbell.HEARTBEAT}.{queue}": 16 for queue in ("changes", "effects", "answers", "tickets", "export")}
 SECONDS = 1200
 # Looking takes a moment too.
 A_LOOK = 0.0001
