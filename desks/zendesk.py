@@ -150,7 +150,7 @@ class Zendesk(Desk):
         return False
 
     def _stands_there(self, api: Api, notice: Notice) -> bool:
-        # Until version 1.3 the mark stood in the comment itself.
+        # Earlier versions wrote the mark into the comment itself.
         newest = {"sort_order": "desc", "per_page": "100"}
         comments = api.call("GET", f"{_path(notice.ticket)}/comments.json", query=newest)["comments"]
         return any(notice.mark in comment["plain_body"] for comment in comments)

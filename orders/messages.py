@@ -292,12 +292,6 @@ def data_of(raw: bytes) -> dict[str, Any]:
     return data
 
 
-def language_wanted(raw: bytes) -> str | None:
-    """Returns what an accepted request, which was parsed before, says of the customer's language."""
-    language: str | None = data_of(raw).get("language")
-    return language
-
-
 def parse_order(raw: bytes) -> OrderMessage:
     """Parses one order line. Raises UnreadableMessage."""
     _check_size(raw, MAX_ORDER_BYTES)

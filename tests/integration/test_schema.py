@@ -23,6 +23,7 @@ from edi.interchanges import claim
 from edi.outcomes import confirm, release
 from orders.migrate import _MIGRATIONS as MIGRATIONS
 from orders.migrate import alembic_config, current_revision, draft, migrate, newest_revision
+from orders.numbers import ORDER_KEY
 from orders.parking import park_unknown_orders
 from orders.revisions import VERSIONS
 from orders.tables import (
@@ -47,6 +48,11 @@ PATIENCE = timedelta(minutes=15)
 
 
 # Models and migrations
+
+
+def test_the_key_of_a_number_is_the_same_function_in_the_models_and_the_migrations() -> None:
+    [body] = rows("SELECT prosrc FROM pg_proc WHERE proname = 'order_key'")
+    assert body.prosrc == ORDER_KEY.split("$$")[1]
 
 
 def differences(connection: Connection) -> list[Any]:
