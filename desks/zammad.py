@@ -85,8 +85,8 @@ class Zammad(Desk):
                 "In each of these attributes, for the permission ticket.customer: untick shown on the screens "
                 f"create_middle, edit and view; ticket.agent keeps them. {AGENTS_ALONE_TOLD}",
                 "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token; switch "
-                "the custom payload on and paste the line below. Zammad's default payload is read too, but does not tell "
-                "the customer's language.",
+                "the custom payload on and paste the line below. Zammad's default payload is read too, but "
+                "does not tell the customer's language.",
                 "Profile of the agent in whose name answers are written → Token access → Create, with the permission "
                 f"ticket.agent: put it into {variable(self.config.token, 'token')}, and the agent's e-mail address "
                 f"into `user`. Let it be {OWN_ACCOUNT_TOLD}.",
