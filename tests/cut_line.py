@@ -65,6 +65,8 @@ def _pass(far: socket.socket, client: socket.socket, line: Line) -> None:
                 break
         if line.reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            # Ends the other thread's read: while it lasts, closing sends nothing.
+            client.shutdown(socket.SHUT_RD)
             client.close()
             return
         client.shutdown(socket.SHUT_RDWR)
