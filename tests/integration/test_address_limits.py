@@ -1,13 +1,12 @@
 """An address that the warehouse's document cannot say is refused with the reason, whoever decides; others are sent."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orders.inbox import Delivery
-from orders.parking import park_unknown_orders
+from orders.parking import MAX_ATTEMPTS, count_failure
 from orders.reprocessing import Filter
 from tasks import export
 from tasks.changes import apply_changes
@@ -87,9 +86,11 @@ def test_the_partner_of_the_order_s_own_warehouse_is_asked(tmp_path: Path, monke
 
 def test_a_dry_run_of_reprocessing_says_what_would_be_refused_and_why() -> None:
     event = to(LONG_CITY)
-    deliver(event)
-    in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
     load(an_order())
+    deliver(event)
+    [[failing]] = rows("SELECT id FROM change_request")
+    for _ in range(MAX_ATTEMPTS):
+        in_transaction(lambda connection: count_failure(connection, failing, "it failed"))
     [shown] = previews(Filter())
     assert shown["reasons"] == ["invalid_address"]
     assert "the city is longer than fits (at most 35 characters)" in shown["advice"]

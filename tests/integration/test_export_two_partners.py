@@ -107,7 +107,9 @@ def test_every_order_goes_to_its_partner_once_in_documents_that_all_judges_accep
     assert Counter(one.number for one in told) == dict.fromkeys(orders, 1)
     assert rows("SELECT edi_state, count(*) FROM orders GROUP BY edi_state") == [("sent", len(orders))]
     audit = run("audit")
-    assert (audit["ok"], "warnings" in audit) == (True, False)
+    # The server of the tests may lose in a crash of the machine what was committed, and the audit says so.
+    warnings = [one for one in audit.get("warnings", []) if " on the database's server: " not in one]
+    assert (audit["ok"], warnings) == (True, [])
 
 
 def _judged_edifact(folder: Path, orders: Orders) -> Iterator[Told]:
