@@ -56,6 +56,8 @@ class BrokerUrl:
     tls: Tls | None
     without_options: str = field(repr=False)
     """The same URL without its options, for Celery; `kombu_tls` tells it the rest."""
+    protocol: int | None = None
+    """The version of Redis's protocol (RESP) that is asked for; None leaves it to redis-py."""
 
     @property
     def kombu_tls(self) -> dict[str, Any] | bool:
@@ -68,7 +70,8 @@ class BrokerUrl:
         """Returns the arguments that redis-py connects by."""
         where = {"host": self.host, "port": self.port, "db": int(self.place)}
         tls = {} if self.tls is None else {"ssl": True, **self.tls.for_redis()}
-        return {**where, "username": self.user, "password": self.password, **tls}
+        protocol = {} if self.protocol is None else {"protocol": self.protocol}
+        return {**where, "username": self.user, "password": self.password, **protocol, **tls}
 
 
 def parse_broker_url(url: str) -> BrokerUrl:
@@ -101,6 +104,7 @@ def _parse(url: str) -> BrokerUrl:
     if ":" in host and not is_stream:
         raise ValueError("RabbitMQ cannot be reached by a bare IPv6 address; expected a name that leads to it")
     options = _options(parts.query)
+    protocol = _protocol(options.pop("protocol")) if is_stream and "protocol" in options else None
     if options and scheme not in _TLS:
         raise ValueError(f"options such as {next(iter(options))} are for TLS; expected {scheme}s:// before them")
     return BrokerUrl(
@@ -112,7 +116,14 @@ def _parse(url: str) -> BrokerUrl:
         _database(parts.path) if is_stream else unquote(parts.path[1:]) or "/",
         _tls(options) if scheme in _TLS else None,
         url.partition("?")[0],
+        protocol,
     )
+
+
+def _protocol(version: str) -> int:
+    if version not in ("2", "3"):
+        raise ValueError("its option protocol is not 2 or 3")
+    return int(version)
 
 
 def _database(path: str) -> str:
@@ -125,7 +136,7 @@ def _database(path: str) -> str:
 def _options(query: str) -> dict[str, str]:
     pairs = parse_qsl(query, keep_blank_values=True)
     for name, _ in pairs:
-        if name not in _READERS:
+        if name not in (*_READERS, "protocol"):
             shown = f"'{name}'" if name.isidentifier() and len(name) <= 40 else "one"
             raise ValueError(f"it has an option that we do not know, {shown}; expected {', '.join(_READERS)}")
     options = dict(pairs)

@@ -45,6 +45,8 @@ class FakeChatwoot(FakeDesk):
     account = 7
     # Whether its visitors are who they say they are.
     is_verified = True
+    # A channel in which no visitor names an address as his own.
+    channel = "Channel::Whatsapp"
     root = "/api/v1"
 
     def __init__(self) -> None:
@@ -111,7 +113,7 @@ class FakeChatwoot(FakeDesk):
         sender = {"id": 7, "email": form.requester, "identifier": form.requester}
         return {
             "id": ticket,
-            "meta": {"sender": sender, "channel": "Channel::WebWidget", "hmac_verified": self.is_verified},
+            "meta": {"sender": sender, "channel": self.channel, "hmac_verified": self.is_verified},
             "custom_attributes": self.values_of(ticket),
             "additional_attributes": {"conversation_language": form.language},
             "labels": self.conversations[ticket].labels,

@@ -82,6 +82,7 @@ COMMANDS = [
     "dead-letters repair",
     "dead-letters requeue",
     "desks check",
+    "desks pull",
     "partners check",
     "partners next-number",
     "interchanges list",
@@ -882,8 +883,8 @@ def test_the_audit_has_the_contracts_shape_and_ends_with_1_when_a_promise_is_bro
 @pytest.mark.usefixtures("system")
 def test_a_dry_run_of_reprocessing_says_what_would_be_decided_and_changes_nothing(countermand: Countermand) -> None:
     deliver(a_request("1", id="a"), a_request("1", id="b"), a_request("2", id="c"))
-    rows("UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{unknown_order}' RETURNING id")
     load(an_order("1"))
+    rows("UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{unknown_order}' RETURNING id")
     would = countermand("reprocess", "--dry-run", "--json")
     assert (would.code, would.err) == (0, "")
     assert [(one["id"], one["outcome"], one["reasons"]) for one in would.json["would_be_decided"]] == [

@@ -10,7 +10,6 @@ import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from itertools import repeat
 from pathlib import Path
 from threading import Event, Thread
@@ -34,12 +33,10 @@ from edi.documents.order import CannotRender, OrderDocument
 from edi.partners import Partner
 from orders.inbox import Accepted, Delivery
 from orders.messages import parse_change
-from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter
 from rules.decide import Faults, decide
 from rules.model import ChangeRequest, Decision, Order
 from tasks.batches import drain
-from tasks.database import in_transaction
 from tasks.doorbells import Bell
 from tasks.export import export_steps
 from tasks.intake import take
@@ -296,9 +293,9 @@ def test_a_preview_goes_on_past_a_request_whose_decision_raises(monkeypatch: pyt
             raise ZeroDivisionError
         return decide(order, request, faults)
 
-    deliver(a_request(id="first"), a_request(id="second"))
-    in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
     load(an_order())
+    deliver(a_request(id="first"), a_request(id="second"))
+    rows("UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{unknown_order}' RETURNING id")
     monkeypatch.setattr(orders.reprocessing, "decide", fail_at_the_first)
     assert [(one["id"], one["outcome"], one["reasons"], one.get("error")) for one in previews(Filter())] == [
         ("first", None, ["failed_repeatedly"], "ZeroDivisionError"),

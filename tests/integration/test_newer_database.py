@@ -1,5 +1,6 @@
 """A database that a later version has migrated: one line, exit 2, by every command and every process."""
 
+import json
 import os
 import subprocess
 
@@ -44,7 +45,8 @@ def test_a_process_ends_with_2_and_the_same_line(system: Services, name: str) ->
     ended = subprocess.run(programs()[name], env=os.environ, capture_output=True, timeout=60, check=False)
     lines = ended.stderr.decode().splitlines()
     assert (ended.returncode, len(lines)) == (2, 1), lines
-    assert lines[0].startswith(f"{name}: {LINE}")
+    said = json.loads(lines[0])
+    assert f"{said['event']}: {said.get('error', '')}".startswith((f"cannot start: {LINE}", f"{name}: {LINE}"))
 
 
 @pytest.mark.usefixtures("_newer")
@@ -56,8 +58,9 @@ def test_up_ends_with_2_before_anything_is_started(system: Services) -> None:
     assert ended.stderr.count(b"\n") == 1
 
 
-@pytest.mark.usefixtures("_newer")
-def test_what_runs_is_not_ready_once_it_connects_anew(http: httpx2.Client) -> None:
+def test_what_runs_is_not_ready_once_it_connects_anew(http: httpx2.Client, request: pytest.FixtureRequest) -> None:
+    assert http.get("/readyz").status_code == 200
+    request.getfixturevalue("_newer")
     assert http.get("/readyz").status_code == 503
 
 

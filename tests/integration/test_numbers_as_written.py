@@ -156,8 +156,8 @@ def test_an_order_that_is_loaded_takes_no_request_that_may_mean_another() -> Non
 
 def test_a_parked_request_finds_an_order_that_was_there_before_it_was_reprocessed() -> None:
     event = taken("#1001")
-    rows(f"{_PARK} RETURNING id")
     load(an_order("1001"))
+    rows(f"{_PARK} RETURNING id")
     # As it is after an update from a version that did not know.
     rows("UPDATE change_request SET order_number = '#1001' RETURNING id")
     [shown] = in_transaction(lambda connection: preview(connection, Filter(), check=address_check())).shown

@@ -370,7 +370,7 @@ def test_a_worker_refuses_to_start_in_one_line(unusable: str) -> None:
 def test_whoever_decides_refuses_to_start_in_one_line(unusable: str, name: str) -> None:
     command = [sys.executable, "-m", f"workers.{name}"]
     ended = subprocess.run(command, capture_output=True, check=False, timeout=60)
-    assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (1, b"", f"{name}: {unusable}\n")
+    assert (ended.returncode, ended.stdout, ended.stderr.decode()) == (2, b"", f"{name}: {unusable}\n")
 
 
 @pytest.mark.usefixtures("system")
