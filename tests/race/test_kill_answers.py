@@ -128,7 +128,7 @@ class Noting:
 
     def _standing(self) -> int:
         mark = f"[countermand:{self._desk.source}/note:unknown_order:{self._key}]"
-        return sum(mark in comment.text for comment in self._desk.comments(TICKET))
+        return sum(mark == comment.mark for comment in self._desk.comments(TICKET))
 
 
 @pytest.fixture
