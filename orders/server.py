@@ -20,6 +20,11 @@ def server_warnings(connection: Connection) -> list[str]:
     return [_told(name, value) for name, value in found if value not in (None, EXPECTED[name][0])]
 
 
+def is_replica(connection: Connection) -> bool:
+    """True on a server that follows another one and may lag behind it."""
+    return bool(connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one())
+
+
 def _told(name: str, value: str) -> str:
     expected, harm = EXPECTED[name]
     return f"{name} is {value} on the database's server: {harm}; set it to {expected}"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from signal import SIGKILL
 from threading import Event
@@ -22,15 +21,16 @@ from typing import Any
 import psutil
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import text
 
 from orders.inbox import Delivery, accept
-from orders.parking import park_unknown_orders
 from tests.builders import a_request, an_address, an_order, encoded
 from tests.chaos.embedded import Embedded, embedded_up
 from tests.processes import COMMAND, await_that, let_children_be_ended
 from workers.broker import STREAM
 
 _SOURCE, _LIVE = "bulk", "live"
+_PARK = "UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{failed_repeatedly}'"
 _REQUESTS_PER_ORDER = 3
 _AT_ONCE = 500
 _LIVE_AT_ONCE = 10
@@ -89,15 +89,14 @@ def _event(place: int) -> dict[str, Any]:
 
 
 def park(running: Embedded, requests: int) -> None:
-    """Lets so many requests be parked, as their orders are unknown; then the orders come."""
+    """Has so many requests parked, as if they had failed again and again; then their orders come."""
     for start in range(0, requests, _AT_ONCE):
         events = map(_event, range(start, min(requests, start + _AT_ONCE)))
         with running.engine.begin() as connection:
             accept(connection, [Delivery("bulk", None, encoded(event)) for event in events])
-    parked = True
-    while parked:
-        with running.engine.begin() as connection:
-            parked = bool(park_unknown_orders(connection, patience=timedelta(0), limit=_AT_ONCE))
+    with running.engine.begin() as connection:
+        # Not for an unknown order: those are undecided again as soon as it is loaded.
+        connection.execute(text(_PARK))
     orders = [an_order(number, hold_until="2099-01-01T00:00:00Z") for number in _numbers(requests)]
     for start in range(0, len(orders), _AT_ONCE):
         running.load(*orders[start : start + _AT_ONCE])

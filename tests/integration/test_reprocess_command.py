@@ -21,12 +21,12 @@ def park(*requests: dict[str, Any], reason: str = "unknown_order") -> None:
 
 
 def test_a_dry_run_shows_people_the_difference_that_each_decision_would_make(countermand: Countermand) -> None:
+    load(an_order("1"))
     park(
         a_request("1", "change_address", id="move", addresses={"shipping": an_address(city="Bonn", line2="[/]")}),
         a_request("1", id="cancel"),
         a_request("2", id="lost"),
     )
-    load(an_order("1"))
     ended = countermand("reprocess", "--dry-run")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
@@ -46,9 +46,9 @@ def test_a_dry_run_shows_people_the_difference_that_each_decision_would_make(cou
 
 
 def test_a_dry_run_of_many_shows_people_the_first_and_counts_them_all(countermand: Countermand) -> None:
+    load(*(an_order(f"{number}") for number in range(10, 30)), an_order("99"))
     park(*(a_request(f"{number}", id=f"many {number}") for number in range(10, 35)))
     park(a_request("99", "change_items"), reason="failed_repeatedly")
-    load(*(an_order(f"{number}") for number in range(10, 30)), an_order("99"))
     lines = [" ".join(line.split()) for line in countermand("reprocess", "--dry-run").out.splitlines()]
     assert len([line for line in lines if line.startswith("zendesk:acme")]) == 20
     assert lines[lines.index("… and 6 more requests; --json lists them all") :] == [
@@ -64,8 +64,8 @@ def test_a_dry_run_of_many_shows_people_the_first_and_counts_them_all(counterman
 
 
 def test_a_dry_run_tells_programs_each_decision_and_how_many_there_are_of_each(countermand: Countermand) -> None:
-    park(a_request("1", id="a"), a_request("1", id="b"), a_request("2", id="c"))
     load(an_order("1"))
+    park(a_request("1", id="a"), a_request("1", id="b"), a_request("2", id="c"))
     told = countermand("reprocess", "--dry-run", "--json").json
     keys = {"source", "id", "order", "kind", "was", "outcome", "reasons", "advice", "changes"}
     assert [one.keys() for one in told["would_be_decided"]] == [keys] * 3
