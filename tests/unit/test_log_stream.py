@@ -103,7 +103,7 @@ def test_each_line_names_its_process(as_json: None, capfd: pytest.CaptureFixture
     try:
         logs.configure_logs(process="worker")
         structlog.get_logger().info("ours")
-        logging.getLogger("a.library").warning("of a library")
+        logging.getLogger("sqlalchemy").warning("of a library")
     finally:
         root.handlers, root.level = before
         structlog.reset_defaults()
