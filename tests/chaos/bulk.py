@@ -30,7 +30,10 @@ from tests.processes import COMMAND, await_that, let_children_be_ended
 from workers.broker import STREAM
 
 _SOURCE, _LIVE = "bulk", "live"
-_PARK = "UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{failed_repeatedly}'"
+_PARK = (
+    "UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{failed_repeatedly}' "
+    "WHERE source = :source"
+)
 _REQUESTS_PER_ORDER = 3
 _AT_ONCE = 500
 _LIVE_AT_ONCE = 10
@@ -96,7 +99,7 @@ def park(running: Embedded, requests: int) -> None:
             accept(connection, [Delivery("bulk", None, encoded(event)) for event in events])
     with running.engine.begin() as connection:
         # Not for an unknown order: those are undecided again as soon as it is loaded.
-        connection.execute(text(_PARK))
+        connection.execute(text(_PARK), {"source": _SOURCE})
     orders = [an_order(number, hold_until="2099-01-01T00:00:00Z") for number in _numbers(requests)]
     for start in range(0, len(orders), _AT_ONCE):
         running.load(*orders[start : start + _AT_ONCE])
