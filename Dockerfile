@@ -10,13 +10,16 @@ RUN /venv/bin/pip install --require-hashes -r requirements.lock
 RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock > build.lock \
     && pip install --require-hashes -r build.lock
 COPY pyproject.toml README.md LICENSE celeryconfig.py ./
-COPY configuration configuration/
 COPY rules rules/
+COPY configuration configuration/
+COPY database database/
+COPY desks desks/
 COPY orders orders/
 COPY edi edi/
-COPY desks desks/
 COPY tasks tasks/
 COPY workers workers/
+COPY web web/
+COPY cli cli/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /venv/bin/pip install --no-deps --no-index dist/*.whl
 

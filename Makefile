@@ -87,12 +87,12 @@ types: setup ## Check types
 	$(BIN)/mypy
 
 specs: setup ## Write asyncapi.yaml and openapi.json anew, from the models
-	$(BIN)/python -m tests.specs
+	$(BIN)/python -m tools.specs.files
 
 migration: setup ## Draft the next migration beside a running `countermand up`: make migration WHAT='orders have a colour'
 	$(if $(WHAT),,$(error say what it does: make migration WHAT='orders have a colour'))
 	@$(BIN)/python -c 'import sys; \
-		from orders.migrate import draft; from tasks.database import in_transaction; \
+		from database.migrate import draft; from database.transactions import in_transaction; \
 		from workers.discovery import find_database; \
 		find_database(); print(in_transaction(lambda connection: draft(connection, sys.argv[1])))' "$(WHAT)"
 

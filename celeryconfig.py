@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from configuration import ConfigurationError
-from tasks.broker_url import parse_broker_url
-from tasks.doorbells import EXPIRES_SECONDS, Doorbell
-from tasks.progress import ASKED_SECONDS
-from tasks.queues import QUEUE_OF, wake_up_queues
-from tasks.settings import settings
-from tasks.sweeps import Slots
+from configuration.broker_url import parse_broker_url
+from configuration.settings import settings
+from tasks.running.progress import ASKED_SECONDS
+from tasks.running.queues import QUEUE_OF, wake_up_queues
+from tasks.running.slots import Slots
+from tasks.running.wakeups import EXPIRES_SECONDS, Doorbell
 
 try:
     _settings = settings()

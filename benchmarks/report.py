@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.run import Figures
-from workers.cli.terminal import table
+from cli.terminal import table
 
 # Said by what stands beside it.
 _ONLY_IN_THE_JSON = ("requests", "seconds", "tries", "largest_growth")

@@ -14,9 +14,9 @@ import redis
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from benchmarks.usage import Processes
-from orders.migrate import migrate
-from tasks import database
-from tasks.database import in_transaction
+from database import transactions
+from database.migrate import migrate
+from database.transactions import in_transaction
 from workers.discovery import publish_to_environment
 from workers.embedded import Services, embedded_services
 from workers.errors import CommandError
@@ -50,7 +50,7 @@ class System:
         try:
             yield url
         finally:
-            database.engine().dispose()
+            transactions.engine().dispose()
             with _on_the_server(self.services.database_url) as server:
                 server.execute(text("DROP DATABASE measured WITH (FORCE)"))
 
@@ -62,10 +62,10 @@ class System:
 
     def use(self, url: str) -> None:
         """Makes a database of this system the one of this process and of those it starts, instead of another."""
-        if database.engine.cache_info().currsize:
-            database.engine().dispose()
+        if transactions.engine.cache_info().currsize:
+            transactions.engine().dispose()
         publish_to_environment(Services(url, self.services.broker_url), self.home)
-        database.engine.cache_clear()
+        transactions.engine.cache_clear()
 
     @contextmanager
     def processes(self, commands: Mapping[str, list[str]]) -> Iterator[Processes]:
@@ -126,11 +126,11 @@ def broker_is_known() -> None:
 
 def tidy_up() -> None:
     """Does now what PostgreSQL would else do in the middle of a measurement."""
-    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with transactions.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))
         connection.execute(text("CHECKPOINT"))
-    database.engine().dispose()
+    transactions.engine().dispose()
 
 
 def _await_ready(logs: list[Path]) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from configuration import told
-from desks.echoes import is_ours
+from desks.loop_guard import is_ours
 from desks.parsing import parse_json
 from rules.mailboxes import BLANKS
 

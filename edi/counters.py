@@ -3,10 +3,10 @@
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from database import locks
+from database.locks import AnyRow
+from database.tables import partner as partner_table
 from edi.partners import Partner
-from orders import locks
-from orders.locks import AnyRow
-from orders.tables import partner as partner_table
 
 
 def ensure(connection: Connection, partner: Partner) -> None:

@@ -4,9 +4,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
 
+from database.tables import partner as partner_table
 from edi import counters
 from edi.partners import Partner
-from orders.tables import partner as partner_table
 
 
 def passed(connection: Connection, partner: Partner) -> datetime | None:

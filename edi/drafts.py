@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from database import locks
+from database.locks import AnyRow, Exportable
 from edi import rests
 from edi.documents.order import CannotRender, Line, Message, OrderDocument
 from edi.documents.standards import render_order
 from edi.partners import Partner
-from orders import locks
-from orders.locks import AnyRow, Exportable
 from rules.model import Address
 
 _LINES_OF = text(
@@ -42,8 +42,8 @@ _ORDERS = text(
 class Draft(NamedTuple):
     """The message of an order as it was at a version.
 
-    It goes from one process to another (`tasks.ahead`), and Python pickles a tuple in less than half of the time that a
-    dataclass takes.
+    It goes from one process to another (`tasks.running.prerender`), and Python pickles a tuple in less than half of the
+    time that a dataclass takes.
     """
 
     version: int

@@ -11,16 +11,17 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, func, text, update
 
+from database import locks
+from database.locks import AnyRow
+from database.tables import interchange, orders
 from edi import counters, drafts
 from edi.documents.order import Message
 from edi.documents.standards import assemble, largest_control_number, suffix
 from edi.drafts import Draft
 from edi.partners import Partner
-from orders import changelog, locks
+from orders import changelog
 from orders.fingerprint import ORDER_SHA256
-from orders.locks import AnyRow
 from orders.reading import as_utc
-from orders.tables import interchange, orders
 from rules.model import Edi
 
 # Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes

@@ -4,13 +4,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from database.tables import interchange, renumbering
+from database.tables import partner as partner_table
 from edi import counters
 from edi.documents.standards import largest_control_number
-from edi.interventions import NotPossible
+from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from orders.reading import as_utc
-from orders.tables import interchange, renumbering
-from orders.tables import partner as partner_table
 
 
 def show(connection: Connection, partner: Partner) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from database.tables import InterchangeState, interchange
+from database.tables import partner as partner_table
 from edi.partners import Partner
 from edi.transports.transport import DeliveryConflict, TransportError
-from orders.tables import InterchangeState, interchange
-from orders.tables import partner as partner_table
 
 # The newest files whose bytes are compared, each by a connection of its own where that is SFTP.
 _COMPARED = 5

@@ -2,12 +2,13 @@
 
 from sqlalchemy import Connection, TextClause, func, select, text, update
 
+from database import locks
+from database.locks import AnyRow
+from database.tables import InterchangeState, interchange
+from database.tables import partner as partner_table
 from edi import rests
 from edi.interchanges import InFlight, LostFence, expect_all
-from orders import changelog, locks
-from orders.locks import AnyRow
-from orders.tables import InterchangeState, interchange
-from orders.tables import partner as partner_table
+from orders import changelog
 from rules.model import Edi
 
 

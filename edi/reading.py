@@ -4,10 +4,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from orders.locks import AnyRow, interchange_of_number
+from database.locks import AnyRow, interchange_of_number
+from database.tables import acknowledgement, interchange, orders, partner_file
+from database.tables import partner as partner_table
 from orders.reading import as_utc
-from orders.tables import acknowledgement, interchange, orders, partner_file
-from orders.tables import partner as partner_table
 
 
 def list_interchanges(

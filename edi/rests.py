@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
-from orders.tables import InterchangeState, constant, interchange
-from orders.tables import partner as partner_table
+from database.tables import InterchangeState, constant, interchange
+from database.tables import partner as partner_table
 
 # The longest pause after failures; it doubles from two seconds.
 LONGEST_PAUSE = timedelta(minutes=5)

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, or_, select, update
 
+from database import locks
+from database.tables import partner as partner_table
 from edi import counters
 from edi.partners import Partner
 from edi.rests import pause_after
-from orders import locks
-from orders.tables import partner as partner_table
 
 # After a reader that died, nobody reads for so long. One that takes longer nevertheless does no harm.
 LEASE = timedelta(minutes=2)

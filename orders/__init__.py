@@ -1,1 +1,1 @@
-"""The state: tables, migrations, every lock, inbox, changelog, decisions, effects, stock, audit."""
+"""The state of orders and requests: inbox, decisions, changelog, effects, stock, audit, what is read of them."""

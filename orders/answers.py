@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Update, func, text, update
 
+from database.locks import AnyRow, claim_delivery, lock_answer, lock_note
+from database.tables import EffectState, NoteState, NotificationState, effect, notification, ticket_note
 from orders import destinations
 from orders.effects import MAX_ATTEMPTS, mark_done, pause_after
-from orders.locks import AnyRow, claim_delivery, lock_answer, lock_note
-from orders.tables import EffectState, NoteState, NotificationState, effect, notification, ticket_note
 
 # Longer than the task that delivers may run (it is killed then): nobody delivers beside the holder of a lease.
 LEASE = timedelta(seconds=90)

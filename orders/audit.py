@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
+from database.server import server_warnings
 from orders.fingerprint import ORDER_SHA256
-from orders.server import server_warnings
 
 _OF_NUMBERS = 9
 # How many violations of a check are spelled out.

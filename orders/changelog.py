@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from orders.locks import AnyRow
-from orders.tables import change_request
-from orders.tables import changelog as changelog_table
+from database.locks import AnyRow
+from database.tables import change_request
+from database.tables import changelog as changelog_table
 
 
 def insert(request_of: str = "CAST(NULL AS bigint)", where: str = "true") -> str:

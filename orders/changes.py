@@ -7,8 +7,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
 
+from database.locks import AnyRow, claim_orders, due_requests
 from orders.inbox import Arrived
-from orders.locks import AnyRow, claim_orders, due_requests
 from orders.messages import ChangeMessage, parse_change
 from rules.decide import Faults, decide
 from rules.model import (

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Update, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.locks import AnyRow
+from database.locks import AnyRow
+from database.tables import DeadLetterState, change_request, dead_letter
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
-from orders.tables import DeadLetterState, change_request, dead_letter
 
 _WITHOUT_BYTES = (
     *(column for column in dead_letter.c if column.name not in ("raw", "repaired")),

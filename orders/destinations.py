@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, func, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from database.tables import destination, outlet
 from orders.effects import pause_after
-from orders.tables import destination, outlet
 
 # How long one rests at most after failures in a row, unless it asks for longer itself.
 LONGEST_REST = timedelta(minutes=2)

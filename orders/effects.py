@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
 
-from orders.locks import is_one_of, lock_dead_effects
-from orders.tables import EffectState, effect
+from database.locks import is_one_of, lock_dead_effects
+from database.tables import EffectState, effect
 
 # Tries before an effect is dead; the pauses between them double, from two seconds, and make some fifty minutes.
 MAX_ATTEMPTS = 12

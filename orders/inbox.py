@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
 
+from database.locks import lock_numbers_for_accepting, nobody_waits
+from database.order_numbers import order_meant
+from database.tables import change_request
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
-from orders.locks import lock_numbers_for_accepting, nobody_waits
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
-from orders.numbers import order_meant
-from orders.tables import change_request
 
 # What `Arrived.as_row` has, for whichever statement writes it. What was parsed is UTF-8, so a body is a text, spelled
 # without further escapes, which would make it up to three times as long; it is kept as the bytes that came.

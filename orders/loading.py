@@ -7,17 +7,17 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from orders import changelog
-from orders.locks import (
+from database.locks import (
     AnyRow,
     is_one_of,
     lock_numbers_for_accepting,
     lock_orders_by_number,
     lock_requests_that_mean,
 )
+from database.tables import RequestState, change_request, constant, order_line, orders
+from orders import changelog
 from orders.messages import OrderMessage
 from orders.reprocessing import revive_unknown
-from orders.tables import RequestState, change_request, constant, order_line, orders
 from rules.model import Status
 
 STORE = "store"

@@ -107,7 +107,7 @@ def _nothing_if_empty(value: Any) -> Any:
 
 _Plain = AfterValidator(_no_control_characters)
 Number = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_white_space), _Plain]
-# An order as whoever asks writes its number; what is meant by it is looked up (`orders.numbers`).
+# An order as whoever asks writes its number; what is meant by it is looked up (`database.order_numbers`).
 WrittenNumber = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_not_blank), _Plain]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_white_space_around), _Plain]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=256), _Plain]

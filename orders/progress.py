@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from orders.tables import progress
+from database.tables import progress
 
 
 def note(connection: Connection, name: str) -> None:

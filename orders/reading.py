@@ -8,9 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, exists, func, select
 
-from orders import changelog
-from orders.locks import AnyRow, is_one_of
-from orders.tables import (
+from database.locks import AnyRow, is_one_of
+from database.tables import (
     EffectState,
     RequestState,
     change_request,
@@ -22,6 +21,7 @@ from orders.tables import (
     order_line,
     orders,
 )
+from orders import changelog
 from rules.advice import advice
 from rules.model import Address, AddressFault, AddressRole, Edi, ParkedReason, Problem, Reason, Status
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal_column, select, tuple_, update
 
+from database.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
+from database.order_numbers import order_meant
+from database.tables import RequestState, change_request, constant, orders
 from orders.changes import AddressCheck, faults_of, order_for_the_rules
 from orders.decisions import changes
-from orders.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
 from orders.messages import parse_change
-from orders.numbers import order_meant
 from orders.reading import advice_for
-from orders.tables import RequestState, change_request, constant, orders
 from rules.decide import decide
 from rules.model import Order, ParkedReason
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 CANCELLATION = "order_cancelled"
 
 # One statement: a movement without its stock, or the stock without its movement, cannot be written. The upsert
-# locks the stock rows by sku, as `orders.locks` demands.
+# locks the stock rows by sku, as `database.locks` demands.
 _RESTOCK = text(
     """
     WITH moved AS (

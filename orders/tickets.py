@@ -13,10 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from database.locks import AnyRow, claim_ticket_to_read, lock_desk_progress, lock_ticket_to_read
+from database.tables import desk_progress, ticket_to_read
 from orders.answers import LostFence
 from orders.effects import pause_after
-from orders.locks import AnyRow, claim_ticket_to_read, lock_desk_progress, lock_ticket_to_read
-from orders.tables import desk_progress, ticket_to_read
 
 # Longer than the task that reads may run (it is killed then): nobody reads beside the holder of a lease.
 LEASE = timedelta(seconds=90)

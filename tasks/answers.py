@@ -5,16 +5,16 @@ import time
 import structlog
 
 from configuration import ConfigurationError
+from database.locks import AnyRow
+from database.transactions import in_transaction
 from desks.channels import Astray, DeliveryError, Refused, Unclear
 from desks.notices import Notice, Visibility
 from orders import answers
 from orders.answers import Failure, Leased, LostFence
-from orders.locks import AnyRow
 from rules.model import Outcome
-from tasks import progress
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
+from tasks.running import progress
+from tasks.running.wakeups import Doorbell, ring, rung_by
 
 _log = structlog.get_logger()
 

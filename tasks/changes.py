@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
+from configuration.settings import settings
+from database.transactions import in_transaction
 from orders.changes import claim_open_orders, claim_orders_of, decide_requests
 from orders.decisions import Effects, accept_decided, record_decisions
 from orders.inbox import Arrived
-from orders.parking import count_failure, park_unknown_orders, take_back_try
+from orders.request_retries import count_failure, park_unknown_orders, take_back_try
 from rules.model import Effect
-from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.partners import address_check
-from tasks.settings import settings
+from tasks.running.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
+from tasks.running.wakeups import Doorbell, ring, rung_by
 
 # Long enough to be worth a task, short enough that a shutdown need not wait for it.
 SLICE_SECONDS = 2.0

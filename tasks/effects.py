@@ -5,20 +5,20 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from database.locks import AnyRow, claim_notices, claim_restocks
+from database.tables import NotificationState
 from desks.channels import Channel, LogChannel
 from desks.mail import MailChannel
 from desks.notices import Asked, Notice, Standing, write_notice
 from orders import answers
 from orders.effects import count_failure, mark_done, take_back_try
-from orders.locks import AnyRow, claim_notices, claim_restocks
 from orders.messages import parse_change
 from orders.reading import faults_as_stored, standings
 from orders.stock import restock as restock_effects
-from orders.tables import NotificationState
 from rules.model import Edi, Outcome, Reason, Status
-from tasks.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
+from tasks.running.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
+from tasks.running.wakeups import Doorbell, ring, rung_by
 
 SLICE_SECONDS = 2.0
 

@@ -8,19 +8,19 @@ from functools import partial
 
 import structlog
 
-from edi import cutoffs, interchanges, interventions, outcomes, rests
+from configuration.settings import settings
+from database.faults import Fault, classify, told
+from database.tables import InterchangeState
+from database.transactions import in_transaction
+from edi import cutoffs, interchanges, operator_actions, outcomes, rests
 from edi.interchanges import Claim, InFlight, LostFence
-from edi.interventions import NotPossible
+from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.transport import NotDelivered, NotTried, TransportError
-from orders.faults import Fault, classify, told
-from orders.tables import InterchangeState
-from tasks import progress
-from tasks.ahead import Ahead
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.partners import partners
-from tasks.settings import settings
+from tasks.running import progress
+from tasks.running.prerender import Ahead
+from tasks.running.wakeups import Doorbell, ring, rung_by
 
 _log = structlog.get_logger()
 SLICE_SECONDS = 5.0
@@ -131,7 +131,7 @@ def _not_sent(partner: Partner, interchange: InFlight, error: TransportError) ->
 
 def resend(partner: Partner, control_number: int) -> InFlight:
     """Sends an interchange once more for an operator: the same bytes. Raises NotPossible and TransportError."""
-    taken = in_transaction(lambda connection: interventions.take_to_resend(connection, partner, control_number))
+    taken = in_transaction(lambda connection: operator_actions.take_to_resend(connection, partner, control_number))
     try:
         partner.transport.put(taken.filename, taken.content)
     except TransportError as error:
@@ -139,7 +139,7 @@ def resend(partner: Partner, control_number: int) -> InFlight:
         in_transaction(lambda connection: outcomes.note_error(connection, taken, told, delivered_nothing=nothing))
         raise
     try:
-        is_noted = in_transaction(lambda connection: interventions.note_resent(connection, taken))
+        is_noted = in_transaction(lambda connection: operator_actions.note_resent(connection, taken))
     except LostFence as lost:
         raise NotPossible(f"it was delivered, but someone else is sending it as well: {lost}") from None
     if not is_noted:
@@ -153,7 +153,7 @@ def resend(partner: Partner, control_number: int) -> InFlight:
 
 def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -> int:
     """Gives the orders of an interchange free for an operator; returns how many. Raises NotPossible."""
-    taken = in_transaction(lambda connection: interventions.look(connection, partner, control_number))
+    taken = in_transaction(lambda connection: operator_actions.look(connection, partner, control_number))
     # Where the way there is closed, only the partner can know.
     with suppress(TransportError):
         if partner.transport.stands(taken.filename, taken.content):
@@ -162,7 +162,7 @@ def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -
                 "first, or send it again (`countermand interchanges resend`), which makes it sent"
             )
     freed = in_transaction(
-        lambda connection: interventions.release(
+        lambda connection: operator_actions.release(
             connection, partner, control_number, asked_the_partner=asked_the_partner
         )
     )

@@ -1,6 +1,6 @@
 """The sign of life that beat asks each queue for: that somebody works it off, also where nothing else is to do."""
 
-from tasks.doorbells import Doorbell, rung_by
+from tasks.running.wakeups import Doorbell, rung_by
 
 
 @rung_by(Doorbell.HEARTBEAT)

@@ -3,10 +3,10 @@
 import os
 from functools import cache
 
+from configuration.settings import settings
 from desks.config import read_file
 from desks.desk import Desk
 from desks.registry import Helpdesks, open_desk, open_desks
-from tasks.settings import settings
 
 
 @cache

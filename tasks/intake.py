@@ -7,14 +7,14 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from database.faults import Fault, classify, in_a_line
+from database.transactions import in_transaction
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.decisions import Effects
-from orders.faults import Fault, classify, in_a_line
 from orders.inbox import Accepted, Delivery, accept, arrive, sift
 from orders.messages import Unreadable
 from tasks.changes import CHANGES, accept_new
-from tasks.database import in_transaction
-from tasks.doorbells import Bell, Doorbell, ring
+from tasks.running.wakeups import Bell, Doorbell, ring
 
 _log = structlog.get_logger()
 

@@ -4,12 +4,12 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from database.transactions import in_transaction
 from desks.notes import write_note
 from orders.messages import data_of
 from orders.notes import NoteRow, find_wanted, write_notes
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
+from tasks.running.wakeups import Doorbell, ring, rung_by
 
 _LIMIT = 200
 

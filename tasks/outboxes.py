@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from functools import partial
 
+from database.server import is_replica
+from database.transactions import reading
 from edi import outboxes
 from edi.partners import Partner
 from edi.transports.transport import TransportError
-from orders.server import is_replica
-from tasks.database import reading
 
 
 def look(partners: Iterable[Partner]) -> tuple[list[str], list[str]]:

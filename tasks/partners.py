@@ -4,11 +4,11 @@ import os
 from functools import cache, partial
 from pathlib import Path
 
+from configuration.settings import settings
 from edi.config import open_partners, read_limits
 from edi.limits import Limits, faults_for
 from edi.partners import Partner, default_partner
 from orders.changes import AddressCheck
-from tasks.settings import settings
 
 
 def partners() -> list[Partner]:

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection
 
+from database.transactions import in_transaction, reading
 from desks.channels import DeliveryError
 from desks.desk import Changed, Desk, opened_api
 from orders import tickets
 from orders.answers import LostFence
 from orders.tickets import Listing, ReadFailure
-from tasks.database import in_transaction, reading
-from tasks.doorbells import Doorbell, ring, rung_by
+from tasks.running.wakeups import Doorbell, ring, rung_by
 from tasks.tickets import Read, read_one, readable
 
 _log = structlog.get_logger()

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import structlog
 
-from edi import receipts, turns
+from database.faults import Fault, classify, told
+from database.tables import AcknowledgementState, InterchangeState
+from database.transactions import in_transaction
+from edi import acknowledgement_files, turns
+from edi.acknowledgement_files import Applied, Kept
 from edi.partners import Partner
-from edi.receipts import Applied, Kept
 from edi.transports.transport import NotReceived
 from edi.turns import Turn
-from orders.faults import Fault, classify, told
-from orders.tables import AcknowledgementState, InterchangeState
-from tasks import progress
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.partners import partners
+from tasks.running import progress
+from tasks.running.wakeups import Doorbell, ring, rung_by
 
 _log = structlog.get_logger()
 
@@ -79,7 +79,7 @@ def read_inbox(
 
 def _receive(partner: Partner, name: str, tell: Callable[[Partner, str, Kept], None]) -> Kept:
     content = partner.transport.read(name)
-    kept = in_transaction(lambda connection: receipts.keep(connection, partner, name, content))
+    kept = in_transaction(lambda connection: acknowledgement_files.keep(connection, partner, name, content))
     # Before the file is moved: that may fail, and the next reading finds it kept and has nothing new to tell.
     tell(partner, name, kept)
     if any(one.settled for one in kept.applied):
@@ -115,7 +115,7 @@ def _take_turn(partner: Partner, turn: Turn) -> None:
 
 
 def _tell_late(partner: Partner) -> None:
-    for number in in_transaction(lambda connection: receipts.tell_late(connection, partner)):
+    for number in in_transaction(lambda connection: acknowledgement_files.tell_late(connection, partner)):
         _log.warning("not acknowledged in time", partner=partner.name, control_number=number)
 
 

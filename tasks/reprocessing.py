@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from database.transactions import in_transaction
 from orders.effects import revive_dead
 from orders.notes import revive_dead_notes
 from orders.reprocessing import BEGINNING, Filter, Place, find_parked, preview, revive
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
 from tasks.partners import address_check
+from tasks.running.wakeups import Doorbell, ring
 
 # Requests or effects a transaction. A preview reads requests whole, and one may have 256 KiB.
 _SLICE = 500

@@ -14,19 +14,19 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from database.faults import Fault, classify
+from database.transactions import in_transaction
 from desks.channels import DeliveryError, Forbidden, Refused
 from desks.desk import Desk, Form, Ignored, Unusable, opened_api
 from orders import tickets
 from orders.answers import LostFence
 from orders.dead_letters import DeadLetter, keep_dead_letters
-from orders.faults import Fault, classify
 from orders.inbox import Delivery, accept
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.notes import write_notes
 from orders.tickets import Leased, ReadFailure
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring, rung_by
 from tasks.helpdesks import helpdesks
+from tasks.running.wakeups import Doorbell, ring, rung_by
 from tasks.webhooks import ORIGIN, form_in, notes_on
 
 _log = structlog.get_logger()

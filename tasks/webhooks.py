@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from database.tables import RequestState
+from database.transactions import in_transaction
 from desks.desk import Desk, Ignored, Unusable, Webhook
 from desks.notes import as_text, write_note
 from orders import tickets
@@ -18,8 +20,6 @@ from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.notes import Cause, NoteRow, write_notes
 from orders.reading import show_request
-from orders.tables import RequestState
-from tasks.database import in_transaction
 from tasks.intake import keep
 
 _log = structlog.get_logger()

@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from database.transactions import in_transaction
 from orders.inbox import Accepted, Delivery, accept
 from orders.loading import load_orders
 from orders.messages import OrderMessage
 from orders.reading import show_order, show_request
-from tasks.batches import Batch, run_batch
 from tasks.changes import CHANGES
-from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
+from tasks.running.batches import Batch, run_batch
 
 EMAIL = "jane@example.com"
 _ids = itertools.count(1)

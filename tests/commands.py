@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog import reset_defaults
 
-from workers.cli.main import main
+from cli.main import main
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Runs commands in this process for the block, with nobody there to answer their doorbells."""
     # Where tests run side by side, pytest says how wide their terminal is.
     monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
     def run(*arguments: str, stdin: bytes = b"") -> Ended:
         monkeypatch.setattr(sys, "argv", ["countermand", *arguments])

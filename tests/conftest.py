@@ -18,10 +18,10 @@ import redis
 from celery import current_app
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from orders import server
-from orders.migrate import migrate
-from tasks import database, outages
-from tasks.settings import settings
+from configuration import outages
+from configuration.settings import settings
+from database import server, transactions
+from database.migrate import migrate
 from tests.processes import let_children_be_ended
 from tests.race import figures
 from workers.app import app
@@ -126,7 +126,7 @@ def system(
     monkeypatch.setenv("COUNTERMAND_HOME", str(home))
     _forget_settings()
     yield Services(url, services.broker_url)
-    database.engine().dispose()
+    transactions.engine().dispose()
     _forget_settings()
     with server.connect() as connection:
         connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
@@ -135,13 +135,13 @@ def system(
 
 def _forget_settings() -> None:
     settings.cache_clear()
-    database.engine.cache_clear()
+    transactions.engine.cache_clear()
 
 
 @pytest.fixture
 def engine(system: Services) -> Engine:
     """This process's engine, on the test's own database."""
-    return database.engine()
+    return transactions.engine()
 
 
 def pytest_configure(config: pytest.Config) -> None:

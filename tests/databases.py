@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from configuration import ConfigurationError
-from tasks import database
-from tasks.settings import settings
+from configuration.settings import settings
+from database import transactions
 from workers.accounts import SERVERS, Account, is_root, system_user
 
 
@@ -27,9 +27,9 @@ def working_on(url: str, *, pooled: bool = False) -> Iterator[None]:
 
 
 def _start_anew() -> None:
-    with suppress(database.NoDatabase, ConfigurationError):
-        database.engine().dispose()
-    database.engine.cache_clear()
+    with suppress(transactions.NoDatabase, ConfigurationError):
+        transactions.engine().dispose()
+    transactions.engine.cache_clear()
     settings.cache_clear()
 
 

@@ -16,10 +16,10 @@ from typing import Any, Self
 
 import pytest
 
+from configuration.settings import settings
 from desks.desk import Desk, Webhook
 from desks.registry import Helpdesks, open_desks
 from tasks.helpdesks import helpdesks
-from tasks.settings import settings
 from tests.builders import EMAIL, a_request
 
 BOT = "countermand@acme.example"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from configuration.settings import settings
 from edi.partners import Partner
 from tasks.partners import _check_by, _configured, partners
-from tasks.settings import settings
 
 Tables = Mapping[str, Mapping[str, Any]]
 

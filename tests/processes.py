@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.doorbells import Doorbell
+from tasks.running.wakeups import Doorbell
 from tests.builders import rows
 from workers.app import app
 

@@ -5,9 +5,9 @@ from typing import Any
 import httpx2
 from sqlalchemy import Connection
 
+from database.transactions import in_transaction
 from orders import progress
-from tasks.database import in_transaction
-from tasks.progress import EXPECTED
+from tasks.running.progress import EXPECTED
 
 READY = {"ok": True, "database": True, "broker": True}
 

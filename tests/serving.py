@@ -11,8 +11,8 @@ import uvicorn
 
 from desks.registry import Helpdesks
 from tests.deliveries import Delivery
-from workers.http.__main__ import serving as serving_options
-from workers.http.app import make_app
+from web.__main__ import serving as serving_options
+from web.app import make_app
 
 _PATIENCE = 30.0
 

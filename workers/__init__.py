@@ -1,1 +1,1 @@
-"""The processes: Celery app, intake, HTTP, embedded services, the `countermand` command."""
+"""The processes: Celery app, beat, intake and brokers, embedded services, supervisor."""

@@ -1,4 +1,4 @@
-"""The Celery app of the worker, the answerer, the exporter and beat; `workers.run` starts each of them."""
+"""The Celery app of the worker, the answerer, the exporter and beat; `cli.run` starts each of them."""
 
 import gc
 import warnings
@@ -12,7 +12,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, worker_process_init
 
 from configuration import ConfigurationError
-from tasks.database import engine, expect_usable
+from database.transactions import engine, expect_usable
 from tasks.helpdesks import helpdesks
 from tasks.partners import address_check, partners
 from workers.logs import configure_logs, end_with

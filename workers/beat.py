@@ -7,10 +7,10 @@ from typing import Any
 import celery.beat
 import structlog
 
-from orders.faults import Fault, classify, told
-from tasks import progress
-from tasks.database import NoDatabase
-from tasks.outages import Outage, broker_told
+from configuration.outages import Outage, broker_told
+from database.faults import Fault, classify, told
+from database.transactions import NoDatabase
+from tasks.running import progress
 from workers.broker import BROKER_OUTAGES
 
 _log = structlog.get_logger()

@@ -11,9 +11,9 @@ import redis
 from amqp.exceptions import MessageNacked, PreconditionFailed
 from redis.exceptions import OutOfMemoryError
 
-from tasks.broker_url import parse_broker_url
-from tasks.outages import UnusableQueue
-from tasks.queues import Difference
+from configuration.broker_url import parse_broker_url
+from configuration.outages import UnusableQueue
+from tasks.running.queues import Difference
 
 STREAM = "countermand:change-requests"
 FIELD = "event"

@@ -8,8 +8,8 @@ from typing import Any
 import celery.worker.consumer
 from celery.worker.state import maybe_shutdown
 
-from tasks.outages import Outage, UnusableQueue, broker_told
-from tasks.queues import WakeUpQueue, check_wake_up_queue
+from configuration.outages import Outage, UnusableQueue, broker_told
+from tasks.running.queues import WakeUpQueue, check_wake_up_queue
 
 # A connection that ends sooner was refused something.
 _STEADY_SECONDS = 5.0

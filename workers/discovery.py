@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from tasks.settings import settings
+from configuration.settings import settings
 from workers.broker import is_stream
 from workers.embedded import Services
 from workers.errors import Unreachable, UsageError

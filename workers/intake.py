@@ -12,14 +12,14 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from configuration import ConfigurationError
-from orders.faults import Fault, classify, told
+from configuration.outages import Outage, broker_told
+from database.faults import Fault, classify, told
+from database.transactions import expect_usable
 from orders.inbox import Delivery
-from tasks import progress
-from tasks.database import expect_usable
-from tasks.doorbells import Bell, HeldBack
 from tasks.intake import take
-from tasks.outages import Outage, broker_told
 from tasks.partners import address_check
+from tasks.running import progress
+from tasks.running.wakeups import Bell, HeldBack
 from workers.app import app
 from workers.broker import is_stream
 from workers.discovery import find_services

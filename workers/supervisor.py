@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.database import CONNECTIONS
+from database.transactions import CONNECTIONS
 from workers.accounts import Account, is_root
 from workers.signals import uninterrupted
 
@@ -38,7 +38,7 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
     # One answerer more, for reading tickets must not hold up answers.
     at_once = {"worker": concurrency, "answerer": concurrency + 1, "exporter": _EXPORTERS}
     # Without -P Python would import from the folder that we were started in.
-    run = [sys.executable, "-P", "-m", "workers.run"]
+    run = [sys.executable, "-P", "-m", "cli.run"]
     return {
         name: [*run, name, *(["--concurrency", str(at_once[name])] if name in at_once else [])]
         for name in ("worker", "answerer", "exporter", "beat", "intake", "http")

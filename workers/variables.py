@@ -4,9 +4,9 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from configuration.settings import settings
 from desks.registry import open_desks
 from edi.config import open_partners
-from tasks.settings import settings
 
 _TOKENS = {"COUNTERMAND_API_TOKEN", "COUNTERMAND_API_TOKEN_PREVIOUS"}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import structlog
 
-from tasks.outages import Outage
-from tasks.progress import STALLED_SECONDS
-from tasks.settings import settings
+from configuration.outages import Outage
+from configuration.settings import settings
+from tasks.running.progress import STALLED_SECONDS
 from workers.errors import Unreachable
 from workers.log_files import Followed
 from workers.supervisor import SUPERVISORD, Supervisor
@@ -95,7 +95,7 @@ class Watch:
         return {name: f"no step for more than {STALLED_SECONDS:g} seconds; {self._why(name)}" for name in stalled}
 
     def _programs(self, names: list[str]) -> list[str]:
-        """Returns the programs that names of `tasks.progress` stand for; beat alone for all that it does not ring."""
+        """Returns the programs behind names of `tasks.running.progress`; only beat for what depends on its wake-ups."""
         if "beat" in names:
             names = [name for name in names if name not in _WORKS_OFF]
         found = dict.fromkeys(_WORKS_OFF.get(name, name) for name in names)

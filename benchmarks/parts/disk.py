@@ -9,7 +9,7 @@ from benchmarks.made import cancel_requests, load_orders, open_numbers
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import broker_is_known, our_programs, tidy_up
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
 

@@ -17,11 +17,11 @@ from benchmarks.progress import say
 from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import broker_is_known, tidy_up
 from benchmarks.usage import cpu_seconds, per_1000, services
+from database.tables import orders
+from database.transactions import in_transaction
 from edi import drafts
 from edi.documents.order import OrderDocument
 from edi.documents.standards import assemble, render_order
-from orders.tables import orders
-from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
 from workers.errors import CommandError

@@ -12,7 +12,7 @@ from benchmarks.made import LINES_PER_ORDER, cancel_requests, load_orders
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import tidy_up
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 from workers.embedded.processes import find_program
 from workers.errors import CommandError
 

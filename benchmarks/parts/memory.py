@@ -5,7 +5,7 @@ from benchmarks.made import cancel_requests, load_orders
 from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import our_programs, tidy_up
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 
 
 def measure(run: Run) -> Figures:

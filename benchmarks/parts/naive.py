@@ -15,7 +15,7 @@ from benchmarks.progress import bar, say
 from benchmarks.run import Figures, Run
 from benchmarks.system import tidy_up
 from benchmarks.usage import Processes
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 from workers.errors import CommandError
 
 _WARM_UP = 20

@@ -12,7 +12,7 @@ from benchmarks.progress import say
 from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import System, our_programs, tidy_up
 from benchmarks.usage import Processes
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 from workers.errors import CommandError
 
 # Opens the connections and loads the templates of every process.

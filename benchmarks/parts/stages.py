@@ -15,15 +15,15 @@ from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import System, broker_is_known, our_programs, tidy_up
 from benchmarks.usage import Processes
+from configuration.settings import settings
+from database.transactions import in_transaction
 from orders.changes import claim_open_orders, decide_requests
 from orders.decisions import record_decisions
 from orders.inbox import Delivery
 from tasks.changes import CHANGES
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
 from tasks.intake import keep
 from tasks.partners import address_check
-from tasks.settings import settings
+from tasks.running.wakeups import Doorbell, ring
 from workers.errors import CommandError
 
 _PATIENCE_SECONDS = 600

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orders.tables import Verdict
+from database.tables import Verdict
 
 __all__ = ["Acknowledgement", "Kind", "Reading", "UnreadableAcknowledgement", "Verdict"]
 

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from tasks.database import CONNECTIONS
+from database.transactions import CONNECTIONS
 from tests.builders import a_request, an_order
 from tests.chaos.bulk import park, reprocess
 from tests.chaos.embedded import Embedded, embedded_up

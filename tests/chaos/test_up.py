@@ -19,10 +19,11 @@ from tests.builders import a_request, an_order, encoded
 from tests.chaos.embedded import Embedded, embedded_up
 from tests.chaos.servers import a_port
 from tests.processes import COMMAND, await_that, countermand, environment, log_of
+from tests.rooms import ROOMS
 from workers.accounts import PROCESSES, SERVERS
 
 # All that lies at the top of this project, and a few of what it uses.
-NAMES = ("rules", "orders", "edi", "desks", "tasks", "workers", "configuration", "celeryconfig", "celery", "redis")
+NAMES = (*ROOMS, "celeryconfig", "celery", "redis")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DESKS = """
 [desks.standard]
@@ -190,7 +191,7 @@ def test_started_by_root_nothing_that_speaks_to_the_outside_is_root_and_no_serve
             knows: dict[str, bool] = {}
             for process in psutil.Process(up.pid).children(recursive=True):
                 words = process.cmdline()
-                role = words[4] if "workers.run" in words else process.name()
+                role = words[4] if "cli.run" in words else process.name()
                 users.setdefault(role, set()).add(process.username())
                 knows[role] = knows.get(role, False) or SECRET in process.environ().values()
             assert {name for name, who in users.items() if who == {SERVERS}} == {"postgres", "valkey-server"}

@@ -4,11 +4,11 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from database.transactions import in_transaction
 from orders.audit import audit
 from tasks.answers import answer_one
-from tasks.batches import run_batch
-from tasks.database import in_transaction
 from tasks.effects import NOTIFY
+from tasks.running.batches import run_batch
 from tests.builders import a_request, an_order, decide_all, deliver, load, request, rows
 from tests.helpdesks.fake import TICKET, Comment, FakeDesk
 

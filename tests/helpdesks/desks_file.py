@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from configuration.settings import settings
 from tasks.helpdesks import helpdesks
-from tasks.settings import settings
 from tests.helpdesks.fake import FakeDesk
 from tests.helpdesks.server import serving
 

@@ -7,13 +7,13 @@ import httpx2
 import pytest
 
 from desks.registry import Helpdesks
-from tasks.doorbells import Doorbell
+from tasks.running.wakeups import Doorbell
 from tests.commands import Countermand, commands
 from tests.deliveries import configured
 from tests.readiness import everybody_gets_on
 from tests.serving import serving
+from web import webhooks
 from workers.embedded import Services
-from workers.http import webhooks
 
 
 @pytest.fixture

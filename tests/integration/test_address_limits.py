@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from database.transactions import in_transaction
 from orders.inbox import Delivery
-from orders.parking import MAX_ATTEMPTS, count_failure
 from orders.reprocessing import Filter
+from orders.request_retries import MAX_ATTEMPTS, count_failure
 from tasks import export
 from tasks.changes import apply_changes
-from tasks.database import in_transaction
 from tasks.effects import notify
 from tasks.intake import take
 from tasks.partners import partners

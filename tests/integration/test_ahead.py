@@ -19,17 +19,17 @@ from celery.apps.worker import Worker
 from sqlalchemy import Connection, text
 
 import tasks.export
+from configuration.settings import settings
 from edi import drafts, interchanges
 from edi.documents.order import Message, OrderDocument
 from edi.documents.standards import render_order
 from edi.drafts import Drafts
 from edi.interchanges import Claim
 from edi.partners import Partner, default_partner
-from tasks import ahead
-from tasks.ahead import Ahead
-from tasks.doorbells import Doorbell
 from tasks.export import export_steps
-from tasks.settings import settings
+from tasks.running import prerender
+from tasks.running.prerender import Ahead
+from tasks.running.wakeups import Doorbell
 from tests.builders import a_request, an_address, an_order, deliver, load, order, rows, settle
 from tests.processes import a_worker, sweep_until
 from tests.race.cancellations import assert_that_every_promise_is_kept
@@ -41,7 +41,7 @@ _SENT = ["sent", "sent", "sent", None]
 # Together the drafts of two orders with so many lines are more than a pipe holds.
 _MANY = [{"sku": f"S{number}", "description": "x" * 30, "quantity": 1, "unit_price": "1"} for number in range(500)]
 _PROCESSORS = [structlog.processors.KeyValueRenderer(key_order=["event"])]
-_make, _claim, _take, _of_drafter = drafts.make, interchanges.claim, Ahead.take, ahead._Drafter.take
+_make, _claim, _take, _of_drafter = drafts.make, interchanges.claim, Ahead.take, prerender._Drafter.take
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_so_it_does_in_a_process_of_celerys_pool(tmp_path: Path) -> None:
 
 
 def export_while_an_order_changes() -> None:
-    def take_and_change(self: ahead._Drafter) -> Drafts:
+    def take_and_change(self: prerender._Drafter) -> Drafts:
         made = _of_drafter(self)
         if not (settings().home / "changed").exists():
             note("changed")
@@ -136,7 +136,7 @@ def export_while_an_order_changes() -> None:
             settle()
         return made
 
-    with patch.object(ahead._Drafter, "take", take_and_change):
+    with patch.object(prerender._Drafter, "take", take_and_change):
         assert states() == _SENT
 
 
@@ -161,7 +161,7 @@ def export_though_nothing_can_be_made_ahead() -> None:
     with (
         (settings().home / "log").open("a", buffering=1) as log,
         patch.object(drafts, "make", fail_ahead),
-        patch.object(ahead, "_log", structlog.wrap_logger(structlog.WriteLogger(log), _PROCESSORS)),
+        patch.object(prerender, "_log", structlog.wrap_logger(structlog.WriteLogger(log), _PROCESSORS)),
     ):
         exports()
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_made_ahead_the_export_makes_itself_and_says_so() -> None
 
 
 def export_though_the_drafter_is_killed() -> None:
-    def take_from_the_dead(self: ahead._Drafter) -> Drafts:
+    def take_from_the_dead(self: prerender._Drafter) -> Drafts:
         # It is in the middle of it: a pipe does not hold all of it.
         assert self._line.poll(60)
         os.kill(self._process, signal.SIGKILL)
@@ -188,7 +188,7 @@ def export_though_the_drafter_is_killed() -> None:
         note("killed", self._process)
         return _of_drafter(self)
 
-    with patch.object(ahead._Drafter, "take", take_from_the_dead):
+    with patch.object(prerender._Drafter, "take", take_from_the_dead):
         exports()
 
 

@@ -22,13 +22,13 @@ from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 import tasks.answers
+from database.transactions import in_transaction
 from desks.desk import TicketChannel
 from orders import answers
 from orders.answers import UNCLEAR_PAUSE, Failure, Leased, LostFence
 from orders.effects import MAX_ATTEMPTS
 from orders.reading import list_requests
 from tasks.answers import answer_one
-from tasks.database import in_transaction
 from tasks.reprocessing import revive_effects
 from tests.builders import EMAIL, an_address, encoded, request, rows
 from tests.helpdesks.asking import (
@@ -94,7 +94,7 @@ def answer_up_to_the_settlement() -> None:
 
 @pytest.fixture(autouse=True)
 def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 
 @pytest.fixture

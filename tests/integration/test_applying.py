@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from database.transactions import in_transaction
 from orders.changes import AddressCheck, claim_open_orders, decide_requests
-from tasks.batches import run_batch
 from tasks.changes import CHANGES, apply_changes
-from tasks.database import in_transaction
+from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_address, an_order, deliver, load, order, request, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -225,7 +225,9 @@ def effects(event: dict[str, Any]) -> dict[str, str]:
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a worker rang for; nobody comes."""
     heard: list[str] = []
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda name, **_: heard.append(name)))
+    monkeypatch.setattr(
+        "tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda name, **_: heard.append(name))
+    )
     return heard
 
 

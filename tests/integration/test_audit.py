@@ -12,14 +12,14 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 import tasks.changes
+from database.transactions import in_transaction
 from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm, release
 from orders.audit import CHECKS, EXAMPLES, audit
-from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
-from tasks.batches import run_batch
-from tasks.database import in_transaction
+from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from tasks.partners import partners
+from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, load, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")

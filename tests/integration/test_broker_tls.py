@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from celery import Celery
 
-from tasks.settings import settings
+from configuration.settings import settings
 from tests.builders import a_request, an_order, encoded, load, rows
 from tests.commands import Countermand
 from tests.integration.test_rabbitmq_queues import running

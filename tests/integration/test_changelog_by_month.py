@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
+from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.database import in_transaction
 from tests.builders import a_request, an_order, deliver, load, order, rows, settle
 from tests.commands import Countermand
 from tests.integration.test_roles import REFUSED_BY_A_TRIGGER, fate

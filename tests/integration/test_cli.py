@@ -18,17 +18,17 @@ from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 from typer.main import get_command
 
-from orders.migrate import alembic_config
+from cli.main import cli
+from cli.terminal import brief
+from configuration.settings import settings
+from database import transactions
+from database.migrate import alembic_config
 from rules.model import AddressRole
 from rules.table import ADDRESS_RULES, RULES
-from tasks import database
-from tasks.settings import settings
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, encoded, load, request, rows, settle
 from tests.commands import Countermand, Ended, told
 from tests.databases import working_on
 from workers.broker import STREAM, StreamBroker
-from workers.cli.main import cli
-from workers.cli.terminal import brief
 from workers.discovery import announced
 from workers.embedded import Services
 
@@ -100,7 +100,7 @@ COMMANDS = [
 def as_a_program(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
     """Runs a command as its users do."""
     ended = subprocess.run(
-        [sys.executable, "-c", "from workers.cli.main import main; main()", *arguments],
+        [sys.executable, "-c", "from cli.main import main; main()", *arguments],
         input=stdin,
         capture_output=True,
         check=False,
@@ -223,10 +223,10 @@ def no_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pat
         monkeypatch.delenv(f"COUNTERMAND_{name}")
     monkeypatch.setenv("COUNTERMAND_HOME", str(tmp_path))
     settings.cache_clear()
-    database.engine.cache_clear()
+    transactions.engine.cache_clear()
     yield tmp_path
     settings.cache_clear()
-    database.engine.cache_clear()
+    transactions.engine.cache_clear()
 
 
 NEED_SERVICES = [

@@ -8,9 +8,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, make_url
 
-from tasks.connecting import connect_arguments, engine_url, own_options, read_url
-from tasks.database import engine, in_transaction
-from tasks.session import SESSION
+from configuration.database_url import connect_arguments, engine_url, own_options, read_url
+from database.session import SESSION
+from database.transactions import engine, in_transaction
 from tests.builders import an_order as an_order
 from tests.builders import load, rows
 from tests.commands import Countermand, told

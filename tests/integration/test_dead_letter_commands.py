@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from configuration.settings import settings
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.settings import settings
 from tests.builders import a_request, an_order, deliver, encoded, load, request, rows, settle
 from tests.commands import Countermand, told
 from workers.broker import broker_at
@@ -187,7 +187,7 @@ def test_letters_are_listed_by_state_and_reason(countermand: Countermand) -> Non
 def test_the_bytes_alone_are_written_as_they_came(countermand: Countermand) -> None:
     raw = b'{"a": "\xff\x00\x1b[31m"}\r\n'
     letter = a_letter(raw)
-    command = [sys.executable, "-c", "from workers.cli.main import main; main()", "dead-letters", "show", letter]
+    command = [sys.executable, "-c", "from cli.main import main; main()", "dead-letters", "show", letter]
     ended: Any = subprocess.run([*command, "--raw"], capture_output=True, check=True, env=os.environ)
     assert (ended.stdout, ended.stderr) == (raw, b"")
     assert "without --json" in told(countermand("dead-letters", "show", letter, "--raw", "--json"), 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.progress import EXPECTED
+from tasks.running.progress import EXPECTED
 from tests.builders import a_request, an_order, encoded
 from tests.processes import countermand, environment, running_up
 from workers.embedded.valkey import _free_port
@@ -43,7 +43,7 @@ def test_up_runs_everything_and_a_killed_process_comes_back(tmp_path: Path) -> N
         for process in psutil.Process(up.pid).children(recursive=True):
             # One of a pool ends with its worker.
             with suppress(psutil.NoSuchProcess):
-                if "workers.run" in process.cmdline():
+                if "cli.run" in process.cmdline():
                     process.kill()
         submitted = countermand("requests", "submit", "-", env=env, given=encoded(a_request()) + b"\n")
         assert submitted.returncode == 0, submitted.stderr

@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from configuration.settings import settings
+from database.transactions import in_transaction
 from desks.registry import Helpdesks, kinds
-from tasks.database import in_transaction
-from tasks.settings import settings
 from tests.builders import EMAIL, a_request, an_address, an_order, decide_all, deliver, encoded, load, settle
 from tests.openapi import check_response
 from tests.readiness import everybody_gets_on
+from web.app import make_app
+from web.models import RequestShown
 from workers.embedded import Services
-from workers.http.app import make_app
-from workers.http.models import RequestShown
 
 SECRET = "a secret of sixteen"
 ASKED = {"ticket": "88121", "order": "1001", "kind": "cancel", "requester": EMAIL, "note": "Ordered twice", "id": "1"}

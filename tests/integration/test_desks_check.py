@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from cli.terminal import out
+from configuration.settings import settings
 from desks.registry import kinds
 from rules.model import Kind
-from tasks.settings import settings
 from tests.commands import Countermand, Ended, told
 from tests.helpdesks.chatwoot import FakeChatwoot
 from tests.helpdesks.desks_file import DesksFile, desks_file
@@ -21,7 +22,6 @@ from tests.helpdesks.gorgias import FakeGorgias
 from tests.helpdesks.standard import FakeStandard
 from tests.helpdesks.zammad import FakeZammad
 from tests.helpdesks.zendesk import FakeZendesk
-from workers.cli.terminal import out
 
 PUBLIC_URL = "https://countermand.acme.example"
 DESKS: dict[str, dict[str, Any]] = {

@@ -9,13 +9,13 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
+from database.transactions import engine, in_transaction, reading
 from edi import drafts, interchanges, outcomes
 from edi.documents.order import Message, OrderDocument
 from edi.documents.standards import render_order
 from edi.drafts import Drafts
 from edi.interchanges import Claim
 from edi.partners import Partner
-from tasks.database import engine, in_transaction, reading
 from tasks.export import export_steps
 from tests.builders import a_request, an_address, an_order, deliver, load, order, rows, settle
 from tests.race.cancellations import assert_that_every_promise_is_kept

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
-from edi import interchanges, interventions, receipts
+from database.transactions import engine, in_transaction
+from edi import acknowledgement_files, interchanges, operator_actions
 from edi.interchanges import Claim
-from edi.interventions import NotPossible
+from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReady
 from orders.audit import audit
-from tasks.database import engine, in_transaction
 from tasks.export import export, export_steps, release, resend
 from tasks.receipts import read_inbox
 from tests.builders import an_order, load, order, rows
@@ -100,14 +100,14 @@ def test_a_file_that_is_half_there_is_read_again_when_it_is_whole(partner: Partn
 def test_a_file_that_is_replaced_while_it_is_read_is_read_too(partner: Partner) -> None:
     send(partner)
     put(partner, "a.edi", contrl(7))
-    keep = receipts.keep
+    keep = acknowledgement_files.keep
 
     def keep_and_replace(*arguments: Any) -> Any:
         kept = keep(*arguments)
         put(partner, "a.edi", contrl(1))
         return kept
 
-    with patch.object(receipts, "keep", keep_and_replace):
+    with patch.object(acknowledgement_files, "keep", keep_and_replace):
         read_inbox(partner)
     read_inbox(partner)
     assert states() == ["unmatched", "matched"]
@@ -147,7 +147,7 @@ def released_meanwhile(partner: Partner) -> Callable[..., None]:
 
     def put_late(transport: DirectoryTransport, filename: str, content: bytes) -> None:
         let_the_lease_run_out()
-        in_transaction(lambda connection: interventions.release(connection, partner, 1, asked_the_partner=True))
+        in_transaction(lambda connection: operator_actions.release(connection, partner, 1, asked_the_partner=True))
         deliver(transport, filename, content)
 
     return put_late

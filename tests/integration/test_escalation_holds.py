@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from configuration.settings import settings
+from database.transactions import in_transaction
 from edi import interchanges
 from orders.audit import audit
 from orders.inbox import Delivery
 from orders.reading import list_orders
-from tasks.database import in_transaction
 from tasks.intake import take
 from tasks.partners import partners
-from tasks.settings import settings
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, request, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")

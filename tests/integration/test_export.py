@@ -10,6 +10,8 @@ import pytest
 from pydifact.parser import Parser
 from typer.testing import CliRunner
 
+from cli.main import cli
+from database.transactions import in_transaction
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight, LostFence
 from edi.partners import Partner
@@ -17,12 +19,10 @@ from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
 from orders.audit import audit
 from orders.reading import as_utc
-from tasks.database import in_transaction
 from tasks.export import Exported, export_steps
 from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
-from workers.cli.main import cli
 
 pytestmark = [
     pytest.mark.usefixtures("system"),

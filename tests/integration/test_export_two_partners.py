@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cli.demo.generator import make
 from edi.documents.order import OrderDocument
 from edi.partners import CharacterSet
 from tests.builders import rows
@@ -23,7 +24,6 @@ from tests.edi_oracles import findings
 from tests.edi_orders import MADE_UP, document
 from tests.partners_file import configure, north, south
 from tests.processes import countermand
-from workers.demo.generator import make
 
 REAL = os.environ.get("COUNTERMAND_REAL_ORDERS")
 # The real file's two warehouses.

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-import tasks.database
-from orders.faults import Fault, classify, told
-from tasks.database import CONNECTIONS, in_transaction
+import database.transactions
+from database.faults import Fault, classify, told
+from database.transactions import CONNECTIONS, in_transaction
 from tests.builders import rows
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -176,7 +176,7 @@ def _session(connection: Connection) -> int:
 
 def _end(session: int) -> None:
     # By a session of its own, and not by one of the pool that is looked at.
-    with create_engine(tasks.database.engine().url, poolclass=NullPool).connect() as other:
+    with create_engine(database.transactions.engine().url, poolclass=NullPool).connect() as other:
         assert other.scalar(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": session})
 
 
@@ -189,7 +189,7 @@ def test_a_session_that_ended_between_two_transactions_is_noticed_by_neither() -
 
 
 def test_a_session_that_ends_as_soon_as_it_is_there_is_an_outage() -> None:
-    ours = tasks.database.engine()
+    ours = database.transactions.engine()
 
     def end(connection: Any, _record: object) -> None:
         _end(connection.info.backend_pid)
@@ -298,7 +298,7 @@ def test_a_pool_without_a_free_connection_is_an_outage(engine: Engine, monkeypat
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, not waited for."""
     waited: list[float] = []
-    monkeypatch.setattr(tasks.database, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(database.transactions, "time", SimpleNamespace(sleep=waited.append))
     return waited
 
 

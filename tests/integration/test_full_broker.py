@@ -11,11 +11,11 @@ import redis
 from celery import Celery
 from structlog.testing import capture_logs
 
-import tasks.doorbells
 import tasks.intake
+import tasks.running.wakeups
 import workers.beat
 import workers.broker
-from tasks.doorbells import Doorbell, ring
+from tasks.running.wakeups import Doorbell, ring
 from tests.builders import a_request, encoded, rows
 from tests.commands import Countermand, told
 from workers.beat import Scheduler
@@ -107,7 +107,7 @@ def app(system: Services) -> Iterator[Celery]:
 def test_a_ring_that_finds_the_broker_full_is_told_and_harms_nobody(
     app: Celery, client: redis.Redis, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks.doorbells, "current_app", app)
+    monkeypatch.setattr(tasks.running.wakeups, "current_app", app)
     client.config_set("maxmemory", _LESS_THAN_IT_NEEDS)
     with capture_logs() as logged:
         ring(_QUEUE)

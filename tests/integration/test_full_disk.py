@@ -12,14 +12,14 @@ import redis
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
+from configuration.settings import settings
+from database import transactions
+from database.faults import Fault, classify
+from database.migrate import migrate
+from database.transactions import in_transaction
 from orders.audit import audit
-from orders.faults import Fault, classify
-from orders.migrate import migrate
-from tasks import database
-from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
-from tasks.settings import settings
 from tests.builders import a_request, an_order, deliver, encoded, load, request, rows, settle
 from tests.commands import Countermand, told
 from tests.processes import await_that
@@ -54,12 +54,12 @@ def at_work(on_the_disk: Services, disk: SmallDisk, monkeypatch: pytest.MonkeyPa
     for name in ("DATABASE_URL", "BROKER_URL", "HOME"):
         monkeypatch.setenv(f"COUNTERMAND_{name}", "")
     publish_to_environment(on_the_disk, disk.folder / "home")
-    database.engine.cache_clear()
+    transactions.engine.cache_clear()
     in_transaction(migrate)
     yield on_the_disk
-    database.engine().dispose()
+    transactions.engine().dispose()
     settings.cache_clear()
-    database.engine.cache_clear()
+    transactions.engine.cache_clear()
 
 
 def works() -> bool:

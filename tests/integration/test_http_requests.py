@@ -8,10 +8,10 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from configuration.settings import settings
+from database.transactions import in_transaction
 from desks.registry import Helpdesks
 from orders.reading import show_request
-from tasks.database import in_transaction
-from tasks.settings import settings
 from tests.builders import EMAIL, a_request, an_order, deliver, load, settle
 from tests.readiness import READY, services
 from tests.serving import answer_of, connected, serving
@@ -232,7 +232,7 @@ def test_what_breaks_is_told_without_details_and_the_log_has_them(
     def fail(*_: Any) -> None:
         raise LookupError(EMAIL)
 
-    monkeypatch.setattr("workers.http.requests.show_request", fail)
+    monkeypatch.setattr("web.requests.show_request", fail)
     # It is logged after it is answered: at the latest when the server has ended.
     with serving(six_desks) as url:
         answer = httpx2.get(f"{url}/requests/zendesk:acme/1", headers=AUTHORIZED)

@@ -17,17 +17,17 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from configuration.settings import Settings, settings
 from desks.registry import Helpdesks
-from tasks.doorbells import Doorbell
-from tasks.settings import Settings, settings
+from tasks.running.wakeups import Doorbell
 from tests.builders import rows
 from tests.chaos.servers import a_port
 from tests.deliveries import a_delivery
 from tests.processes import await_that
 from tests.serving import answer_of, connected, head_of, send, serving
-from workers.http import health, tokens
-from workers.http.connections import MAX_CONNECTIONS, Protocol
-from workers.http.room import MAX_BODIES, Bodies
+from web import health, tokens
+from web.connections import MAX_CONNECTIONS, Protocol
+from web.room import MAX_BODIES, Bodies
 
 TOKEN = "a-token-to-read-with"
 READ = "/requests/zendesk:acme/1"
@@ -55,7 +55,7 @@ def port(six_desks: Helpdesks, tmp_path: Path) -> Iterator[int]:
     env = {**os.environ, "COUNTERMAND_HTTP_PORT": str(number)}
     with (
         log.open("wb") as out,
-        subprocess.Popen([sys.executable, "-m", "workers.http"], env=env, stdout=out, stderr=out) as process,
+        subprocess.Popen([sys.executable, "-m", "web"], env=env, stdout=out, stderr=out) as process,
     ):
         try:
             await_that(lambda: _answers(number), "HTTP listens")
@@ -239,7 +239,7 @@ def test_a_delivery_that_is_written_as_it_should_be_is_taken_in_pieces_too(http:
 def test_a_forged_delivery_takes_no_place_of_a_genuine_one(
     six_desks: Helpdesks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.http.app._MAX_AT_ONCE", 0)
+    monkeypatch.setattr("web.app._MAX_AT_ONCE", 0)
     with serving(six_desks) as url, httpx2.Client(base_url=url, timeout=30) as http:
         forged = replace(a_delivery("zendesk"), body=b"{}")
         assert send(http, forged).status_code == 401
@@ -278,7 +278,7 @@ def test_a_wrong_token_is_answered_late_and_told_of_once_a_minute_without_it(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("workers.http.tokens.sleep", sleep)
+    monkeypatch.setattr("web.tokens.sleep", sleep)
     monkeypatch.setattr(tokens, "_refusals", tokens._Refusals())
     forwarded = {"X-Forwarded-For": "203.0.113.9"}
     with capture_logs() as logs:
@@ -313,7 +313,7 @@ def test_an_address_with_many_wrong_tokens_at_once_is_not_listened_to_and_others
         slowed.release()
         await anyio.to_thread.run_sync(gate.wait)
 
-    monkeypatch.setattr("workers.http.tokens.sleep", sleep)
+    monkeypatch.setattr("web.tokens.sleep", sleep)
 
     def ask(token: str, address: str) -> int:
         headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}

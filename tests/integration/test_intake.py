@@ -14,8 +14,8 @@ import tasks.intake
 from orders.changes import OpenOrder, claim_orders_of
 from orders.inbox import Accepted, Arrived, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.doorbells import Bell, Doorbell, HeldBack
 from tasks.intake import take
+from tasks.running.wakeups import Bell, Doorbell, HeldBack
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, request, rows
 from workers import intake, intake_stream
 from workers.broker import FIELD, GROUP, STREAM, StreamBroker
@@ -212,7 +212,7 @@ def test_ids_follow_the_sequence_of_delivery_whatever_of_it_is_decided_at_once(r
 def test_rings_are_held_back_while_more_is_there_but_not_for_long(
     client: redis.Redis, broker_url: str, rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.doorbells.ring", rung.append)
+    monkeypatch.setattr("tasks.running.wakeups.ring", rung.append)
     load(*(an_order(number) for number in "123"))
     for number in "12":
         client.xadd(STREAM, {FIELD: encoded(a_request(number))})
@@ -258,7 +258,7 @@ def test_when_the_database_is_away_nothing_is_taken_and_the_caller_is_told(
 ) -> None:
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.database.engine", lambda: away)
+        patch.setattr("database.transactions.engine", lambda: away)
         with pytest.raises(OperationalError):
             take(delivered(a_request(), b"{"))
     assert (taken(), dead(), rung) == ([], [], [])
@@ -614,7 +614,7 @@ def test_the_intake_waits_out_a_database_that_does_not_answer(
             assert client.xlen(STREAM) == 1
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.database.engine", lambda: away)
+        patch.setattr("database.transactions.engine", lambda: away)
         source = StreamSource(broker_url)
         run(source, Repaired(after=1))
     assert taken() == []

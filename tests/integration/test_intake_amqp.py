@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 import tasks.intake
+from configuration.outages import UnusableQueue
+from configuration.settings import settings
 from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.doorbells import Bell
 from tasks.intake import take
-from tasks.outages import UnusableQueue
-from tasks.settings import settings
+from tasks.running.wakeups import Bell
 from tests.builders import a_request, encoded, rows
 from tests.commands import Countermand
 from workers import broker, intake_queue

@@ -10,20 +10,20 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from cli.main import cli
+from configuration.settings import settings
+from database.transactions import engine, in_transaction
 from edi import interchanges
 from edi.interchanges import InFlight
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import MOST_BYTES
 from orders.audit import audit
-from tasks.database import engine, in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
 from tasks.receipts import read_inbox
-from tasks.settings import settings
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
 from tests.integration.test_receipts import DESADV, contrl
-from workers.cli.main import cli
 from workers.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("system")

@@ -17,11 +17,11 @@ import pytest
 from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError, ProgrammingError
 
+from database import transactions
+from database.faults import Fault, classify, told
+from database.migrate import migrate
+from database.transactions import in_transaction
 from desks.registry import Helpdesks
-from orders.faults import Fault, classify, told
-from orders.migrate import migrate
-from tasks import database
-from tasks.database import in_transaction
 from tests.cut_line import Line, cut_line
 from tests.databases import working_on
 from tests.deliveries import a_delivery
@@ -115,10 +115,10 @@ def work(connection: Connection) -> None:
 @pytest.mark.parametrize("connected", [False, True], ids=["from the start", "from a transaction on"])
 def test_a_line_that_is_cut_after_any_part_of_an_answer_is_an_outage(line: Line, reset: bool, connected: bool) -> None:
     def start() -> None:
-        database.engine().dispose()
+        transactions.engine().dispose()
         line.cut_after, line.passed = None, 0
         if connected:
-            database.engine().connect().close()
+            transactions.engine().connect().close()
             line.passed = 0
 
     # The first connection of an engine asks for more than all others.

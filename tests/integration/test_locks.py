@@ -13,24 +13,26 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 import orders
+from database import locks
+from database.locks import claim_restocks
+from database.transactions import in_transaction
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight
-from orders import effects, locks, parking, tickets
+from orders import effects, request_retries, tickets
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.inbox import Delivery
-from orders.locks import claim_restocks
 from orders.messages import Unreadable
-from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, revive
+from orders.request_retries import park_unknown_orders
 from orders.stock import restock
 from orders.tickets import ReadFailure
-from tasks.batches import run_batch
-from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
 from tasks.reprocessing import revive_effects
+from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows
+from tests.rooms import ROOMS
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -152,7 +154,7 @@ def died() -> None:
 
 
 def count_a_failed_request() -> None:
-    in_transaction(lambda connection: parking.count_failure(connection, 1, "it failed"))
+    in_transaction(lambda connection: request_retries.count_failure(connection, 1, "it failed"))
 
 
 def count_a_failed_effect() -> None:
@@ -302,15 +304,14 @@ _A_LOCK = re.compile(
     re.IGNORECASE,
 )
 _HOUSE = Path(orders.__file__).parent.parent
-_ROOMS = ("rules", "orders", "edi", "desks", "tasks", "workers")
 
 
 def test_every_lock_stands_in_the_one_module() -> None:
-    sources = [path for room in _ROOMS for path in (_HOUSE / room).rglob("*.py")] + [_HOUSE / "celeryconfig.py"]
+    sources = [path for room in ROOMS for path in (_HOUSE / room).rglob("*.py")] + [_HOUSE / "celeryconfig.py"]
     locking = {str(path.relative_to(_HOUSE)) for path in sources if _A_LOCK.search(path.read_text())}
     # The other one keeps two programs from migrating at once; no row is locked by it.
-    assert locking == {"orders/locks.py", "orders/migrate.py"}
-    migrating = _A_LOCK.findall((_HOUSE / "orders/migrate.py").read_text())
+    assert locking == {"database/locks.py", "database/migrate.py"}
+    migrating = _A_LOCK.findall((_HOUSE / "database/migrate.py").read_text())
     assert len(migrating) == 1
 
 

@@ -5,7 +5,7 @@ from celery import current_app
 from kombu.transport.redis import Channel
 from structlog.testing import capture_logs
 
-from tasks.doorbells import Doorbell, ring
+from tasks.running.wakeups import Doorbell, ring
 from workers.app import app
 
 pytestmark = pytest.mark.usefixtures("system")

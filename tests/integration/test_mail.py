@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from configuration.settings import settings
+from database.transactions import in_transaction
 from desks.channels import DeliveryError, NotDelivered, Refused
 from desks.config import MailConfig
 from desks.mail import MailChannel
@@ -22,10 +24,8 @@ from desks.texts import render
 from orders import answers
 from rules.model import Outcome, Reason
 from tasks.answers import answer_one
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell
 from tasks.helpdesks import helpdesks
-from tasks.settings import settings
+from tasks.running.wakeups import Doorbell
 from tests.builders import EMAIL, a_request, an_address, an_order, deliver, load, rows, settle
 from tests.mail_server import DROPS, HANGS, PASSWORD, USER, MailServer, mail_server
 
@@ -70,7 +70,9 @@ def server(tmp_path: Path) -> Iterator[MailServer]:
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was rung for; nobody comes."""
     rings: list[str] = []
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda name, **_: rings.append(name)))
+    monkeypatch.setattr(
+        "tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda name, **_: rings.append(name))
+    )
     return rings
 
 

@@ -21,12 +21,14 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+import database.session
+import database.transactions
 import edi.drafts
 import orders.reprocessing
-import tasks.database
 import tasks.intake
-import tasks.session
 import workers.intake
+from cli import terminal
+from configuration.settings import settings
 from configuration.urls import without_password
 from edi.documents.edifact import Message, render_order
 from edi.documents.order import CannotRender, OrderDocument
@@ -36,13 +38,12 @@ from orders.messages import parse_change
 from orders.reprocessing import Filter
 from rules.decide import Faults, decide
 from rules.model import ChangeRequest, Decision, Order
-from tasks.batches import drain
-from tasks.doorbells import Bell
 from tasks.export import export_steps
 from tasks.intake import take
 from tasks.partners import partners
 from tasks.reprocessing import previews
-from tasks.settings import settings
+from tasks.running.batches import drain
+from tasks.running.wakeups import Bell
 from tests.builders import (
     DECIDING,
     EMAIL,
@@ -60,7 +61,6 @@ from tests.commands import Countermand, Ended
 from tests.integration.test_audit import broken, meddle
 from workers import intake_stream
 from workers.broker import StreamBroker
-from workers.cli import terminal
 from workers.embedded import Services
 from workers.intake_stream import StreamSource
 from workers.supervisor import end_earlier, programs, supervised
@@ -70,7 +70,7 @@ pytestmark = pytest.mark.usefixtures("system")
 
 @pytest.fixture(autouse=True)
 def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 
 # The database
@@ -98,11 +98,11 @@ def test_an_error_of_the_database_does_not_quote_the_row_that_it_refuses() -> No
 def test_a_request_that_someone_holds_waits_alone_and_is_neither_counted_nor_parked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(tasks.session.SESSION, "lock_timeout", "100ms")
+    monkeypatch.setitem(database.session.SESSION, "lock_timeout", "100ms")
     numbers = ["1", "2", "3", "4", "5"]
     load(*map(an_order, numbers))
     deliver(*(a_request(number, id=number) for number in numbers))
-    with tasks.database.engine().connect() as rival:
+    with database.transactions.engine().connect() as rival:
         rival.exec_driver_sql("SELECT FROM change_request WHERE external_id = '3' FOR UPDATE")
         assert not drain(DECIDING, seconds=30)
         decided = rows("SELECT external_id FROM change_request WHERE state = 'decided' ORDER BY id")

@@ -8,9 +8,9 @@ import httpx2
 import pytest
 from sqlalchemy import Engine, text
 
-from orders.migrate import newest_revision
-from orders.revisions import revisions
-from tasks.database import in_transaction
+from database.migrate import newest_revision
+from database.revisions import revisions
+from database.transactions import in_transaction
 from tests.builders import rows
 from tests.commands import Countermand, told
 from tests.processes import COMMAND, environment

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from database.transactions import in_transaction
 from edi import interchanges
 from orders.audit import audit
 from orders.effects import MAX_ATTEMPTS
-from orders.parking import count_failure, park_unknown_orders
 from orders.reading import show_request
+from orders.request_retries import count_failure, park_unknown_orders
 from tasks.answers import answer_one
-from tasks.database import in_transaction
 from tasks.helpdesks import helpdesks
 from tasks.notes import note
 from tasks.partners import partners
@@ -43,7 +43,7 @@ PATIENCE = timedelta(minutes=15)
 
 @pytest.fixture(autouse=True)
 def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 
 @pytest.fixture

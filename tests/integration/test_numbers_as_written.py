@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from database.transactions import in_transaction
 from edi import interchanges
 from edi.partners import default_partner
 from orders.inbox import Delivery
-from orders.parking import park_unknown_orders
 from orders.reprocessing import Filter, find_parked, preview, revive
-from tasks.database import in_transaction
+from orders.request_retries import park_unknown_orders
 from tasks.intake import take
 from tasks.partners import address_check
 from tests.builders import (

@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import Engine
 
 import tasks.export
+from database import locks
+from database.tables import InterchangeState
+from database.transactions import in_transaction
 from edi import interchanges
 from edi.documents.standards import largest_control_number
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
-from orders import locks
 from orders.audit import audit
-from orders.tables import InterchangeState
-from tasks.database import in_transaction
 from tasks.export import export, export_steps
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.commands import Countermand

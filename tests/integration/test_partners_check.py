@@ -10,14 +10,14 @@ from typing import Any
 import asyncssh
 import pytest
 
+from cli.terminal import out as terminal
+from configuration.settings import settings
 from tasks.export import export
 from tasks.partners import _configured
-from tasks.settings import settings
 from tests.builders import an_order, load
 from tests.commands import Countermand, Ended, told
 from tests.integration.sftp_server import PASSWORD, USER, Warehouse
 from tests.partners_file import configure, north, south, toml
-from workers.cli.terminal import out as terminal
 
 PARTNER = {
     "partner",

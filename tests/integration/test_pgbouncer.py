@@ -19,9 +19,9 @@ from psycopg.rows import dict_row
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from orders.faults import Fault, classify
-from tasks import database, session
-from tasks.database import in_transaction
+from database import session, transactions
+from database.faults import Fault, classify
+from database.transactions import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, settle
 from tests.commands import Countermand, told
 from tests.databases import servers_account, working_on
@@ -202,7 +202,7 @@ def test_a_lock_that_somebody_holds_ends_a_try_and_the_next_gets_it(
     monkeypatch.setitem(session.SESSION, "lock_timeout", "100ms")
     load(an_order())
     tries = 0
-    with database.engine().connect() as rival:
+    with transactions.engine().connect() as rival:
         rival.exec_driver_sql(WRITE)
 
         def work(connection: Connection) -> None:
@@ -243,7 +243,7 @@ def test_sessions_that_end_between_transactions_are_not_noticed(pooler: Pooler) 
 def test_who_waits_too_long_for_a_session_meets_an_outage(start: Start) -> None:
     with start(**{"query_wait_timeout = 10": "query_wait_timeout = 1"}), ExitStack() as held:
         for _ in range(SESSIONS):
-            held.enter_context(database.engine().begin())
+            held.enter_context(transactions.engine().begin())
         with pytest.raises(DBAPIError, match="query_wait_timeout") as waited:
             in_transaction(lambda connection: None)
         held.close()

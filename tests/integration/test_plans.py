@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from database.locks import find_overdue_unknown
+from database.transactions import in_transaction
 from edi import interchanges
 from orders.inbox import Delivery
-from orders.locks import find_overdue_unknown
 from orders.reprocessing import Filter, find_parked
 from tasks.answers import answer_one
-from tasks.batches import run_batch
-from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
+from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_order, deliver, encoded, load, rows, settle
 from tests.race.gates import observing
 from workers.embedded import Services

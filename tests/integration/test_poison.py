@@ -14,21 +14,21 @@ from celery.apps.worker import Worker
 from sqlalchemy import Connection, Engine, text
 
 import orders.inbox
-import tasks.batches
 import tasks.changes
 import tasks.effects
+import tasks.running.batches
 import workers.intake
 import workers.intake_stream
+from configuration.settings import settings
 from orders.changes import AddressCheck, OpenOrder, decide_requests
 from orders.effects import MAX_ATTEMPTS
 from orders.messages import ChangeMessage, parse_change
 from orders.stock import restock
-from tasks import deaths
-from tasks.batches import Job, drain, run_batch
 from tasks.changes import CHANGES
-from tasks.doorbells import Doorbell
 from tasks.effects import NOTIFY, RESTOCK
-from tasks.settings import settings
+from tasks.running import crash_guard
+from tasks.running.batches import Job, drain, run_batch
+from tasks.running.wakeups import Doorbell
 from tests.builders import DECIDING, a_request, an_order, decide_all, deliver, encoded, load, request, rows, settle
 from tests.processes import a_worker, sweep_until
 from workers.app import app
@@ -197,10 +197,10 @@ def test_a_message_that_kills_every_intake_that_reads_it_is_put_aside_unread_and
     poison, others = a_request(_POISON), [a_request(kind="change_items") for _ in range(3)]
     sum(broker_at(system.broker_url).publish([encoded(one) for one in (others[0], poison, *others[1:])]))
     code = f"from {__name__} import intake_killed_by_reading as run; run()"
-    deaths = 0
+    crash_guard = 0
     while subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=60, check=False).returncode:
-        deaths += 1
-    assert deaths == 4
+        crash_guard += 1
+    assert crash_guard == 4
     assert broker_at(system.broker_url).backlog() == 0
     assert [request(event)["state"] for event in others] == ["received"] * 3
     [letter] = rows("SELECT reason, raw, error FROM dead_letter")
@@ -236,9 +236,9 @@ def test_two_who_are_wary_and_keep_each_other_from_a_piece_use_up_none_of_its_tr
     deliver(event := a_request())
     if job is not CHANGES:
         decide_all()
-    monkeypatch.setattr(deaths, "was_lately", lambda: True)
+    monkeypatch.setattr(crash_guard, "was_lately", lambda: True)
     with monkeypatch.context() as patches:
-        patches.setattr(tasks.batches, "run_batch", run_while_the_other_counts)
+        patches.setattr(tasks.running.batches, "run_batch", run_while_the_other_counts)
         for _ in range(MAX_ATTEMPTS + 1):
             assert drain(job, seconds=60) is False
             # It has waited out the second in which others pass it by.

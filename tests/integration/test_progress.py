@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import Engine
 
 from celeryconfig import task_routes
+from database.transactions import in_transaction, reading
 from orders import progress as noted
-from tasks import progress
-from tasks.database import in_transaction, reading
-from tasks.doorbells import Doorbell
+from tasks.running import progress
+from tasks.running.wakeups import Doorbell
 from tests.builders import rows
 from workers.app import app
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from structlog.testing import capture_logs
 
-from tasks.outages import UnusableQueue
-from tasks.queues import QUEUE_OF
+from configuration.outages import UnusableQueue
+from tasks.running.queues import QUEUE_OF
 from tests.builders import a_request, an_order, encoded, load, rows
 from tests.processes import await_that
 from tests.rabbitmq import declare, delete, needs_rabbitmqctl, permit, rabbitmqctl, virtual_host

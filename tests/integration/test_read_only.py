@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from structlog.testing import capture_logs
 
+from database.transactions import in_transaction
 from orders.audit import audit
 from tasks.answers import answer
 from tasks.changes import apply_changes, park_unknown
-from tasks.database import in_transaction
 from tasks.effects import notify, restock
 from tasks.export import export
 from tasks.receipts import read_inboxes

@@ -12,10 +12,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from database.transactions import in_transaction
 from edi import reading
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
-from tasks.database import in_transaction
 from tasks.export import export_steps, resend
 from tasks.receipts import read_inbox
 from tests.builders import an_order, load, order

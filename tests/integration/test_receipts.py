@@ -13,16 +13,16 @@ import pytest
 from structlog.testing import capture_logs
 
 import edi.transports.directory
-from edi import interchanges, outcomes, reading, receipts, turns
+from configuration.settings import settings
+from database.transactions import in_transaction
+from edi import acknowledgement_files, interchanges, outcomes, reading, turns
 from edi.interchanges import InFlight, LostFence
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReceived
 from orders.audit import audit
-from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.receipts import ROUND_SECONDS, read_inbox, read_inboxes
-from tasks.settings import settings
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_read_is_kept_with_its_reason_and_holds_up_nothing(
         [(_, again)] = read_inbox(partner)
     assert (again.again, again.error, again.is_whole, logs) == (True, bad.error, False, [])
     assert waiting(partner) == ["a.edi"]
-    monkeypatch.setattr(receipts, "STILL_WRITTEN", timedelta(0))
+    monkeypatch.setattr(acknowledgement_files, "STILL_WRITTEN", timedelta(0))
     assert [kept.is_whole for _, kept in read_inbox(partner)] == [True]
     assert waiting(partner) == []
     assert [(file["filename"], file["error"]) for file in received()] == [("a.edi", bad.error), ("b.edi", None)]

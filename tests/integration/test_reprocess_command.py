@@ -117,7 +117,7 @@ def test_a_run_that_is_interrupted_says_what_stays_done(
         yield 500
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workers.cli.reprocessing.reprocess_slices", slices)
+    monkeypatch.setattr("cli.reprocessing.reprocess_slices", slices)
     ended = countermand("reprocess")
     assert ended.code == 130
     assert ended.out == "to be decided anew: 500 requests\nthe others stay parked; run it again for them\n"
@@ -127,7 +127,7 @@ def test_a_run_that_is_interrupted_says_what_stays_done(
 def test_where_no_bar_is_shown_a_line_for_every_so_many_requests_says_how_far_it_is(
     countermand: Countermand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.cli.reprocessing._TOLD_EVERY", 2)
+    monkeypatch.setattr("cli.reprocessing._TOLD_EVERY", 2)
     monkeypatch.setattr("tasks.reprocessing._SLICE", 1)
     park(*(a_request(f"{number}") for number in range(5)))
     ended = countermand("reprocess", "--dry-run", "--json")

@@ -8,15 +8,15 @@ import pytest
 from sqlalchemy import Engine, event
 
 import tasks.reprocessing
+from database.locks import AnyRow
+from database.transactions import in_transaction
 from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm
-from orders.locks import AnyRow
-from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reprocessing import Filter, count_parked, find_parked, revive
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell
+from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from tasks.partners import partners
 from tasks.reprocessing import previews
+from tasks.running.wakeups import Doorbell
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, order, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from database.transactions import in_transaction
 from edi import counters, numbers
 from edi.partners import Partner
 from tasks import export
-from tasks.database import in_transaction
 from tasks.outboxes import look
 from tests.builders import an_order, load, order, rows
 from tests.commands import Countermand, Ended

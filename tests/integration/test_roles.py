@@ -15,22 +15,21 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from structlog.testing import capture_logs
 
 import tasks.changes
+from configuration.settings import settings
+from database import roles, transactions
+from database.faults import told as why
+from database.roles import PRIVILEGES, Role, role_name
+from database.tables import metadata
+from database.transactions import in_transaction
 from edi import interchanges
-from orders import roles
-from orders.faults import told as why
 from orders.inbox import Delivery
-from orders.roles import PRIVILEGES, Role, role_name
-from orders.tables import metadata
-from tasks import database
 from tasks.answers import answer_one
 from tasks.changes import apply_changes, park_unknown
-from tasks.database import in_transaction
 from tasks.effects import notify, restock
 from tasks.export import export
 from tasks.intake import take
 from tasks.partners import partners
 from tasks.receipts import read_inboxes
-from tasks.settings import settings
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, rows, settle
 from tests.commands import Countermand, told
 from tests.deliveries import a_delivery, sign
@@ -71,8 +70,8 @@ def log_in(system: Services) -> LogIn:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("COUNTERMAND_DATABASE_URL", url.render_as_string(hide_password=False))
             settings.cache_clear()
-            own = database.engine.__wrapped__()
-            patched.setattr(database, "engine", lambda: own)
+            own = transactions.engine.__wrapped__()
+            patched.setattr(transactions, "engine", lambda: own)
             try:
                 yield
             finally:
@@ -413,7 +412,7 @@ def test_a_role_is_refused_whatever_is_not_its_work(
     forbidden = {one.format(prefix=made): DENIED for one in (*_BY_NOBODY, *_FORBIDDEN[role])}
     forbidden |= {one.format(): REFUSED_BY_A_TRIGGER for one in _BY_A_TRIGGER[role]}
     with as_role(role):
-        assert {statement: fate(database.engine(), statement) for statement in forbidden} == forbidden
+        assert {statement: fate(transactions.engine(), statement) for statement in forbidden} == forbidden
 
 
 def test_a_command_by_the_wrong_role_is_told_so_in_one_line(as_role: AsRole, countermand: Countermand) -> None:
@@ -453,7 +452,7 @@ def test_what_was_granted_by_hand_is_taken_back_the_next_time(as_role: AsRole, m
         assert fate(engine, statement) is None
     in_transaction(lambda connection: roles.make_roles(connection, made))
     with as_role(Role.WORKER):
-        assert [fate(database.engine(), statement) for statement in tried] == [DENIED] * 3
+        assert [fate(transactions.engine(), statement) for statement in tried] == [DENIED] * 3
 
 
 def test_a_table_of_a_later_migration_is_nobodys_until_the_roles_are_made_again(
@@ -461,14 +460,14 @@ def test_a_table_of_a_later_migration_is_nobodys_until_the_roles_are_made_again(
 ) -> None:
     assert fate(engine, "CREATE TABLE later (id int)") is None
     with as_role(Role.READER):
-        assert fate(database.engine(), "SELECT * FROM later") == DENIED
+        assert fate(transactions.engine(), "SELECT * FROM later") == DENIED
     monkeypatch.setattr(roles, "PRIVILEGES", {**PRIVILEGES, "later": {Role.READER: "SELECT"}})
     assert in_transaction(lambda connection: roles.make_roles(connection, made)) == []
     with as_role(Role.READER):
-        assert fate(database.engine(), "SELECT * FROM later") is None
-        assert fate(database.engine(), "INSERT INTO later VALUES (1)") == DENIED
+        assert fate(transactions.engine(), "SELECT * FROM later") is None
+        assert fate(transactions.engine(), "INSERT INTO later VALUES (1)") == DENIED
     with as_role(Role.WORKER):
-        assert fate(database.engine(), "SELECT * FROM later") == DENIED
+        assert fate(transactions.engine(), "SELECT * FROM later") == DENIED
 
 
 @pytest.fixture
@@ -505,8 +504,8 @@ def test_the_owner_of_the_database_makes_the_roles_again_and_again_and_stays_abl
     with log_in(administrator):
         first, second = (countermand("migrate", "--roles", "--role-prefix", prefix) for _ in range(2))
         assert [(ended.code, ended.err) for ended in (first, second)] == [(0, "")] * 2
-        assert fate(database.engine(), "ALTER TABLE orders ADD COLUMN later int") is None
-        assert fate(database.engine(), "CREATE TABLE later ()") is None
+        assert fate(transactions.engine(), "ALTER TABLE orders ADD COLUMN later int") is None
+        assert fate(transactions.engine(), "CREATE TABLE later ()") is None
     assert (first.out.count("made"), first.out.count("was there")) == (4, 0)
     assert (second.out.count("made"), second.out.count("was there")) == (0, 4)
     [owner] = {row.tableowner for row in rows("SELECT * FROM pg_tables WHERE tablename = ANY(:t)", t=list(PRIVILEGES))}

@@ -18,15 +18,11 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from configuration import ConfigurationError
-from desks.notices import Visibility
-from edi.interchanges import claim
-from edi.outcomes import confirm, release
-from orders.migrate import _MIGRATIONS as MIGRATIONS
-from orders.migrate import alembic_config, current_revision, draft, migrate, newest_revision
-from orders.numbers import ORDER_KEY
-from orders.parking import park_unknown_orders
-from orders.revisions import VERSIONS
-from orders.tables import (
+from database.migrate import _MIGRATIONS as MIGRATIONS
+from database.migrate import alembic_config, current_revision, draft, migrate, newest_revision
+from database.order_numbers import ORDER_KEY
+from database.revisions import VERSIONS
+from database.tables import (
     AcknowledgementState,
     DeadLetterState,
     EffectState,
@@ -37,8 +33,12 @@ from orders.tables import (
     Verdict,
     metadata,
 )
+from database.transactions import in_transaction
+from desks.notices import Visibility
+from edi.interchanges import claim
+from edi.outcomes import confirm, release
+from orders.request_retries import park_unknown_orders
 from rules.model import Edi, Effect, Kind, Outcome, Status
-from tasks.database import in_transaction
 from tasks.partners import partners
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, rows, settle
 
@@ -670,7 +670,7 @@ def test_a_draft_takes_the_next_number_brings_what_is_missing_and_can_be_migrate
 ) -> None:
     copied = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, copied, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("orders.migrate._MIGRATIONS", copied)
+    monkeypatch.setattr("database.migrate._MIGRATIONS", copied)
     with engine.begin() as connection:
         newest = newest_revision(connection)
         assert newest is not None

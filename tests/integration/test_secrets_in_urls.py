@@ -10,9 +10,9 @@ import pytest
 import structlog
 
 from configuration import ConfigurationError
+from configuration.settings import settings
 from configuration.urls import check_parts, scrub, without_password
-from tasks import database
-from tasks.settings import settings
+from database import transactions
 from tests.commands import Countermand
 from workers.embedded import Services
 from workers.supervisor import programs
@@ -60,8 +60,8 @@ def name_of(url: str) -> str:
 
 def start_anew() -> None:
     with suppress(ConfigurationError):
-        database.engine().dispose()
-    database.engine.cache_clear()
+        transactions.engine().dispose()
+    transactions.engine.cache_clear()
     settings.cache_clear()
 
 

@@ -11,11 +11,10 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from orders import server
+from database import server, session, transactions
+from database.faults import UNFIT_SESSION, Fault, classify, sqlstate
+from database.transactions import in_transaction
 from orders.audit import audit
-from orders.faults import UNFIT_SESSION, Fault, classify, sqlstate
-from tasks import database, session
-from tasks.database import in_transaction
 from tasks.export import export_steps
 from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
@@ -67,12 +66,12 @@ def database_set_to(system: Services, settings: Mapping[str, str], role: bool = 
         for name, value in settings.items():
             # A value that is only known to the test's own database is taken with a notice.
             connection.exec_driver_sql(f"ALTER {whose} SET {name} = '{value}'")
-        database.engine().dispose()
+        transactions.engine().dispose()
         try:
             yield
         finally:
             connection.exec_driver_sql(f"ALTER {whose} RESET ALL")
-            database.engine().dispose()
+            transactions.engine().dispose()
     owner.dispose()
 
 

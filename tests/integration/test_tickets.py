@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from database.transactions import in_transaction
 from desks.desk import Webhook
 from orders import tickets
 from orders.answers import LostFence
 from orders.tickets import MAX_ATTEMPTS, OVERLAP
-from tasks.database import in_transaction
 from tasks.helpdesks import helpdesks
 from tasks.pulling import list_page, list_tickets
 from tasks.tickets import Read, read_one, readable
@@ -42,7 +42,7 @@ SINCE = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 
 @pytest.fixture

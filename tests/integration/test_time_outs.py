@@ -8,14 +8,14 @@ import pytest
 import uvicorn
 from sqlalchemy import Connection, Engine, text
 
+from database.migrate import migrate
+from database.transactions import in_transaction
 from orders.audit import audit
-from orders.migrate import migrate
-from tasks.database import in_transaction
+from web.__main__ import main
+from web.connections import Protocol
 from workers.app import app
 from workers.broker import StreamBroker
 from workers.embedded import Services
-from workers.http.__main__ import main
-from workers.http.connections import Protocol
 from workers.intake_stream import StreamSource
 
 _SHOW = text(
@@ -77,7 +77,7 @@ def test_whoever_asks_the_broker_waits_ten_seconds_for_an_answer(system: Service
 def test_the_http_process_ends_each_wait_for_its_clients(system: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     served: dict[str, Any] = {}
     monkeypatch.setattr(uvicorn, "run", lambda _, **settings: served.update(settings))
-    monkeypatch.setattr("workers.http.__main__.configure_logs", lambda: None)
+    monkeypatch.setattr("web.__main__.configure_logs", lambda: None)
     main()
     config = uvicorn.Config(lambda: None, **served)
     config.load()

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from database.transactions import in_transaction
 from orders.inbox import Delivery
 from orders.messages import parse_change
 from orders.reprocessing import Filter, preview
-from tasks.database import in_transaction
 from tasks.intake import take
 from tasks.partners import address_check
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, encoded, load, order, request, rows

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from database.transactions import in_transaction
 from orders import answers
 from orders.answers import Leased
 from tasks.answers import answer_one
-from tasks.database import in_transaction
 from tests.builders import rows
 from tests.helpdesks.asking import ask, is_quick, let_time_pass, resting, standing
 from tests.helpdesks.desks_file import DesksFile, desks_file
@@ -29,7 +29,7 @@ OTHERS = 24
 
 @pytest.fixture(autouse=True)
 def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 
 @pytest.fixture

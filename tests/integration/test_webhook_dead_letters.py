@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from cli.dead_letters import requeue
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.webhooks import Received, receive
 from tests.builders import an_order, deliver, load, request, rows, settle
 from tests.deliveries import BOT, DESKS, Delivery, a_delivery, a_payload, configured, desks_file, environment, sign
 from workers.broker import STREAM
-from workers.cli.dead_letters import requeue
 from workers.embedded import Services
 from workers.errors import UsageError
 

@@ -22,15 +22,15 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
+from configuration.settings import settings
 from desks.registry import Helpdesks
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.settings import settings
 from tests.builders import a_request, an_address, deliver, rows
 from tests.deliveries import BOT, DESKS, PROOF, TABLES, UNSIGNED, Delivery, a_payload, a_secret, sign
 from tests.mutations import Header, Mutations
 from tests.serving import connected, head_of
-from workers.http import webhooks
-from workers.http.app import make_app
+from web import webhooks
+from web.app import make_app
 
 TRIES = int(os.environ.get("COUNTERMAND_FUZZ_TRIES") or 3000)
 SEED = int(os.environ.get("COUNTERMAND_FUZZ_SEED") or 20261123)
@@ -285,7 +285,7 @@ def test_whatever_is_asked_of_requests_is_answered_as_documented(
 ) -> None:
     monkeypatch.setenv("COUNTERMAND_API_TOKEN", TOKEN)
     # No other process runs here.
-    monkeypatch.setattr("tasks.progress.stalled", lambda _: [])
+    monkeypatch.setattr("tasks.running.progress.stalled", lambda _: [])
     settings.cache_clear()
     random, counted = seeded("requests"), Counter[int]()
     app, mutations = make_app(six_desks), Mutations(random)

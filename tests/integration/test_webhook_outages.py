@@ -17,12 +17,12 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import Connection, create_engine, event, make_url, text
 
-import tasks.doorbells
+import tasks.running.wakeups
+from configuration.settings import settings
+from database import transactions
 from desks.desk import Desk, Webhook
 from desks.registry import Helpdesks
-from tasks import database
-from tasks.doorbells import Doorbell
-from tasks.settings import settings
+from tasks.running.wakeups import Doorbell
 from tasks.webhooks import Receipt, receive
 from tests.builders import rows
 from tests.deliveries import DESKS, Delivery, a_delivery, sign
@@ -30,9 +30,9 @@ from tests.openapi import check_response
 from tests.race.gates import observing
 from tests.readiness import READY, everybody_gets_on, services
 from tests.serving import send, serving
+from web import webhooks
+from web.database import _SECONDS
 from workers.embedded import Services
-from workers.http import webhooks
-from workers.http.database import _SECONDS
 
 TOKEN = "a-token-to-read-with"
 # The most impatient desk waits five seconds.
@@ -90,9 +90,9 @@ def nobody_listening(system: Services) -> Iterator[None]:
 
 
 def _start_anew() -> None:
-    database.engine().dispose()
+    transactions.engine().dispose()
     settings.cache_clear()
-    database.engine.cache_clear()
+    transactions.engine.cache_clear()
 
 
 Away = Callable[[Services], AbstractContextManager[None]]
@@ -150,9 +150,9 @@ def test_a_connection_that_ends_in_the_middle_of_taking_is_an_outage(http: httpx
             with observing() as other:
                 other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": ended[-1]})
 
-    event.listen(database.engine(), "before_cursor_execute", end)
+    event.listen(transactions.engine(), "before_cursor_execute", end)
     assert send(http, a_delivery("zendesk")).status_code == 503
-    event.remove(database.engine(), "before_cursor_execute", end)
+    event.remove(transactions.engine(), "before_cursor_execute", end)
     assert (len(ended), taken()) == (1, 0)
     assert send(http, a_delivery("zendesk")).status_code == 202
 
@@ -178,7 +178,7 @@ def test_a_desk_is_answered_before_it_loses_patience() -> None:
 def test_a_database_that_hangs_is_told_in_time_and_what_it_took_afterwards_is_there_once(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch, desk: str
 ) -> None:
-    monkeypatch.setattr("workers.http.database._SECONDS", 0.3)
+    monkeypatch.setattr("web.database._SECONDS", 0.3)
     delivery = a_delivery(desk)
     with number_held("1001"):
         began = time.monotonic()
@@ -196,7 +196,7 @@ def test_a_database_that_hangs_is_told_in_time_and_what_it_took_afterwards_is_th
 def test_more_deliveries_than_there_are_connections_are_all_told_in_time(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.http.database._SECONDS", 1.0)
+    monkeypatch.setattr("web.database._SECONDS", 1.0)
     deliveries = [a_delivery("shop", id=str(number)) for number in range(30)]
     with ThreadPoolExecutor(30) as threads:
         with number_held("1001"):
@@ -220,9 +220,9 @@ def test_more_requests_than_are_answered_at_once_are_told_to_come_back_and_healt
         return receive(desk, webhook)
 
     settings.cache_clear()
-    monkeypatch.setattr("workers.http.app._MAX_AT_ONCE", 2)
-    monkeypatch.setattr("workers.http.database._SECONDS", 30.0)
-    monkeypatch.setattr("workers.http.webhooks.receive", receive_slowly)
+    monkeypatch.setattr("web.app._MAX_AT_ONCE", 2)
+    monkeypatch.setattr("web.database._SECONDS", 30.0)
+    monkeypatch.setattr("web.webhooks.receive", receive_slowly)
     everybody_gets_on()
     with (
         serving(six_desks) as url,
@@ -267,8 +267,8 @@ def test_a_database_that_hangs_for_one_order_is_none_for_another(http: httpx2.Cl
 def ringing_at(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
     """Lets the webhooks ring by Celery at a broker."""
     with Celery("test", broker=url, set_as_current=False) as app, monkeypatch.context() as patched:
-        patched.setattr(tasks.doorbells, "current_app", app)
-        patched.setattr(webhooks, "ring", tasks.doorbells.ring)
+        patched.setattr(tasks.running.wakeups, "current_app", app)
+        patched.setattr(webhooks, "ring", tasks.running.wakeups.ring)
         yield
 
 
@@ -308,7 +308,7 @@ def test_without_a_broker_readyz_says_so(
 def http_process(port: int) -> Iterator[str]:
     """The HTTP process as `countermand up` starts it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.http"],
+        [sys.executable, "-m", "web"],
         env={**os.environ, "COUNTERMAND_HTTP_PORT": str(port)},
         stderr=subprocess.PIPE,
     )

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.doorbells import Doorbell
+from tasks.running.wakeups import Doorbell
 from tests.builders import EMAIL, an_address, an_order, load, order, request, rows, settle
 from tests.deliveries import (
     BOT,
@@ -26,7 +26,7 @@ from tests.deliveries import (
     sign,
 )
 from tests.serving import answer_of, connected, head_of, send
-from workers.http import webhooks
+from web import webhooks
 
 EACH = pytest.mark.parametrize("desk", DESKS)
 # Whose payload may bring an id of its own.

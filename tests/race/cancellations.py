@@ -5,8 +5,8 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.database import in_transaction
 from tests.builders import a_request, an_order, deliver, load, order, request, rows, settle
 from tests.race.crash_points import Work, has_passed
 from tests.race.crashes import Scenario, crash_table

@@ -1,4 +1,4 @@
-"""The places where the product commits, read from its source: each call of `in_transaction` in `tasks/` and `workers/`.
+"""The places where the product commits, read from its source: each call of `in_transaction` from `tasks/` upwards.
 
 A site is named by the function that it stands in: `export._send: COMMIT`. Of several in one function the second is
 `export._send: COMMIT (2)`.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 ROOT = Path(__file__).parents[2]
-_ROOMS = ("tasks", "workers")
+_ROOMS = ("tasks", "workers", "web", "cli")
 
 _P = ParamSpec("_P")
 

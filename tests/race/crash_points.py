@@ -26,22 +26,21 @@ import redis
 from celery import Celery
 from redis.client import Pipeline
 
+from database.transactions import engine
 from desks.api import Api
 from desks.channels import LogChannel
 from edi.transports.sftp_packets import Packet
 from edi.transports.sftp_session import Session
-from tasks.database import engine
 from tests.race.commit_sites import site_at
+from tests.rooms import ROOMS
 
 # A function of a module that a new process can import.
 Work: TypeAlias = Callable[[], object]
 
 _ROOT = Path(__file__).parents[2]
-_PRODUCT = tuple(
-    f"{_ROOT / room}/" for room in ("rules", "orders", "edi", "desks", "tasks", "workers", "configuration")
-)
+_PRODUCT = tuple(f"{_ROOT / room}/" for room in ROOMS)
 # What these do is done for another; that one is told.
-_PASSED_OVER = tuple(str(_ROOT / "tasks" / name) for name in ("database.py", "doorbells.py"))
+_PASSED_OVER = (str(_ROOT / "database" / "transactions.py"), str(_ROOT / "tasks" / "running" / "wakeups.py"))
 _TRANSPORTS = f"{_ROOT / 'edi' / 'transports'}/"
 _FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.TextIOWrapper)
 _ASKS_NOBODY = {"fspath", "urandom", "fileno"}

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.database import engine
+from database.transactions import engine
 from tests.race import commit_sites
 from tests.race.crash_points import Follower, Work, is_answer_outstanding
 from tests.race.kills import PATIENCE_SECONDS, rolled_back
@@ -23,7 +23,7 @@ _FORKS.set_forkserver_preload(
         __name__,
         "pytest",
         "tests.builders",
-        "workers.cli.main",
+        "cli.main",
         "celery.app.amqp",
         "celery.canvas",
         "celery.loaders.app",

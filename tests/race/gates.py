@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 
-from orders.tables import metadata
-from tasks.database import engine
+from database.tables import metadata
+from database.transactions import engine
 
 Work: TypeAlias = Callable[[Connection], Any]
 
 _ROOT = Path(__file__).parents[2]
-_PRODUCT = tuple(f"{_ROOT / room}/" for room in ("orders", "edi", "tasks"))
+_PRODUCT = tuple(f"{_ROOT / room}/" for room in ("database", "orders", "edi", "tasks"))
 _NAMED = re.compile(r"(?:FROM|JOIN|INTO|UPDATE)\s+([\w, ]+)")
 _FIRST_FROM = re.compile(r"\A.*?FROM\s+(\w+(?:, \w+)*)", re.DOTALL)
 _JOINED = re.compile(r"\bJOIN\b|FROM\s+\w+\s+AS\b")

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
-from tasks.database import engine
+from database.transactions import engine
 from tests.race.gates import Session, State, Step, Work, observing
 
 # Sessions whose next step is not worth letting go: it comes here in another run, and commutes with all that came since.

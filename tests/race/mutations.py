@@ -28,8 +28,8 @@ _NO_LOCKS = "tests/race/test_interleavings_without_locks.py"
 _LOCKS = "tests/integration/test_locks.py"
 _POISON = "tests/integration/test_poison.py"
 _SCHEMA = "tests/integration/test_schema.py"
-_TABLES = "orders/tables.py"
-_FIRST = "orders/migrations/versions/0001_the_tables.py"
+_TABLES = "database/tables.py"
+_FIRST = "database/migrations/versions/0001_the_tables.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ def _of(name: str, file: str, old: str, new: str, *tests: str) -> Mutation:
 MUTATIONS = (
     _of(
         "lock: deciding does not lock the orders",
-        "orders/locks.py",
+        "database/locks.py",
         " FOR NO KEY UPDATE OF orders SKIP LOCKED",
         "",
         f"{_RACES}::test_two_workers_decide_the_requests_of_one_order_once_and_in_sequence",
     ),
     _of(
         "lock: exporting does not lock the orders",
-        "orders/locks.py",
+        "database/locks.py",
         " ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
         " ORDER BY id LIMIT :limit",
         f"{_RACES}::test_a_cancellation_and_an_export_that_has_lost_patience_end_one_way_or_the_other_never_both",
@@ -79,28 +79,28 @@ MUTATIONS = (
     ),
     _of(
         "lock: the exporter does not ask whether an intake holds the number",
-        "orders/locks.py",
+        "database/locks.py",
         " FILTER (WHERE is_free)",
         "",
         f"{_RACES}::test_a_cancellation_accepted_before_the_claim_wins_over_the_export",
     ),
     _of(
         "lock: the exporter does not look for undecided requests again under its locks",
-        "orders/locks.py",
+        "database/locks.py",
         " AND {_IS_FREE} ORDER BY id\n",
         " ORDER BY id\n",
         f"{_RACES}::test_a_cancellation_accepted_before_the_claim_wins_over_the_export",
     ),
     _of(
         "lock: exporting does not lock the partner",
-        "orders/locks.py",
+        "database/locks.py",
         "FROM partner WHERE name = :name FOR NO KEY UPDATE",
         "FROM partner WHERE name = :name",
         f"{_EXPORTS}::test_two_exports_that_could_take_an_order_each_send_one_interchange_after_the_other",
     ),
     _of(
         "lock: loading does not lock known orders",
-        "orders/locks.py",
+        "database/locks.py",
         "connection.execute(known.with_for_update(key_share=True)).all()",
         "connection.execute(known).all()",
         f"{_RACES}::test_a_pre_order_is_abandoned_or_validated_first_and_then_cancelled",
@@ -118,7 +118,7 @@ MUTATIONS = (
     ),
     _of(
         "lock: settling an answer does not lock it",
-        "orders/locks.py",
+        "database/locks.py",
         "where(effect.c.id == effect_id).with_for_update(key_share=True)",
         "where(effect.c.id == effect_id)",
         _EFFECTS,
@@ -140,7 +140,7 @@ MUTATIONS = (
     ),
     _of(
         "guard: orders in flight are decided",
-        "orders/locks.py",
+        "database/locks.py",
         "    WHERE orders.edi_state <> 'claimed'\n",
         "",
         f"{_EXPORTS}::test_a_request_that_waits_for_an_interchange_is_decided_by_its_outcome",
@@ -176,7 +176,7 @@ MUTATIONS = (
     ),
     _of(
         "guard: a late failure is counted on a decided request",
-        "orders/parking.py",
+        "orders/request_retries.py",
         ".where(request.id == request_id, request.state == RequestState.RECEIVED)\n        .values(\n",
         ".where(request.id == request_id)\n        .values(\n",
         f"{_REQUESTS}::test_a_failure_that_is_counted_late_does_not_touch_what_another_worker_has_decided",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from database.transactions import in_transaction
 from edi.partners import Partner
-from tasks.database import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, load, rows, settle
 from tests.race.gates import Work
 from tests.race.interleavings import Race

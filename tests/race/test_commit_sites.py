@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.race.commit_sites import KILLED_BY, ROOT, killed_at, kills_around, sites, sites_in
+from tests.rooms import ROOMS
 
 _READS = "it only reads"
 _MIGRATES = "all migrations of one run are one transaction, and the next run makes what is missing"
@@ -72,10 +73,9 @@ def test_no_two_commits_have_one_name() -> None:
 
 
 def test_nothing_else_of_the_product_commits() -> None:
-    rooms = ("rules", "orders", "edi", "desks", "tasks", "workers")
-    sources = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    sources = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
     committing = [path for path in sources if re.search(r"\.(begin|commit|begin_nested)\(\)", path.read_text())]
-    assert [str(path.relative_to(ROOT)) for path in committing] == ["tasks/database.py"]
+    assert [str(path.relative_to(ROOT)) for path in committing] == ["database/transactions.py"]
 
 
 def test_a_commit_is_named_by_the_function_and_by_its_place_in_it(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 import tasks.receipts
+from database.transactions import in_transaction
 from edi import interchanges
-from tasks.database import in_transaction
 from tasks.partners import partners
 from tests.builders import rows
 from tests.integration.sftp_server import PASSWORD, USER, Warehouse

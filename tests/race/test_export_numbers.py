@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import tasks.export
+from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.database import in_transaction
 from tasks.partners import partners
 from tests.builders import an_order, load, rows
 from tests.race.crash_points import has_passed

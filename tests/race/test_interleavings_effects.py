@@ -2,9 +2,9 @@
 
 import pytest
 
+from database.transactions import in_transaction
 from orders import answers
 from orders.answers import Failure, Leased, LostFence
-from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tests.builders import a_request, an_order, decide_all, deliver, load, rows, settle
 from tests.race.gates import Work

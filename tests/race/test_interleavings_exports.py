@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from database.transactions import in_transaction
 from edi.interchanges import LostFence
 from edi.partners import Partner
-from tasks.database import in_transaction
 from tests.builders import a_request, an_order, deliver, load, rows, settle
 from tests.race.gates import Work
 from tests.race.interleavings import Race

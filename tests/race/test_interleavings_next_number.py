@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from database.transactions import in_transaction
 from edi import numbers
-from edi.interventions import NotPossible
+from edi.operator_actions import NotPossible
 from edi.partners import Partner
-from tasks.database import in_transaction
 from tests.builders import an_order, load, rows
 from tests.race.gates import Work
 from tests.race.interleavings import Race

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.database import in_transaction
+from database.transactions import in_transaction
 from tests.builders import a_request, an_address, an_order, load, settle
 from tests.race.gates import Work
 from tests.race.interleavings import Race

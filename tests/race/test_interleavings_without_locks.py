@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
+from database.transactions import engine, in_transaction
 from edi.interchanges import WrongOrders
 from edi.partners import Partner
 from orders.changes import LostGuard
 from orders.effects import EffectGone
-from tasks.database import engine, in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, settle
 from tests.race.gates import Work

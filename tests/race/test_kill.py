@@ -6,11 +6,11 @@ from unittest.mock import patch
 import pytest
 import redis
 
+import cli.reprocessing
 import tasks.changes
 import tasks.effects
 import tasks.reprocessing
-import workers.cli.reprocessing
-from tasks.settings import settings
+from configuration.settings import settings
 from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows, settle
 from tests.race.cancellations import Cancellation, Record, assert_that_every_promise_is_kept, kill_everywhere
 from tests.race.commit_sites import kills_around
@@ -54,7 +54,7 @@ def notifying() -> None:
 
 def reprocessing() -> None:
     with patch.object(tasks.reprocessing, "_SLICE", 1):
-        workers.cli.reprocessing.reprocess()
+        cli.reprocessing.reprocess()
 
 
 def parking() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from database.transactions import in_transaction
 from orders.notes import Cause, NoteRow, write_notes
 from tasks.answers import answer_one
-from tasks.database import in_transaction
 from tests.builders import rows
 from tests.helpdesks.asking import (
     answers_to,

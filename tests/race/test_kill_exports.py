@@ -9,13 +9,13 @@ from unittest.mock import patch
 import pytest
 
 import tasks.export
-from edi import interchanges, interventions, outcomes
-from edi.interventions import NotPossible
+from configuration.settings import settings
+from database.transactions import in_transaction
+from edi import interchanges, operator_actions, outcomes
+from edi.operator_actions import NotPossible
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import TransportError
-from tasks.database import in_transaction
 from tasks.partners import partners
-from tasks.settings import settings
 from tests.builders import rows
 from tests.race.cancellations import Record, assert_that_every_promise_is_kept, kill_everywhere
 from tests.race.commit_sites import kills_around
@@ -51,7 +51,7 @@ def delivering_late() -> None:
         if not (settings().home / "released").exists():
             rows("UPDATE interchange SET lease_until = now() WHERE state = 'claimed' RETURNING id")
             number = _last()
-            in_transaction(lambda c: interventions.release(c, partners()[0], number, asked_the_partner=True))
+            in_transaction(lambda c: operator_actions.release(c, partners()[0], number, asked_the_partner=True))
             (settings().home / "released").touch()
         deliver(self, filename, content)
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 import tasks.changes
-from tasks import batches, deaths
-from tasks.database import engine
+from database.transactions import engine
+from tasks.running import batches, crash_guard
 from tests.builders import request, rows
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("system")
 
 def applying_warily() -> None:
     app.finalize()
-    with patch.object(deaths, "was_lately", lambda: True):
+    with patch.object(crash_guard, "was_lately", lambda: True):
         tasks.changes.apply_changes()
 
 
@@ -32,7 +32,7 @@ def applying_warily_beside_another() -> None:
     """Counts a try, and another has the order in hand when it is to be made."""
     app.finalize()
     with (
-        patch.object(deaths, "was_lately", lambda: True),
+        patch.object(crash_guard, "was_lately", lambda: True),
         patch.object(batches, "run_batch", _while_another_has_all_orders),
     ):
         tasks.changes.apply_changes()

@@ -8,10 +8,10 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from configuration.settings import settings
 from desks.desk import Webhook
-from tasks.doorbells import Doorbell, ring
 from tasks.helpdesks import helpdesks
-from tasks.settings import settings
+from tasks.running.wakeups import Doorbell, ring
 from tasks.webhooks import Received, receive
 from tests.builders import a_request, an_order, encoded, load, rows
 from tests.deliveries import a_delivery, configured, sign

@@ -9,9 +9,9 @@ from unittest.mock import patch
 import pytest
 import redis
 
-import workers.cli.dead_letters
-import workers.cli.orders
-from tasks.settings import settings
+import cli.dead_letters
+import cli.orders
+from configuration.settings import settings
 from tests.builders import an_order, deliver, encoded, load, order, request, rows
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
@@ -30,14 +30,14 @@ def repairing_and_requeuing() -> None:
     letter = json.loads((settings().home / "letter").read_text())
     # What the run before has done is refused.
     with suppress(UsageError):
-        workers.cli.dead_letters.repair(letter, str(settings().home / "repaired"))
+        cli.dead_letters.repair(letter, str(settings().home / "repaired"))
     with suppress(UsageError):
-        workers.cli.dead_letters.requeue(letter)
+        cli.dead_letters.requeue(letter)
 
 
 def loading() -> None:
-    with patch.object(workers.cli.orders, "_BATCH", 1):
-        workers.cli.orders.load(str(settings().home / "orders"))
+    with patch.object(cli.orders, "_BATCH", 1):
+        cli.orders.load(str(settings().home / "orders"))
 
 
 # These run here.

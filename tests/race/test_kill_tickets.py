@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from configuration.settings import settings
+from database.transactions import in_transaction
 from desks.channels import DeliveryError
 from desks.desk import Webhook
 from orders import tickets
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell, ring
 from tasks.helpdesks import helpdesks
 from tasks.pulling import list_page
-from tasks.settings import settings
+from tasks.running.wakeups import Doorbell, ring
 from tasks.tickets import read_one, readable
 from tasks.webhooks import Received, receive
 from tests.builders import an_order, load, rows

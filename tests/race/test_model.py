@@ -31,22 +31,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from database.transactions import in_transaction
 from edi import interchanges
 from edi.interchanges import Claim
-from edi.interventions import NotPossible
+from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.transport import TransportError
 from orders.effects import revive_dead
 from orders.reading import count_requests, list_requests
 from orders.reprocessing import Filter, find_parked, preview, revive
 from tasks import export
-from tasks.batches import run_batch
 from tasks.changes import apply_changes, park_unknown
-from tasks.database import in_transaction
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import keep, take
 from tasks.partners import address_check
 from tasks.receipts import read_inbox
+from tasks.running.batches import run_batch
 from tests.builders import DECIDING
 from tests.integration.test_receipts import contrl
 from tests.race.model import clock, contract
@@ -341,7 +341,7 @@ class Histories(RuleBasedStateMachine):
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody there to answer doorbells, and nothing logged: histories fail on purpose, thousands of times."""
-    monkeypatch.setattr("tasks.doorbells.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
+    monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from orders.locks import claim_notices
-from tasks.batches import run_batch
-from tasks.database import in_transaction
+from database.locks import claim_notices
+from database.transactions import in_transaction
 from tasks.effects import NOTIFY
+from tasks.running.batches import run_batch
 from tests.builders import a_request, an_order, decide_all, deliver, load
 from tests.deliveries import configured
 from tests.race.gates import observing

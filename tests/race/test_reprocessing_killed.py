@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 import pytest
 
+import cli.reprocessing
 import tasks.reprocessing
-import workers.cli.reprocessing
+from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.database import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, request, rows
 from tests.processes import await_that, countermand, environment
 from tests.race.crashes import Runner
@@ -36,7 +36,7 @@ ORDERS = [f"{number}" for number in range(20)]
 
 def reprocessing() -> None:
     with patch.object(tasks.reprocessing, "_SLICE", _SLICE):
-        workers.cli.reprocessing.reprocess()
+        cli.reprocessing.reprocess()
 
 
 # These run here.

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 import tasks.export
+from database.transactions import in_transaction
 from edi.partners import Partner, default_partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import DeliveryUnknown, NotDelivered, TransportError
 from orders.audit import audit
 from tasks.changes import apply_changes
-from tasks.database import in_transaction
-from tasks.doorbells import Doorbell
 from tasks.export import Exported, export_steps
+from tasks.running.wakeups import Doorbell
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.race.kills import PATIENCE_SECONDS
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from database.transactions import in_transaction
 from edi import drafts, interchanges, outcomes
 from edi.interchanges import Claim, InFlight
 from edi.partners import Partner, default_partner
@@ -16,12 +17,11 @@ from orders.audit import audit
 from orders.inbox import Delivery, accept
 from orders.loading import load_orders
 from orders.messages import parse_order
-from orders.parking import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from orders.reading import show_order, show_request
 from orders.reprocessing import Filter, find_parked, revive
-from tasks.batches import Job
-from tasks.database import in_transaction
+from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from tasks.intake import accept_and_decide
+from tasks.running.batches import Job
 from tests.builders import DECIDING, deliver, encoded, rows, settle
 from tests.race.figures import NOT_ALL
 from tests.race.gates import Work

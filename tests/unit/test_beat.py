@@ -11,7 +11,7 @@ from celery.beat import ScheduleEntry
 
 import celeryconfig
 import workers.beat
-from tasks.doorbells import Doorbell
+from tasks.running.wakeups import Doorbell
 from workers.beat import Scheduler
 
 # Of the settings that nobody has changed.
@@ -48,7 +48,7 @@ class Beat:
         monkeypatch.setattr(app, "now", lambda: self._now)
         monkeypatch.setattr(workers.beat, "monotonic", lambda: self._passed)
         monkeypatch.setattr(Scheduler, "apply_entry", self._ring)
-        monkeypatch.setattr("tasks.progress.note", lambda _: None)
+        monkeypatch.setattr("tasks.running.progress.note", lambda _: None)
         monkeypatch.setattr(Scheduler, "producer", None)
         self._scheduler = Scheduler(app)
 

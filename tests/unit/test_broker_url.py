@@ -8,7 +8,7 @@ from kombu import Connection
 from redis import Redis
 
 from configuration import ConfigurationError
-from tasks.broker_url import Tls, parse_broker_url
+from configuration.broker_url import Tls, parse_broker_url
 
 SECRET = "S3cr3tP4ss"
 

@@ -14,7 +14,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it publishes no types
 from pydantic import SecretStr
 
-from tasks.settings import Settings
+from configuration.settings import Settings
 from workers.embedded.valkey import MEMORY
 from workers.supervisor import connections, programs
 
@@ -35,8 +35,8 @@ def _dependencies(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _variables_that_are_read() -> set[str]:
     of_processes = {
         name
-        for module in ("http/__main__", "logs")
-        for name in re.findall(r"COUNTERMAND_[A-Z_]+", (ROOT / "workers" / f"{module}.py").read_text())
+        for module in ("web/__main__", "workers/logs")
+        for name in re.findall(r"COUNTERMAND_[A-Z_]+", (ROOT / f"{module}.py").read_text())
     }
     return of_processes | {f"COUNTERMAND_{name.upper()}" for name in Settings.model_fields}
 

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import workers.intake
-from orders import server
-from orders.faults import _REMEDIES
-from tasks import answers, batches, database, intake, session
-from tasks.doorbells import Doorbell
+from database import server, session, transactions
+from database.faults import _REMEDIES
+from tasks import answers, intake
+from tasks.running import batches
+from tasks.running.wakeups import Doorbell
 from workers.app import app
 from workers.supervisor import connections
 
@@ -35,7 +36,7 @@ def test_the_times_of_tasks_and_of_an_intake_are_the_programs() -> None:
 
 
 def test_how_often_a_transaction_is_tried_is_the_programs() -> None:
-    assert (database._TRIES, batches._TRIES, intake._TRIES) == (5, 2, 2)
+    assert (transactions._TRIES, batches._TRIES, intake._TRIES) == (5, 2, 2)
     assert "tried again, five times in all; a batch, and an intake that decides at once, only twice" in _TEXT
 
 

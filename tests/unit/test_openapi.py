@@ -13,19 +13,19 @@ from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from configuration.settings import Settings
 from desks.desk import Desk, Unauthorized, Webhook
 from desks.registry import Helpdesks, kinds
 from orders.messages import MAX_MESSAGE_BYTES, parse_change
-from tasks.progress import EXPECTED
-from tasks.settings import Settings
+from tasks.running.progress import EXPECTED
 from tasks.webhooks import Receipt, Received
 from tests.builders import encoded
 from tests.openapi import OPENAPI, check_answer, check_response, operation
-from tests.specs import ROOT
-from workers.http import health, models, requests, tokens, webhooks
-from workers.http.app import make_app
-from workers.specs.desks import DESKS
-from workers.specs.examples import ANSWERS
+from tools.specs.desks import DESKS
+from tools.specs.examples import ANSWERS
+from tools.specs.files import ROOT
+from web import health, models, requests, tokens, webhooks
+from web.app import make_app
 
 WEBHOOK, READ, HEALTH, READY = "POST /webhooks/{desk}", "GET /requests/{source}/{id}", "GET /healthz", "GET /readyz"
 TOKEN = {"Authorization": "Bearer sesame"}
@@ -243,7 +243,7 @@ def test_every_status_that_stands_in_the_code_is_described() -> None:
         for module in ("webhooks", "requests", "database", "health", "room", "tokens")
         for status in re.findall(
             r"(?:HTTPException|JSONResponse)\([^)]*?\b([2-5]\d\d)\b",
-            (ROOT / "workers" / "http" / f"{module}.py").read_text(),
+            (ROOT / "web" / f"{module}.py").read_text(),
         )
     }
     described = {status for asked in MODULES for status in operation(*asked.split())["responses"]}

@@ -8,8 +8,8 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-import tasks.outages
-from tasks.outages import Outage, broker_told
+import configuration.outages
+from configuration.outages import Outage, broker_told
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(tasks.outages, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(configuration.outages, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from configuration import ConfigurationError, secret
-from tasks.settings import Settings
+from configuration.settings import Settings
 from tests.deliveries import a_delivery, a_desk, a_secret
 
 

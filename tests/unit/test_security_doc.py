@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orders.roles import RUN_AS, Role, role_name
-from tasks.settings import Settings
+from configuration.settings import Settings
+from database.roles import RUN_AS, Role, role_name
 
 _HOUSE = Path(__file__).parents[2]
 _DOC = (_HOUSE / "docs/security.md").read_text(encoding="utf-8")

@@ -18,11 +18,11 @@ from orders.messages import MAX_MESSAGE_BYTES, Unreadable, UnreadableMessage, pa
 from rules.model import Kind
 from tests.builders import a_request, an_address, encoded
 from tests.openapi import OPENAPI
-from tests.specs import ROOT, dangling, texts
+from tools.specs.examples import ANSWERS, EVENTS
+from tools.specs.files import ROOT, dangling, texts
+from tools.specs.schemas import schemas_of
+from tools.specs.words import FIELDS
 from workers import broker
-from workers.specs.examples import ANSWERS, EVENTS
-from workers.specs.schemas import schemas_of
-from workers.specs.words import FIELDS
 
 DATA = ROOT / "tests" / "data"
 ASYNCAPI: dict[str, Any] = yaml.safe_load((ROOT / "asyncapi.yaml").read_text())
@@ -95,7 +95,7 @@ def test_every_reference_leads_somewhere_and_nothing_stands_beside_it(file: str)
 def test_a_reference_that_leads_nowhere_stops_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {**OPENAPI, "paths": {"/x": {"$ref": "#/components/schemas/HelpscoutPayload"}}}
     assert dangling(wrong) == ["#/components/schemas/HelpscoutPayload"]
-    monkeypatch.setattr("tests.specs.openapi", lambda: wrong)
+    monkeypatch.setattr("tools.specs.files.openapi", lambda: wrong)
     with pytest.raises(ValueError, match="not have: #/components/schemas/HelpscoutPayload; nothing"):
         texts()
 

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from cli import terminal
+from cli.terminal import print_list
 from edi.documents.charset import decode
-from workers.cli import terminal
-from workers.cli.terminal import print_list
 
 ID = "88124-cancel-536368-559d7196159d31c8"
 COLUMNS = ("source", "id", "order", "kind", "state", "outcome")

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import workers.watch
-from tasks.settings import settings
+from configuration.settings import settings
 from workers.errors import Unreachable
 from workers.log_files import Followed
 from workers.supervisor import SUPERVISORD, Supervisor, programs

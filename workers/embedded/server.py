@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from tasks.outages import Outage
+from configuration.outages import Outage
 from workers.accounts import Account
 from workers.embedded.processes import PATIENCE_SECONDS, ServiceError, bare_environment, private
 from workers.signals import uninterrupted

@@ -11,6 +11,8 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection, text
 
+from database.tables import metadata
+from database.transactions import in_transaction
 from edi.interchanges import Claim
 from edi.partners import Partner
 from orders.audit import audit
@@ -18,8 +20,6 @@ from orders.inbox import Accepted, Delivery
 from orders.loading import load_orders
 from orders.messages import ChangeMessage, parse_change, parse_order
 from orders.stock import restock
-from orders.tables import metadata
-from tasks.database import in_transaction
 from tasks.intake import take
 from tests.builders import encoded
 from tests.race.model import clock, contract, made_up

@@ -1,0 +1,1 @@
+"""How tasks run: wake-ups and their queues, batches, the crash guard, beat's schedule, progress."""

@@ -1,0 +1,106 @@
+"""The queues that wake workers up. With RabbitMQ: made where they are missing, used as they are where they exist."""
+
+import re
+from typing import Any
+
+import kombu
+from amqp.exceptions import NotFound, PreconditionFailed
+
+from configuration.outages import UnusableQueue
+from tasks.running.wakeups import Doorbell
+
+# Five, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what waits for
+# others: the answers and the export).
+QUEUE_OF = {
+    Doorbell.APPLY_CHANGES: "changes",
+    Doorbell.PARK_UNKNOWN: "changes",
+    Doorbell.RESTOCK: "effects",
+    Doorbell.NOTIFY: "effects",
+    Doorbell.EFFECTS: "effects",
+    Doorbell.NOTE: "effects",
+    Doorbell.ANSWER: "answers",
+    Doorbell.READ_TICKETS: "tickets",
+    Doorbell.LIST_TICKETS: "tickets",
+    Doorbell.EXPORT: "export",
+    Doorbell.READ_INBOXES: "export",
+}
+# Said aloud, or the virtual host's default would decide, which may be a quorum queue or a stream.
+_CLASSIC = {"x-queue-type": "classic"}
+_DIFFERENCE = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for (?P<what>queue|exchange) '(?P<of>[^']*)'.*?: "
+    r"received (?P<ours>.*) but current is (?P<found>.*)",
+    re.DOTALL,
+)
+_VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '(?P<type>\w+)')?", re.DOTALL)
+
+
+class Difference:
+    """The first thing in which RabbitMQ found a queue or an exchange other than it was declared."""
+
+    def __init__(self, refused: PreconditionFailed) -> None:
+        match = _DIFFERENCE.search(str(refused))
+        self.name = match["name"] if match else ""
+        self.of = f"{match['what']} {match['of']}" if match else ""
+        self.ours, self.found = (_value(match[side]) if match else None for side in ("ours", "found"))
+        self._refused = refused
+
+    def __str__(self) -> str:
+        if not self.name:
+            return str(self._refused)
+        return f"{self.of} has {self.name} {_shown(self.found)}, expected {_shown(self.ours)}"
+
+
+def _value(text: str) -> Any:
+    match = _VALUE.fullmatch(text.strip())
+    if match is None:
+        return None
+    value, kind = match["value"], match["type"] or "longstr"
+    return value if kind == "longstr" or not value.lstrip("-").isdecimal() else int(value)
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+class WakeUpQueue(kombu.Queue):  # type: ignore[misc]  # kombu is untyped
+    """A queue of RabbitMQ that wakes workers up: one that exists is used as it is, whatever made it."""
+
+    def queue_declare(self, nowait: bool = False, passive: bool = False, channel: Any = None) -> Any:
+        """Makes the queue unless there is one; returns its counts, as RabbitMQ tells them."""
+        channel = channel or self.channel
+        if not passive and not _exists(channel, self.name):
+            return super().queue_declare(nowait, False, channel)
+        return super().queue_declare(nowait, True, channel)
+
+
+def _exists(channel: Any, name: str) -> bool:
+    # On a channel of its own, which a "no" closes.
+    with channel.connection.channel() as own:
+        try:
+            own.queue_declare(name, passive=True)
+        except NotFound:
+            return False
+    return True
+
+
+def wake_up_queues(*, of_rabbitmq: bool) -> list[kombu.Queue]:
+    """Returns the queues that carry doorbells."""
+    kind, arguments = (WakeUpQueue, _CLASSIC) if of_rabbitmq else (kombu.Queue, None)
+    names = dict.fromkeys(QUEUE_OF.values())
+    return [kind(name, kombu.Exchange(name), routing_key=name, queue_arguments=arguments) for name in names]
+
+
+def check_wake_up_queue(connection: Any, queue: kombu.Queue) -> None:
+    """Makes a queue of RabbitMQ unless there is one. Raises UnusableQueue for one that no worker can listen to."""
+    with connection.channel() as channel:
+        queue(channel).declare()
+    with connection.channel() as channel:
+        try:
+            kombu.Queue.queue_declare(queue(channel))
+        except PreconditionFailed as refused:
+            difference = Difference(refused)
+            if (difference.name, difference.found) == ("x-queue-type", "stream"):
+                raise UnusableQueue(
+                    f"RabbitMQ's {difference}: it carries nothing but wake-up messages, so delete it with "
+                    f"`rabbitmqctl delete_queue {queue.name}`, and it is made anew"
+                ) from refused
