@@ -19,7 +19,7 @@ from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeu
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.reading import as_utc
 from tasks.helpdesks import desk_to_read_by
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from tasks.webhooks import ORIGIN
 from workers.broker import broker_at
 from workers.discovery import find_database, find_services
@@ -176,7 +176,7 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
 
     body = in_transaction(put_back)
     if body is None:
-        ring(Doorbell.READ_TICKETS)
+        wake(WakeUp.READ_TICKETS)
     if as_json:
         print_json({"id": letter_id, "requeued": True})
     else:

@@ -23,8 +23,8 @@ from cli import (
     requests,
 )
 from configuration import ConfigurationError
-from configuration.outages import broker_told
-from database.faults import OURS_TO_MEND, Fault, classify, sqlstate, told
+from configuration.outages import describe_broker_fault
+from database.faults import OURS_TO_MEND, Fault, classify, describe_fault, sqlstate
 from workers.broker import BROKER_OUTAGES
 from workers.embedded import ServiceError
 from workers.logs import configure_logs, without_secrets
@@ -79,15 +79,15 @@ def _run() -> int:
     except ConfigurationError as error:
         return _tell(str(error), 2)
     except DBAPIError as error:
-        if classify(error) is Fault.WORK:
+        if classify(error) is Fault.PERMANENT:
             return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
-        return _tell(told(error), 2 if sqlstate(error) in OURS_TO_MEND else 3)
+        return _tell(describe_fault(error), 2 if sqlstate(error) in OURS_TO_MEND else 3)
     except OSError as error:
         if error.errno in _OF_FILES:
             return _tell(f"cannot write or read: {error}", 2)
         return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
     except BROKER_OUTAGES as error:
-        return _tell(broker_told(error), 3)
+        return _tell(describe_broker_fault(error), 3)
     except KeyboardInterrupt:
         return _tell("interrupted", 130)
 

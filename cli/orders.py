@@ -29,7 +29,7 @@ from orders.messages import OrderMessage, UnreadableMessage, parse_order
 from orders.reading import list_orders, show_order
 from rules.model import Address, Edi, Status
 from rules.postal import postal_lines
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from workers.app import app
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
@@ -60,7 +60,7 @@ def load(file: InputFile, as_json: AsJson = False) -> int:
         raise
     loader.flush()
     app.finalize()
-    ring(Doorbell.APPLY_CHANGES)
+    wake(WakeUp.APPLY_CHANGES)
     loader.report(file, as_json=as_json)
     return 1 if loader.rejected or loader.loaded.differences else 0
 
@@ -95,7 +95,7 @@ class _Loader:
         try:
             loaded = in_transaction(lambda connection: load_orders(connection, messages))
         except DBAPIError as error:
-            if classify(error) is not Fault.WORK:
+            if classify(error) is not Fault.PERMANENT:
                 raise
             if len(batch) == 1:
                 self.rejected.append({"line": batch[0][0], "error": f"the database refused it: {type(error).__name__}"})

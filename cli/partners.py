@@ -155,7 +155,7 @@ def _tell(one: dict[str, Any]) -> None:
     if one["problem"]:
         out.print(plain(f"  {'PROBLEM':<14} {one['problem']}"), style="red", soft_wrap=True, highlight=False)
     elif one["untried"]:
-        out.print(plain(f"  {'UNCLEAR':<14} {one['untried']}"), style="yellow", soft_wrap=True, highlight=False)
+        out.print(plain(f"  {'UNTRIED':<14} {one['untried']}"), style="yellow", soft_wrap=True, highlight=False)
     else:
         out.print("  [green]the transport works[/]")
 

@@ -21,7 +21,7 @@ from cli.terminal import (
     read_lines,
     tell_rejected,
 )
-from configuration.outages import broker_told
+from configuration.outages import describe_broker_fault
 from database.tables import EffectState, RequestState
 from database.transactions import in_transaction
 from orders.messages import UnreadableMessage, parse_change
@@ -55,7 +55,7 @@ def _publish(broker: Broker, bodies: Iterator[bytes]) -> int:
             submitted += count
     except BROKER_OUTAGES as error:
         again = "submit the same file again, what is there already counts once"
-        raise Unreachable(f"{broker_told(error)}; {submitted:,} submitted before: {again}") from error
+        raise Unreachable(f"{describe_broker_fault(error)}; {submitted:,} submitted before: {again}") from error
     return submitted
 
 

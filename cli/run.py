@@ -18,7 +18,7 @@ from workers.logs import configure_logs, log_what_is_printed
 
 _log = structlog.get_logger()
 
-# Without gossip, mingle and heartbeat a worker talks to its broker about doorbells alone.
+# Without gossip, mingle and heartbeat a worker talks to its broker about wake-ups alone.
 _WORKER = ("worker", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO")
 
 

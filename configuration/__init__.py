@@ -44,10 +44,10 @@ def read_file(path: Path, kind: type[_T], what: str) -> _T:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{what} {path} is not TOML: {error}") from error
     except ValidationError as invalid:
-        raise ConfigurationError(f"{what} {path}: {told(invalid)}") from None
+        raise ConfigurationError(f"{what} {path}: {describe_problems(invalid)}") from None
 
 
-def told(invalid: ValidationError, *where: str, keys_in: str = "a table") -> str:
+def describe_problems(invalid: ValidationError, *where: str, keys_in: str = "a table") -> str:
     """Says in one line which keys are wrong; quotes no value, for one may be a secret in the wrong place.
 
     `keys_in` names what has keys in such a file.

@@ -45,7 +45,7 @@ class UnusableQueue(Exception):
     """A queue or exchange of the broker cannot be worked with; says in one line what it is and what to do."""
 
 
-def broker_told(error: Exception) -> str:
+def describe_broker_fault(error: Exception) -> str:
     """Says in one line why a broker does not do what it was asked, and what helps; quotes nothing that it was sent."""
     if isinstance(error, UnusableQueue):
         return str(error)

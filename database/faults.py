@@ -46,9 +46,9 @@ _REMEDIES = {
 class Fault(Enum):
     """Whose fault an error is."""
 
-    AGAIN = auto()
+    RETRYABLE = auto()
     OUTAGE = auto()
-    WORK = auto()
+    PERMANENT = auto()
 
 
 def classify(error: BaseException) -> Fault:
@@ -57,14 +57,14 @@ def classify(error: BaseException) -> Fault:
     if isinstance(error, PoolTimeout | PendingRollbackError):
         return Fault.OUTAGE
     if not isinstance(error, DBAPIError | psycopg.Error):
-        return Fault.WORK
+        return Fault.PERMANENT
     state = sqlstate(error)
     if state in _AGAIN:
-        return Fault.AGAIN
+        return Fault.RETRYABLE
     if not state:
-        return Fault.WORK if _refused_by_the_driver(error) else Fault.OUTAGE
+        return Fault.PERMANENT if _refused_by_the_driver(error) else Fault.OUTAGE
     outage = _has_lost_its_connection(error) or state in _OUTAGES or state.startswith(_OUTAGE_CLASSES)
-    return Fault.OUTAGE if outage else Fault.WORK
+    return Fault.OUTAGE if outage else Fault.PERMANENT
 
 
 def _refused_by_the_driver(error: BaseException) -> bool:
@@ -94,10 +94,10 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-def told(error: BaseException) -> str:
+def describe_fault(error: BaseException) -> str:
     """Says in one line what a conflict or an outage is, and what helps; quotes no value."""
     found = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
-    if classify(error) is Fault.AGAIN:
+    if classify(error) is Fault.RETRYABLE:
         return f"another transaction holds what is needed ({found})"
     state = sqlstate(error) or ""
     if known := _REMEDIES.get(state) or _REMEDIES.get(state[:2]):

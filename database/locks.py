@@ -81,21 +81,21 @@ def _columns(table: Table, *, without: str = "") -> str:
 # of two tables that are joined is worse: so each claim of requests reads one table a statement. It holds for what is
 # written under the locks too: PostgreSQL plans the look-up of a foreign key once a session, and would go through the
 # whole inbox for each row for as long as it lives, had that been empty then.
-_TAKE_THE_FIRST = """
+_FORCE_INDEX_PLANS = """
     SELECT set_config(name, 'off', true)
     FROM unnest(ARRAY['enable_sort', 'enable_bitmapscan', 'enable_seqscan', 'enable_hashjoin', 'enable_mergejoin',
         'enable_material']) AS name
 """
-_TAKE_THE_FIRST_OF_THE_INDEX = sql(_TAKE_THE_FIRST)
+_FORCE_INDEX_PLANS_STATEMENT = sql(_FORCE_INDEX_PLANS)
 _BEGIN_TO_CLAIM = sql(
     f"""
-    WITH planned AS MATERIALIZED ({_TAKE_THE_FIRST}) SELECT clock_timestamp(), (SELECT count(*) FROM planned)
+    WITH planned AS MATERIALIZED ({_FORCE_INDEX_PLANS}) SELECT clock_timestamp(), (SELECT count(*) FROM planned)
     """  # noqa: S608  # our own constant
 )
 # Whoever accepts goes on to claim: told in the same statement, as a lone request waits for every round trip.
 _LOCK_NUMBERS = sql(
     f"""
-    WITH planned AS MATERIALIZED ({_TAKE_THE_FIRST})
+    WITH planned AS MATERIALIZED ({_FORCE_INDEX_PLANS})
     SELECT pg_advisory_xact_lock(:space, key), (SELECT count(*) FROM planned)
     FROM (SELECT DISTINCT hashtext(order_key(number)) AS key
           FROM unnest(CAST(:numbers AS text[])) AS number ORDER BY key) AS keys
@@ -130,7 +130,7 @@ _LOCK_ORDERS_OF_INTERCHANGE = sql(
 )
 
 
-def nobody_waits(number: str, more: str = "") -> str:
+def has_no_open_request_sql(number: str, more: str = "") -> str:
     """Returns the condition that an order has no undecided request."""
     # By name: the exporter's role may not read the other columns of a request (`database.roles`). Neither `=` nor
     # EXISTS: of those the planner may make a join that reads every undecided request for each order.
@@ -157,7 +157,7 @@ _IS_NOT_HELD = """(
     WHERE order_id = orders.id AND held_until > now() LIMIT 1) IS NULL
 """
 _IS_FREE = f"""
-    {nobody_waits("orders.number", "AND undecided_since > :patience_since")}
+    {has_no_open_request_sql("orders.number", "AND undecided_since > :patience_since")}
     AND {_COLLEAGUES_KNOW} AND {_IS_NOT_HELD}
 """
 _IS_DUE = f"""
@@ -242,7 +242,7 @@ _LOCK_DUE_NOTE = sql(
 )
 
 
-def try_to_lock(connection: Connection) -> None:
+def check_writable(connection: Connection) -> None:
     """Locks nothing; raises where nothing can be written, or our tables are not there."""
     connection.execute(sql("SELECT FROM change_request LIMIT 0 FOR NO KEY UPDATE"))
 
@@ -268,7 +268,7 @@ def due_requests(connection: Connection, *, limit: int, among: Sequence[int] | N
     )
     if among is not None:
         due = due.where(is_one_of(request.id, among))
-    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
+    connection.execute(_FORCE_INDEX_PLANS_STATEMENT)
     return connection.execute(due.order_by(request.id).limit(limit)).all()
 
 
@@ -331,7 +331,7 @@ def lock_orders_of_interchange(connection: Connection, interchange_id: int) -> N
     connection.execute(_LOCK_ORDERS_OF_INTERCHANGE, {"id": interchange_id})
 
 
-def begin_to_claim(connection: Connection) -> datetime:
+def force_index_plans(connection: Connection) -> datetime:
     """Tells the planner what to think of its statistics of what is due; returns the time by the database's clock."""
     now: datetime = connection.execute(_BEGIN_TO_CLAIM).scalar_one()
     return now
@@ -364,7 +364,7 @@ def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) 
 
     Whether a request was accepted or escalated in the meantime must be asked in a later statement
     (`without_undecided`): only that one sees what was committed while this one took its locks. Comes after
-    `begin_to_claim`.
+    `force_index_plans`.
     """
     claimed = connection.execute(_CLAIM_EXPORTABLE, {**wanted.values(), "limit": limit}).scalar_one()
     ids: list[int] = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": claimed}).scalar_one()
@@ -374,7 +374,7 @@ def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) 
 def next_exportable(connection: Connection, wanted: Exportable, *, limit: int, after: int) -> Sequence[AnyRow]:
     """Returns up to `limit` orders that are due, by their ids, all above `after`, with the number of their lines.
 
-    Locks nothing. Comes after `begin_to_claim`.
+    Locks nothing. Comes after `force_index_plans`.
     """
     return connection.execute(_NEXT_EXPORTABLE, {**wanted.values(), "after": after, "limit": limit}).all()
 
@@ -490,7 +490,7 @@ def claim_notices(connection: Connection, *, limit: int, among: Sequence[int] | 
 def _claim_effects(
     connection: Connection, claims: _Claims, limit: int, among: Sequence[int] | None
 ) -> Sequence[AnyRow]:
-    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
+    connection.execute(_FORCE_INDEX_PLANS_STATEMENT)
     if among is None:
         return connection.execute(claims.due, {"limit": limit}).all()
     return connection.execute(claims.among, {"limit": limit, "among": list(among)}).all()
@@ -516,7 +516,7 @@ def claim_delivery(connection: Connection) -> AnyRow | None:
     # Prevents: two claims at once, each blind to the other's, that take two answers on one ticket; where a desk's tags
     # are read and written back, one of the two would be lost.
     connection.execute(_LOCK_CLAIMS_OF_DELIVERIES, {"space": _SPACE})
-    connection.execute(_TAKE_THE_FIRST_OF_THE_INDEX)
+    connection.execute(_FORCE_INDEX_PLANS_STATEMENT)
     for one in next_delivery.next_due(connection):
         lock = _LOCK_DUE_NOTE if one.is_note else _LOCK_DUE_ANSWER
         if connection.execute(lock, {"id": one.id}).scalar_one_or_none() is not None:

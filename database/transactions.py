@@ -18,7 +18,7 @@ from configuration import ConfigurationError
 from configuration.database_url import connect_arguments, engine_url, own_options, read_url
 from configuration.settings import settings
 from database import session
-from database.faults import OURS_TO_MEND, Fault, classify, sqlstate, told
+from database.faults import OURS_TO_MEND, Fault, classify, describe_fault, sqlstate
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -80,7 +80,7 @@ def expect_usable() -> None:
         engine().connect().close()
     except DBAPIError as error:
         if sqlstate(error) in OURS_TO_MEND:
-            raise ConfigurationError(told(error)) from None
+            raise ConfigurationError(describe_fault(error)) from None
     finally:
         # A process that forks takes no connection with it.
         engine().dispose()
@@ -153,7 +153,7 @@ def _tried(run: Callable[[], _T], tries: int) -> _T:
         try:
             return run()
         except DBAPIError as error:
-            if classify(error) is not Fault.AGAIN or attempt == tries:
+            if classify(error) is not Fault.RETRYABLE or attempt == tries:
                 raise
             _log.info("conflict, trying again", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
             time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads rivals, hides nothing

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden, NotDelivered, Refused, Unclear
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden, NotDelivered, OutcomeUnknown, Refused
 from desks.config import is_loopback
 from desks.parsing import parse_json
 
@@ -99,7 +99,7 @@ class Api:
     ) -> Any:
         """Sends one request, with `body` as JSON or `content` as it is; returns the answer's JSON, None if it is empty.
 
-        Raises NotDelivered, Unclear or Refused; none of them quotes what was sent or answered.
+        Raises NotDelivered, OutcomeUnknown or Refused; none of them quotes what was sent or answered.
         """
         what = self.called = f"{method} {path}"
         timeout = self._time_left(what)
@@ -122,7 +122,7 @@ class Api:
             ) from error
         except httpx2.HTTPError as error:
             # The request may have arrived and its answer got lost.
-            raise Unclear(f"{what}: no answer ({type(error).__name__})", is_in_doubt=True) from error
+            raise OutcomeUnknown(f"{what}: no answer ({type(error).__name__})", is_in_doubt=True) from error
         _check(what, status, retry_after)
         return _parsed(what, raw) if reads_json else None
 
@@ -138,7 +138,7 @@ class Api:
         for chunk in response.iter_raw():
             raw += chunk
             if len(raw) > _MAX_ANSWER_BYTES or time.monotonic() > self._deadline:
-                raise Unclear(f"{what}: the answer is too long or too slow", is_in_doubt=True)
+                raise OutcomeUnknown(f"{what}: the answer is too long or too slow", is_in_doubt=True)
         return bytes(raw)
 
 
@@ -158,7 +158,7 @@ def _check(what: str, status: int, retry_after: str | None) -> None:
     if 300 <= status < 400:
         raise NotDelivered(f"{told}: the API has moved; correct `url` in the desks file", is_in_doubt=True)
     if status >= 500:
-        raise Unclear(told, is_in_doubt=True)
+        raise OutcomeUnknown(told, is_in_doubt=True)
     raise Refused(told, is_tickets_own=True)
 
 
@@ -168,7 +168,7 @@ def _parsed(what: str, raw: bytes) -> Any:
     try:
         return parse_json(raw)
     except ValueError as error:
-        raise Unclear(f"{what}: the answer is not JSON", is_in_doubt=True) from error
+        raise OutcomeUnknown(f"{what}: the answer is not JSON", is_in_doubt=True) from error
 
 
 def a_list(answer: Any) -> list[Any]:

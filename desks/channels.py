@@ -44,7 +44,7 @@ class Forbidden(NotDelivered):
     """The key to the API is one, and may not do this; somebody can set that right."""
 
 
-class Unclear(DeliveryError):
+class OutcomeUnknown(DeliveryError):
     """It may have been delivered or not: whoever tries again must look for the notice's mark first."""
 
 
@@ -52,7 +52,7 @@ class Refused(DeliveryError):
     """It was not delivered and never will be: the ticket is closed or gone, the address is none."""
 
 
-class Astray(Refused):
+class Misdelivered(Refused):
     """It stands there, though not as it should, and must not be written again; somebody has to look at it."""
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from configuration import ConfigurationError, secret
 from desks.api import Api
-from desks.channels import DeliveryError, Forbidden, NotDelivered, Refused, Unclear
+from desks.channels import DeliveryError, Forbidden, NotDelivered, OutcomeUnknown, Refused
 from desks.config import DeskConfig
 from desks.entities import unescaped
 from desks.labels import translated
@@ -257,12 +257,12 @@ class Desk(ABC):
 
 @contextmanager
 def opened_api(desk: Desk) -> Iterator[Api]:
-    """The desk's API for the block; an answer in which what is looked for is not there raises Unclear."""
+    """The desk's API for the block; an answer in which what is looked for is not there raises OutcomeUnknown."""
     with desk.api() as api:
         try:
             yield api
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise Unclear(
+            raise OutcomeUnknown(
                 f"the answer to {api.called} is not what {desk.kind}'s API describes ({type(error).__name__}); "
                 "is `url` right?",
                 is_in_doubt=True,
@@ -354,7 +354,7 @@ def _unclear(told: str) -> Iterator[None]:
     try:
         yield
     except DeliveryError as error:
-        raise Unclear(
+        raise OutcomeUnknown(
             f"{told}: {error}",
             error.retry_after,
             is_tickets_own=error.is_tickets_own,

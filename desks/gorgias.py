@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api, a_list
-from desks.channels import Astray
+from desks.channels import Misdelivered
 from desks.config import DeskConfig
 from desks.desk import Changed, Form, SecretHeaderDesk, Setup
 from desks.handover import for_a_colleague
@@ -169,7 +169,7 @@ class Gorgias(SecretHeaderDesk):
 
 def _expect_note(written: Mapping[str, Any]) -> None:
     if written.get("public") is not False:
-        raise Astray("Gorgias has made the internal note public")
+        raise Misdelivered("Gorgias has made the internal note public")
 
 
 def _external_id(notice: Notice) -> str:

@@ -11,7 +11,7 @@ _END_OF_A_LINE = re.compile(r"</(?:p|div|li)\s*>|<br[\s/]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 
 
-def is_ours(author: str, comment: str, *, customer: str, own: Sequence[str]) -> bool:
+def is_own_comment(author: str, comment: str, *, customer: str, own: Sequence[str]) -> bool:
     """Tells whether we wrote a comment: by its author where `own` are the addresses of our account, else by its text.
 
     In doubt it is somebody else's, for that may be a request.

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from configuration import ConfigurationError, secret
-from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, NotDelivered, Refused, Unclear
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, NotDelivered, OutcomeUnknown, Refused
 from desks.config import MailConfig, mail_address
 from desks.notices import Notice, Visibility
 
@@ -121,7 +121,7 @@ def _send(server: smtplib.SMTP, mail: EmailMessage) -> None:
     except smtplib.SMTPNotSupportedError:
         raise Refused("the mail server cannot send to an address with letters beyond ASCII") from None
     except (OSError, smtplib.SMTPException) as error:
-        raise Unclear(f"the mail server did not answer ({type(error).__name__})") from None
+        raise OutcomeUnknown(f"the mail server did not answer ({type(error).__name__})") from None
 
 
 def _by_code(code: int, what: str, *, is_recipients: bool = False) -> NotDelivered | Refused:

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from configuration import told
-from desks.loop_guard import is_ours
+from configuration import describe_problems
+from desks.loop_guard import is_own_comment
 from desks.parsing import parse_json
 from rules.mailboxes import BLANKS
 
@@ -169,7 +169,7 @@ def read_payload(value: Any) -> TicketPayload:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
         form = value if isinstance(value, dict) else None
-        raise Unusable(told(invalid, keys_in="a JSON object"), form=form) from None
+        raise Unusable(describe_problems(invalid, keys_in="a JSON object"), form=form) from None
 
 
 def fields_of(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def _plain(data: Mapping[str, Any]) -> Any:
 
 def change_event(source: str, payload: TicketPayload, received_at: datetime, *, own: Sequence[str] = ()) -> bytes:
     """Returns the payload as a change request of the contract. Raises Ignored for what we wrote ourselves."""
-    if is_ours(payload.author, payload.comment, customer=payload.requester, own=own):
+    if is_own_comment(payload.author, payload.comment, customer=payload.requester, own=own):
         raise Ignored("an answer of our own that came back")
     data = payload.data()
     time = _with_a_zone(payload.time) or received_at.isoformat()

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import desks
-from configuration import ConfigurationError, told
+from configuration import ConfigurationError, describe_problems
 from desks.channels import Channel, LogChannel
 from desks.config import File, read_file
 from desks.desk import Desk, TicketChannel
@@ -100,7 +100,7 @@ def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> 
     except ValidationError as invalid:
         known = f"; the keys of {kind.kind} are: {', '.join(kind.config_type.model_fields)}"
         has_unknown = any(error["type"] == "extra_forbidden" for error in invalid.errors(include_input=False))
-        where = f"the desks file {path}: {told(invalid, 'desks', name)}"
+        where = f"the desks file {path}: {describe_problems(invalid, 'desks', name)}"
         raise ConfigurationError(where + known * has_unknown) from None
     if unknown := config.fields.keys() - set(FIELDS):
         named = ", ".join(f"desks.{name}.fields.{field}" for field in sorted(unknown))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from desks.api import Api, a_list
-from desks.channels import Astray, DeliveryError, Unclear
+from desks.channels import DeliveryError, Misdelivered, OutcomeUnknown
 from desks.config import DeskConfig
 from desks.desk import Changed, Desk, Form, Setup, Unusable, Webhook
 from desks.handover import for_a_colleague
@@ -146,7 +146,7 @@ class Zammad(Desk):
             return
         try:
             self._write(api, notice, notice.body, {"internal": False, "type": "email", "to": customer})
-        except Unclear:
+        except OutcomeUnknown:
             # Zammad breaks at an e-mail of a group that has no address, and keeps nothing of it.
             if not _has_no_address(api, notice):
                 raise
@@ -167,7 +167,7 @@ class Zammad(Desk):
         if (written["type"], written["internal"]) != (how["type"], internal):
             # Zammad does so without an error when the token's account is no agent.
             done = "made the internal note public" if internal else "kept the reply as a note that is mailed to nobody"
-            raise Astray(f"Zammad has {done}: give the token the permission ticket.agent")
+            raise Misdelivered(f"Zammad has {done}: give the token the permission ticket.agent")
 
     def tag(self, api: Api, notice: Notice) -> None:
         api.call("POST", "/tags/add", {"object": "Ticket", "o_id": notice.ticket, "item": notice.tag})

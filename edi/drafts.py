@@ -65,7 +65,7 @@ def make(connection: Connection, partner: Partner, *, patience: timedelta, after
     Of what cannot be rendered there is none. From the beginning (`after` is 0) there are none while a claim would find
     nothing: while an interchange is on its way or the partner rests.
     """
-    now = locks.begin_to_claim(connection)
+    now = locks.force_index_plans(connection)
     if not after and not rests.may_be_claimed_for(connection, partner.name, now):
         return Drafts({})
     limit = partner.orders_per_interchange

@@ -82,7 +82,7 @@ def claim(
     """
     counter = counters.lock(connection, partner)
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
-    now = locks.begin_to_claim(connection)
+    now = locks.force_index_plans(connection)
     if on_its_way is not None:
         if on_its_way.lease_until <= now:
             return Claim(take_over(connection, on_its_way))

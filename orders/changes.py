@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from sqlalchemy import Connection, text
 
 from database.locks import AnyRow, claim_orders, due_requests
-from orders.inbox import Arrived
+from orders.inbox import IncomingRequest
 from orders.messages import ChangeMessage, parse_change
 from rules.decide import Faults, decide
 from rules.model import (
@@ -45,7 +45,7 @@ _UNDECIDED = text(
 )
 
 
-class LostGuard(Exception):
+class StaleRowError(Exception):
     """Rows were not in the state that their lock should have kept them in. Nothing of the batch is written."""
 
 
@@ -130,7 +130,7 @@ def claim_open_orders(
     return []
 
 
-def claim_orders_of(connection: Connection, arrived: Sequence[Arrived]) -> list[OpenOrder[Arrived]]:
+def claim_orders_of(connection: Connection, arrived: Sequence[IncomingRequest]) -> list[OpenOrder[IncomingRequest]]:
     """Locks the orders of requests that have arrived and returns those that it has got, with all these requests."""
     numbers = list(dict.fromkeys(one.order_number for one in arrived))
     claimed = claim_orders(connection, numbers, limit=len(numbers)) if numbers else ()
@@ -181,6 +181,6 @@ def decide_requests(open_order: OpenOrder[_Request], check: AddressCheck) -> Ite
         asked = message.to_rules(request.received_at)
         decision = decide(before, asked, faults_of(asked, open_order.row.warehouse, check))
         if decision.outcome is Outcome.DEFERRED:
-            raise LostGuard(f"order {message.data.order} is {before.edi} to the warehouse under its own lock")
+            raise StaleRowError(f"order {message.data.order} is {before.edi} to the warehouse under its own lock")
         yield Decided(open_order.id, request, message, before, decision)
         before = decision.order

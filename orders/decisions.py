@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, TextClause, text
 
 from orders import changelog, inbox
-from orders.changes import Decided, LostGuard, OpenOrder, Waiting
-from orders.inbox import Arrived
+from orders.changes import Decided, OpenOrder, StaleRowError, Waiting
+from orders.inbox import IncomingRequest
 from orders.reading import address_as_json
 from rules.model import Address, Edi, Effect, Order
 from rules.table import ESCALATING
@@ -115,9 +115,9 @@ def record_decisions(
 
 def accept_decided(
     connection: Connection,
-    new: Sequence[Arrived],
-    open_orders: Sequence[OpenOrder[Arrived]],
-    decided: Sequence[Decided[Arrived]],
+    new: Sequence[IncomingRequest],
+    open_orders: Sequence[OpenOrder[IncomingRequest]],
+    decided: Sequence[Decided[IncomingRequest]],
     *,
     hold: timedelta,
 ) -> Effects:
@@ -194,7 +194,7 @@ def _answer(one: Decided[Any]) -> dict[str, Any]:
 
 def _expect(expected: int, found: int, what: str) -> None:
     if found != expected:
-        raise LostGuard(f"{found} of {expected} {what} could be written: the others changed under their lock")
+        raise StaleRowError(f"{found} of {expected} {what} could be written: the others changed under their lock")
 
 
 def changes(before: Order, after: Order) -> Iterator[tuple[changelog.Action, dict[str, Any], dict[str, Any]]]:

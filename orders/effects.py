@@ -53,7 +53,7 @@ def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequen
     return ids
 
 
-def take_back_try(connection: Connection, effect_id: int) -> None:
+def uncount_attempt(connection: Connection, effect_id: int) -> None:
     """Takes back a try that was counted and not made; the effect waits a second, if it is still pending."""
     later = func.greatest(effect.c.not_before, func.clock_timestamp() + timedelta(seconds=1))
     connection.execute(

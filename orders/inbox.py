@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
 
-from database.locks import lock_numbers_for_accepting, nobody_waits
+from database.locks import has_no_open_request_sql, lock_numbers_for_accepting
 from database.order_numbers import order_meant
 from database.tables import change_request
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 
-# What `Arrived.as_row` has, for whichever statement writes it. What was parsed is UTF-8, so a body is a text, spelled
-# without further escapes, which would make it up to three times as long; it is kept as the bytes that came.
+# The fields of `IncomingRequest.as_row`, for the statements that write it. A parsed body is UTF-8, so it travels as
+# text without further escapes, which would make it up to three times as long; it is stored as the bytes that came.
 COLUMNS = "source, external_id, order_number, kind, ticket, body, data_sha256"
 VALUES = "source, external_id, order_number, kind, ticket, convert_to(body, 'UTF8'), data_sha256"
 FIELDS = ", ".join(f"{name} text" for name in COLUMNS.split(", "))
@@ -33,7 +33,7 @@ _LOOK = text(
     f"""
     SELECT (SELECT data_sha256 FROM change_request
             WHERE (source, external_id) = (wanted.source, wanted.external_id)) AS data_sha256,
-        number, {nobody_waits("number")} AS nobody_waits, statement_timestamp() AS received_at
+        number, {has_no_open_request_sql("number")} AS has_no_open_request, statement_timestamp() AS received_at
     FROM (
         SELECT source, external_id, {order_meant("written")} AS number, place
         FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:numbers AS text[]))
@@ -69,7 +69,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class IncomingRequest:
     """A delivery that is a change request, on its way into the inbox."""
 
     delivery: Delivery
@@ -109,11 +109,11 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted:
+class Classified:
     """What of a batch is new, in its sequence; what of that has no request before it; and what contradicts another."""
 
-    new: list[Arrived]
-    unhindered: list[Arrived]
+    new: list[IncomingRequest]
+    decidable_now: list[IncomingRequest]
     conflicts: list[DeadLetter]
 
 
@@ -131,20 +131,20 @@ def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
     return Accepted(new, len(arrived) - new - len(conflicts), len(dead) + len(conflicts))
 
 
-def arrive(connection: Connection, deliveries: Sequence[Delivery]) -> tuple[list[Arrived], list[DeadLetter]]:
+def arrive(connection: Connection, deliveries: Sequence[Delivery]) -> tuple[list[IncomingRequest], list[DeadLetter]]:
     """Parses deliveries and locks the numbers of their orders; what cannot be read is to become a dead letter."""
     arrived, dead = _parse(deliveries)
     lock_numbers_for_accepting(connection, [one.order_number for one in arrived])
     return arrived, dead
 
 
-def sift(connection: Connection, arrived: Sequence[Arrived]) -> Sifted:
+def sift(connection: Connection, arrived: Sequence[IncomingRequest]) -> Classified:
     """Looks up what has arrived, before it is written; see `accept` for what counts as new.
 
     No other request for their orders can get before them, as their numbers are locked. One for another order may still
     take a key of theirs.
     """
-    first: dict[tuple[str, str], Arrived] = {}
+    first: dict[tuple[str, str], IncomingRequest] = {}
     for one in arrived:
         first.setdefault(one.key, one)
     keys = {"sources": [source for source, _ in first], "ids": [key for _, key in first]}
@@ -155,12 +155,12 @@ def sift(connection: Connection, arrived: Sequence[Arrived]) -> Sifted:
         for one, row in zip(first.values(), found, strict=True)
     ]
     new = [one for one, row in looked if row.data_sha256 is None]
-    unhindered = [one for one, row in looked if row.data_sha256 is None and row.nobody_waits]
+    decidable_now = [one for one, row in looked if row.data_sha256 is None and row.has_no_open_request]
     said = {one.key: row.data_sha256 or one.data_sha256 for one, row in looked}
-    return Sifted(new, unhindered, _contradicting(arrived, said))
+    return Classified(new, decidable_now, _contradicting(arrived, said))
 
 
-def _parse(deliveries: Sequence[Delivery]) -> tuple[list[Arrived], list[DeadLetter]]:
+def _parse(deliveries: Sequence[Delivery]) -> tuple[list[IncomingRequest], list[DeadLetter]]:
     arrived, dead = [], []
     for delivery in deliveries:
         if delivery.given_up is not None:
@@ -172,7 +172,7 @@ def _parse(deliveries: Sequence[Delivery]) -> tuple[list[Arrived], list[DeadLett
         except UnreadableMessage as unreadable:
             dead.append(_dead(delivery, unreadable.reason, str(unreadable)))
         else:
-            arrived.append(Arrived(delivery, message, message.data_sha256()))
+            arrived.append(IncomingRequest(delivery, message, message.data_sha256()))
     return arrived, dead
 
 
@@ -180,14 +180,14 @@ def _dead(delivery: Delivery, reason: Unreadable, error: str) -> DeadLetter:
     return DeadLetter(delivery.origin, delivery.position, delivery.raw, reason, error)
 
 
-def _insert(connection: Connection, arrived: Sequence[Arrived]) -> int:
+def _insert(connection: Connection, arrived: Sequence[IncomingRequest]) -> int:
     if not arrived:
         return 0
     rows = json.dumps([one.as_row() for one in arrived], ensure_ascii=False)
     return connection.execute(_INSERT, {"rows": rows}).rowcount
 
 
-def _conflicts(connection: Connection, arrived: Sequence[Arrived]) -> list[DeadLetter]:
+def _conflicts(connection: Connection, arrived: Sequence[IncomingRequest]) -> list[DeadLetter]:
     key = tuple_(change_request.c.source, change_request.c.external_id)
     columns = (change_request.c.source, change_request.c.external_id, change_request.c.data_sha256)
     known = connection.execute(select(*columns).where(key.in_({one.key for one in arrived})))
@@ -195,7 +195,7 @@ def _conflicts(connection: Connection, arrived: Sequence[Arrived]) -> list[DeadL
     return _contradicting(arrived, first)
 
 
-def _contradicting(arrived: Sequence[Arrived], first: Mapping[tuple[str, str], str]) -> list[DeadLetter]:
+def _contradicting(arrived: Sequence[IncomingRequest], first: Mapping[tuple[str, str], str]) -> list[DeadLetter]:
     return [
         _dead(one.delivery, Unreadable.CONFLICTING_DUPLICATE, explain_conflict(one.message))
         for one in arrived

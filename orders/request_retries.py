@@ -34,7 +34,7 @@ def count_failure(connection: Connection, request_id: int, error: str, *, pauses
     )
 
 
-def take_back_try(connection: Connection, request_id: int) -> None:
+def uncount_attempt(connection: Connection, request_id: int) -> None:
     """Takes back a try that was counted and not made; the request waits a second, if it is still undecided."""
     request = change_request.c
     later = func.greatest(request.not_before, func.clock_timestamp() + timedelta(seconds=1))

@@ -7,14 +7,14 @@ import structlog
 from configuration import ConfigurationError
 from database.locks import AnyRow
 from database.transactions import in_transaction
-from desks.channels import Astray, DeliveryError, Refused, Unclear
+from desks.channels import DeliveryError, Misdelivered, OutcomeUnknown, Refused
 from desks.notices import Notice, Visibility
 from orders import answers
 from orders.answers import Failure, Leased, LostFence
 from rules.model import Outcome
 from tasks.helpdesks import helpdesks
 from tasks.running import progress
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 _log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ def _deliver(leased: Leased) -> Failure | None:
         return Failure(
             str(error),
             # Once unclear, always unclear: what came after does not tell what became of the earlier try.
-            unclear=isinstance(error, (Unclear, Astray)) or leased.look_first,
+            unclear=isinstance(error, (OutcomeUnknown, Misdelivered)) or leased.look_first,
             final=isinstance(error, Refused),
             retry_after=error.retry_after,
             is_tickets_own=error.is_tickets_own,
@@ -77,12 +77,12 @@ def _notice(row: AnyRow) -> Notice:
     )
 
 
-@rung_by(Doorbell.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
 def answer() -> None:
     """Delivers what is due, for a time slice; rings for itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     while answer_one():
         progress.note_task()
         if time.monotonic() > deadline:
-            ring(Doorbell.ANSWER)
+            wake(WakeUp.ANSWER)
             return

@@ -8,13 +8,13 @@ from configuration.settings import settings
 from database.transactions import in_transaction
 from orders.changes import claim_open_orders, claim_orders_of, decide_requests
 from orders.decisions import Effects, accept_decided, record_decisions
-from orders.inbox import Arrived
-from orders.request_retries import count_failure, park_unknown_orders, take_back_try
+from orders.inbox import IncomingRequest
+from orders.request_retries import count_failure, park_unknown_orders, uncount_attempt
 from rules.model import Effect
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.partners import address_check
 from tasks.running.batches import TIME_LIMIT_SECONDS, Batch, Job, drain, run_batch
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 # Long enough to be worth a task, short enough that a shutdown need not wait for it.
 SLICE_SECONDS = 2.0
@@ -33,13 +33,15 @@ def _claim(connection: Connection, limit: int, among: Sequence[int] | None) -> B
     return Batch(ids, perform, after=lambda: _do(effects))
 
 
-def accept_new(connection: Connection, new: Sequence[Arrived], unhindered: Sequence[Arrived]) -> tuple[int, Effects]:
-    """Writes new requests into the inbox; those of the unhindered decided whose orders are there and free.
+def accept_new(
+    connection: Connection, new: Sequence[IncomingRequest], decidable_now: Sequence[IncomingRequest]
+) -> tuple[int, Effects]:
+    """Writes new requests into the inbox; those of the decidable_now decided whose orders are there and free.
 
     Returns how many are decided, and the effects, which are left to a worker: whoever takes requests need not know the
     desks.
     """
-    open_orders = claim_orders_of(connection, unhindered)
+    open_orders = claim_orders_of(connection, decidable_now)
     check = address_check()
     decided = [one for open_order in open_orders for one in decide_requests(open_order, check)]
     return len(decided), accept_decided(connection, new, open_orders, decided, hold=settings().escalation_hold)
@@ -52,21 +54,21 @@ def _do(effects: Effects) -> None:
 
 
 # A worker does what follows itself, in transactions after the decisions'. What one leaves that dies, the sweeps find.
-CHANGES = Job("apply_changes", limit=200, claim=_claim, count_failure=count_failure, take_back_try=take_back_try)
+CHANGES = Job("apply_changes", limit=200, claim=_claim, count_failure=count_failure, uncount_attempt=uncount_attempt)
 
 
-@rung_by(Doorbell.APPLY_CHANGES, time_limit=TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.APPLY_CHANGES, time_limit=TIME_LIMIT_SECONDS)
 def apply_changes() -> None:
     """Decides what is due and does what follows, for a time slice; rings for itself if something is left."""
     if drain(CHANGES, seconds=SLICE_SECONDS):
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
 
 
-@rung_by(Doorbell.PARK_UNKNOWN)
+@wakeup_task(WakeUp.PARK_UNKNOWN)
 def park_unknown() -> None:
     """Parks requests that have waited for their order long enough."""
     patience = settings().patience
     while in_transaction(lambda connection: park_unknown_orders(connection, patience=patience, limit=500)):
         pass
     # Of what waits or is parked colleagues are told.
-    ring(Doorbell.NOTE)
+    wake(WakeUp.NOTE)

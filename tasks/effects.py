@@ -11,14 +11,14 @@ from desks.channels import Channel, LogChannel
 from desks.mail import MailChannel
 from desks.notices import Asked, Notice, Standing, write_notice
 from orders import answers
-from orders.effects import count_failure, mark_done, take_back_try
+from orders.effects import count_failure, mark_done, uncount_attempt
 from orders.messages import parse_change
 from orders.reading import faults_as_stored, standings
 from orders.stock import restock as restock_effects
 from rules.model import Edi, Outcome, Reason, Status
 from tasks.helpdesks import helpdesks
 from tasks.running.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 SLICE_SECONDS = 2.0
 
@@ -57,7 +57,7 @@ def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | Non
         for notice in logged:
             LogChannel().deliver(notice)
         if len(logged) < len(rows):
-            ring(Doorbell.ANSWER)
+            wake(WakeUp.ANSWER)
 
     return Batch([row.id for row in rows], perform, after)
 
@@ -96,27 +96,27 @@ def _notification(row: AnyRow, notice: Notice, channel: Channel, *, told: bool) 
 
 
 # As large as a batch of decisions: what follows from one is one batch.
-_job = partial(Job, limit=200, count_failure=count_failure, take_back_try=take_back_try, claims_all=True)
+_job = partial(Job, limit=200, count_failure=count_failure, uncount_attempt=uncount_attempt, claims_all=True)
 RESTOCK = _job("restock", claim=_claim_restock)
 NOTIFY = _job("notify", claim=_claim_notify)
 
 
-@rung_by(Doorbell.EFFECTS, time_limit=TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.EFFECTS, time_limit=TIME_LIMIT_SECONDS)
 def effects() -> None:
     """Restocks and notifies what is due, one after the other: both at once would take the processors from decisions."""
     restock()
     notify()
 
 
-@rung_by(Doorbell.RESTOCK, time_limit=TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.RESTOCK, time_limit=TIME_LIMIT_SECONDS)
 def restock() -> None:
     """Restocks what is due, for a time slice."""
     if drain(RESTOCK, seconds=SLICE_SECONDS):
-        ring(Doorbell.RESTOCK)
+        wake(WakeUp.RESTOCK)
 
 
-@rung_by(Doorbell.NOTIFY, time_limit=TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.NOTIFY, time_limit=TIME_LIMIT_SECONDS)
 def notify() -> None:
     """Puts what is due into words and tells it where that is the log, for a time slice; answers are rung for."""
     if drain(NOTIFY, seconds=SLICE_SECONDS):
-        ring(Doorbell.NOTIFY)
+        wake(WakeUp.NOTIFY)

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from configuration.settings import settings
-from database.faults import Fault, classify, told
+from database.faults import Fault, classify, describe_fault
 from database.tables import InterchangeState
 from database.transactions import in_transaction
 from edi import cutoffs, interchanges, operator_actions, outcomes, rests
@@ -19,8 +19,8 @@ from edi.partners import Partner
 from edi.transports.transport import NotDelivered, NotTried, TransportError
 from tasks.partners import partners
 from tasks.running import progress
-from tasks.running.prerender import Ahead
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.prerender import DraftPrefetcher
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 _log = structlog.get_logger()
 SLICE_SECONDS = 5.0
@@ -43,7 +43,7 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
     With `only_resume` nothing new is claimed: it brings to an end what someone else has left.
     """
     failures = 0 if only_resume else _check_after_failures(partner)
-    with Ahead(partner) as ahead:
+    with DraftPrefetcher(partner) as ahead:
         while True:
             made = {} if only_resume else ahead.take()
             claim = in_transaction(
@@ -107,7 +107,7 @@ def _send(partner: Partner, claim: Claim) -> Exported:
         state = in_transaction(lambda connection: outcomes.state_of(connection, interchange.id))
         return Exported(claim, state, None if state in DELIVERED else str(lost))
     log.info("interchange sent", filename=interchange.filename)
-    ring(Doorbell.APPLY_CHANGES)
+    wake(WakeUp.APPLY_CHANGES)
     return Exported(claim, InterchangeState.SENT)
 
 
@@ -121,7 +121,7 @@ def _not_sent(partner: Partner, interchange: InFlight, error: TransportError) ->
             in_transaction(lambda connection: outcomes.release(connection, interchange, told, reuse_number=reuse))
         except LostFence as lost:
             return InterchangeState.CLAIMED, f"{told}; {lost}"
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
         return InterchangeState.RELEASED, told
     in_transaction(
         lambda connection: outcomes.note_error(connection, interchange, told, delivered_nothing=error.delivered_nothing)
@@ -147,7 +147,7 @@ def resend(partner: Partner, control_number: int) -> InFlight:
             f"interchange {control_number} of {partner.name} was released while it was being sent, and was delivered: "
             "tell the partner not to carry it out, its orders are free and go out again"
         )
-    ring(Doorbell.APPLY_CHANGES)
+    wake(WakeUp.APPLY_CHANGES)
     return taken
 
 
@@ -166,16 +166,16 @@ def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -
             connection, partner, control_number, asked_the_partner=asked_the_partner
         )
     )
-    ring(Doorbell.APPLY_CHANGES)
+    wake(WakeUp.APPLY_CHANGES)
     return freed
 
 
-@rung_by(Doorbell.EXPORT)
+@wakeup_task(WakeUp.EXPORT)
 def export() -> None:
     """Exports what is due to all partners whose cut-off has passed, to each for a time slice; rings for the rest."""
     # Not all(…): one that is slow must not keep those after it waiting until it has everything.
     if False in [_export_apart(partner) for partner in partners()]:
-        ring(Doorbell.EXPORT)
+        wake(WakeUp.EXPORT)
 
 
 def _export_apart(partner: Partner) -> bool:
@@ -185,11 +185,13 @@ def _export_apart(partner: Partner) -> bool:
         match classify(error):
             case Fault.OUTAGE:
                 raise
-            case Fault.AGAIN:
+            case Fault.RETRYABLE:
                 _log.warning(
-                    "the export to a partner is held up, the others go on", partner=partner.name, error=told(error)
+                    "the export to a partner is held up, the others go on",
+                    partner=partner.name,
+                    error=describe_fault(error),
                 )
-            case Fault.WORK:  # whatever it is, as a claim that takes too long
+            case Fault.PERMANENT:  # whatever it is, as a claim that takes too long
                 _log.exception("the export to a partner failed, the others go on", partner=partner.name)
         return True
 

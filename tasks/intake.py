@@ -14,7 +14,7 @@ from orders.decisions import Effects
 from orders.inbox import Accepted, Delivery, accept, arrive, sift
 from orders.messages import Unreadable
 from tasks.changes import CHANGES, accept_new
-from tasks.running.wakeups import Bell, Doorbell, ring
+from tasks.running.wakeups import Waker, WakeUp, wake
 
 _log = structlog.get_logger()
 
@@ -36,12 +36,12 @@ class Taken:
     effects: Effects
 
 
-def take(deliveries: Sequence[Delivery], bell: Bell | None = None) -> Accepted:
+def take(deliveries: Sequence[Delivery], waker: Waker | None = None) -> Accepted:
     """Keeps deliveries; a few new ones are decided in the same transaction, for more a worker is rung for.
 
     By `bell` it rings for what may wait a little: what follows decisions, and what could not be decided yet.
     """
-    few = _decide_few(deliveries, ring if bell is None else bell) if _are_few(deliveries) else None
+    few = _decide_few(deliveries, wake if waker is None else waker) if _are_few(deliveries) else None
     return few or _keep_and_ring(deliveries)
 
 
@@ -53,11 +53,11 @@ def _are_few(deliveries: Sequence[Delivery]) -> bool:
 def _keep_and_ring(deliveries: Sequence[Delivery]) -> Accepted:
     accepted = keep(deliveries)
     if accepted.new:
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
     return accepted
 
 
-def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
+def _decide_few(deliveries: Sequence[Delivery], waker: Waker) -> Accepted | None:
     """Takes and decides; None where anything of it fails: then nothing is taken, and all is to be kept first."""
     try:
         taken = in_transaction(lambda connection: accept_and_decide(connection, deliveries), tries=_TRIES)
@@ -68,15 +68,15 @@ def _decide_few(deliveries: Sequence[Delivery], bell: Bell) -> Accepted | None:
         return None
     _tell_of_dead_letters(deliveries, taken.accepted)
     if taken.effects:
-        bell(Doorbell.EFFECTS)
+        waker(WakeUp.EFFECTS)
     if taken.decided < taken.accepted.new:
-        bell(Doorbell.APPLY_CHANGES)
+        waker(WakeUp.APPLY_CHANGES)
     return taken.accepted
 
 
 def _tell_of_a_failure(error: Exception, count: int) -> None:
     # A lock that somebody holds is no fault of ours; a lost guard is.
-    log = _log.info if classify(error) is Fault.AGAIN else _log.error
+    log = _log.info if classify(error) is Fault.RETRYABLE else _log.error
     log("not decided at once", count=count, error=in_a_line(error))
 
 
@@ -86,7 +86,7 @@ def accept_and_decide(connection: Connection, deliveries: Sequence[Delivery]) ->
     sifted = sift(connection, arrived)
     dead += sifted.conflicts
     keep_dead_letters(connection, dead)
-    decided, effects = accept_new(connection, sifted.new, sifted.unhindered)
+    decided, effects = accept_new(connection, sifted.new, sifted.decidable_now)
     repeated = len(arrived) - len(sifted.new) - len(sifted.conflicts)
     return Taken(Accepted(len(sifted.new), repeated, len(dead)), decided, effects)
 
@@ -117,7 +117,7 @@ def _keep(deliveries: Sequence[Delivery]) -> Accepted:
     try:
         return in_transaction(lambda connection: accept(connection, deliveries))
     except Exception as error:
-        if classify(error) is not Fault.WORK:
+        if classify(error) is not Fault.PERMANENT:
             raise
         return _keep_halves(deliveries) if len(deliveries) > 1 else _refused(deliveries[0], error)
 

@@ -9,17 +9,17 @@ from desks.notes import write_note
 from orders.messages import data_of
 from orders.notes import NoteRow, find_wanted, write_notes
 from tasks.helpdesks import helpdesks
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 _LIMIT = 200
 
 
-@rung_by(Doorbell.NOTE)
+@wakeup_task(WakeUp.NOTE)
 def note() -> None:
     """Writes the notes that are wanted on tickets of the desks that can be answered, and rings for the answerer."""
     sources = helpdesks().answering()
     while sources and (written := in_transaction(partial(_write, sources=sources))):
-        ring(Doorbell.ANSWER)
+        wake(WakeUp.ANSWER)
         if written < _LIMIT:
             return
 

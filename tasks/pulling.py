@@ -18,7 +18,7 @@ from desks.desk import Changed, Desk, opened_api
 from orders import tickets
 from orders.answers import LostFence
 from orders.tickets import Listing, ReadFailure
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 from tasks.tickets import Read, read_one, readable
 
 _log = structlog.get_logger()
@@ -85,7 +85,7 @@ def pull(desk: Desk, since: datetime | None) -> Iterator[Pulled]:
         yield done
 
 
-@rung_by(Doorbell.LIST_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.LIST_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
 def list_tickets() -> None:
     """Lists the changed tickets of each desk that is due, for a time slice; what is left waits for beat's next ring."""
     deadline = time.monotonic() + SLICE_SECONDS
@@ -113,5 +113,5 @@ def _list_apart(desk: Desk) -> Page | None:
         return None
     if page and page.found:
         _log.info("changed tickets are to be read", desk=desk.name, count=page.found)
-        ring(Doorbell.READ_TICKETS)
+        wake(WakeUp.READ_TICKETS)
     return page

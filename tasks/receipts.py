@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from database.faults import Fault, classify, told
+from database.faults import Fault, classify, describe_fault
 from database.tables import AcknowledgementState, InterchangeState
 from database.transactions import in_transaction
 from edi import acknowledgement_files, turns
@@ -16,7 +16,7 @@ from edi.transports.transport import NotReceived
 from edi.turns import Turn
 from tasks.partners import partners
 from tasks.running import progress
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 _log = structlog.get_logger()
 
@@ -84,14 +84,14 @@ def _receive(partner: Partner, name: str, tell: Callable[[Partner, str, Kept], N
     tell(partner, name, kept)
     if any(one.settled for one in kept.applied):
         # Delivery may be what was proved: then requests wait for it.
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
     # Only now: a crash before this reads the file once more, and finds it kept. Not if it was replaced since.
     if kept.is_whole and partner.transport.read(name) == content:
         partner.transport.archive(name)
     return kept
 
 
-@rung_by(Doorbell.READ_INBOXES)
+@wakeup_task(WakeUp.READ_INBOXES)
 def read_inboxes() -> None:
     """Tells the log whose acknowledgement is late, then reads the inboxes, each for a time slice, unless someone does.
 
@@ -130,10 +130,10 @@ def _apart(partner: Partner, work: Callable[[Partner], object]) -> str | None:
         match classify(error):
             case Fault.OUTAGE:
                 raise
-            case Fault.AGAIN:
-                _log.warning("what a partner answers is held up", partner=partner.name, error=told(error))
+            case Fault.RETRYABLE:
+                _log.warning("what a partner answers is held up", partner=partner.name, error=describe_fault(error))
                 return None
-            case Fault.WORK:
+            case Fault.PERMANENT:
                 _log.exception("what a partner answers could not be dealt with", partner=partner.name)
         return f"{type(error).__name__}: the log says more"
     return None

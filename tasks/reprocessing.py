@@ -11,7 +11,7 @@ from orders.effects import revive_dead
 from orders.notes import revive_dead_notes
 from orders.reprocessing import BEGINNING, Filter, Place, find_parked, preview, revive
 from tasks.partners import address_check
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 
 # Requests or effects a transaction. A preview reads requests whole, and one may have 256 KiB.
 _SLICE = 500
@@ -25,11 +25,11 @@ def reprocess(wanted: Filter) -> Iterator[int]:
         revived, ended = slice_
         # At the first slice and after the last: between them a worker goes on by itself, or at beat's next ring.
         if place == BEGINNING:
-            ring(Doorbell.APPLY_CHANGES)
+            wake(WakeUp.APPLY_CHANGES)
         place = ended
         yield revived
     if place != BEGINNING:
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
 
 
 def _revive_next(connection: Connection, wanted: Filter, after: Place) -> tuple[int, Place] | None:

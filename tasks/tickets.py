@@ -26,7 +26,7 @@ from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.notes import write_notes
 from orders.tickets import Leased, ReadFailure
 from tasks.helpdesks import helpdesks
-from tasks.running.wakeups import Doorbell, ring, rung_by
+from tasks.running.wakeups import WakeUp, wake, wakeup_task
 from tasks.webhooks import ORIGIN, form_in, notes_on
 
 _log = structlog.get_logger()
@@ -72,7 +72,7 @@ def read_one(desks: Mapping[str, Desk]) -> Read | None:
         return Read.LOST
     match found, became:
         case _, Read.TAKEN:
-            ring(Doorbell.APPLY_CHANGES)
+            wake(WakeUp.APPLY_CHANGES)
             log.info("a ticket's form was taken")
         case _, Read.DIFFERS:
             log.warning("a form was changed after its kind was chosen, and is not taken: choose the kind again")
@@ -120,7 +120,7 @@ def _settle_form(desk: Desk, leased: Leased, form: Form) -> Read:
     except LostFence:
         raise
     except Exception as error:
-        if classify(error) is not Fault.WORK:
+        if classify(error) is not Fault.PERMANENT:
             raise
         _log.exception("a ticket's form could not be kept", desk=desk.name, ticket=leased.ticket)
         return _give_up(desk, leased, f"the database refused it: {type(error).__name__}")
@@ -190,12 +190,12 @@ def _fingerprint(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-@rung_by(Doorbell.READ_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
+@wakeup_task(WakeUp.READ_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
 def read_tickets() -> None:
     """Reads what is due, for a time slice; rings for itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     desks = readable()
     while read_one(desks) is not None:
         if time.monotonic() > deadline:
-            ring(Doorbell.READ_TICKETS)
+            wake(WakeUp.READ_TICKETS)
             return

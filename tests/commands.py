@@ -35,7 +35,7 @@ Countermand = Callable[..., Ended]
 
 @contextmanager
 def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Countermand]:
-    """Runs commands in this process for the block, with nobody there to answer their doorbells."""
+    """Runs commands in this process for the block, with nobody there to answer their wake-ups."""
     # Where tests run side by side, pytest says how wide their terminal is.
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))

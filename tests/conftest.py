@@ -95,7 +95,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def doorbells(services: Services) -> None:
+def wakeups(services: Services) -> None:
     """This process rings at its own broker.
 
     Celery reads its configuration once in a process, and after a test that lets it fail would ring at its default.
@@ -112,7 +112,7 @@ def doorbells(services: Services) -> None:
 
 @pytest.fixture
 def system(
-    services: Services, template: str, doorbells: None, home: Path, monkeypatch: pytest.MonkeyPatch
+    services: Services, template: str, wakeups: None, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Services]:
     """A fresh, migrated database and an empty broker; this process, and those it starts, use them."""
     name = f"countermand_test_{os.getpid()}_{next(_numbers)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import rows
 from workers.app import app
 
@@ -69,11 +69,11 @@ def a_worker(run: Callable[[], None], log: Path) -> Iterator[subprocess.Popen[by
             sys.stdout.write(log.read_text(errors="replace"))
 
 
-def sweep_until(query: str, doorbell: Doorbell, **options: Any) -> None:
+def sweep_until(query: str, wakeup: WakeUp, **options: Any) -> None:
     """Rings as beat does, until the query is true."""
 
     def is_true() -> bool:
-        app.send_task(doorbell, **options)
+        app.send_task(wakeup, **options)
         return bool(rows(query)[0][0])
 
     await_that(is_true, query, seconds=240)

@@ -8,7 +8,7 @@ from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 
 from configuration.outages import Outage
-from database.faults import Fault, classify, told
+from database.faults import Fault, classify, describe_fault
 from database.transactions import CONNECTIONS
 
 _T = TypeVar("_T")
@@ -30,9 +30,9 @@ async def in_database(work: Callable[[], _T]) -> _T:
     except TimeoutError as error:
         raise _unavailable("too slow", error, f"it took longer than {_SECONDS:g} seconds") from error
     except Exception as error:
-        if classify(error) is Fault.WORK:
+        if classify(error) is Fault.PERMANENT:
             raise
-        raise _unavailable("away", error, told(error)) from error
+        raise _unavailable("away", error, describe_fault(error)) from error
     _outage.end()
     return result
 

@@ -7,10 +7,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from configuration.outages import Outage, broker_told
+from configuration.outages import Outage, describe_broker_fault
 from configuration.settings import settings
 from database import session
-from database.locks import try_to_lock
+from database.locks import check_writable
 from database.transactions import in_transaction, reading
 from orders.progress import ages
 from tasks.running import progress
@@ -53,7 +53,7 @@ async def _database_takes_writes() -> bool:
 def _could_work(connection: Connection) -> None:
     # Settings may have changed since the session began.
     session.check(session.of(connection))
-    try_to_lock(connection)
+    check_writable(connection)
 
 
 async def _ages() -> dict[str, float]:
@@ -68,7 +68,7 @@ async def _broker_answers() -> bool:
         with anyio.fail_after(_SECONDS):
             await run_sync(lambda: broker_at(settings().broker_url or "").backlog(), abandon_on_cancel=True)
     except BROKER_OUTAGES as error:
-        _unheard.note(error, broker_told(error))
+        _unheard.note(error, describe_broker_fault(error))
         return False
     _unheard.end()
     return True

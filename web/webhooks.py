@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from desks.desk import Unauthorized, Webhook
 from desks.registry import Helpdesks
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from tasks.webhooks import Receipt, Received, receive
 from web.database import in_database
 from web.room import Bodies, a_place
@@ -67,9 +67,9 @@ def _answer(receipt: Receipt) -> JSONResponse:
     match receipt.received:
         case Received.NEW:
             # After the answer: the broker may be slow, and beat rings in seconds anyway.
-            return JSONResponse(receipt.request, 202, background=BackgroundTask(ring, Doorbell.APPLY_CHANGES))
+            return JSONResponse(receipt.request, 202, background=BackgroundTask(wake, WakeUp.APPLY_CHANGES))
         case Received.NOTED:
-            return JSONResponse(receipt.request, 202, background=BackgroundTask(ring, Doorbell.READ_TICKETS))
+            return JSONResponse(receipt.request, 202, background=BackgroundTask(wake, WakeUp.READ_TICKETS))
         case Received.REPEATED:
             return JSONResponse(_decision(receipt.request or {}))
         case Received.IGNORED:
@@ -79,7 +79,7 @@ def _answer(receipt: Receipt) -> JSONResponse:
         case Received.UNUSABLE:
             # No fault of the way here: after a few 4xx a desk would send nothing more, good forms included.
             answer = {"state": "dead_letter", "error": receipt.told}
-            return JSONResponse(answer, background=BackgroundTask(ring, Doorbell.ANSWER))
+            return JSONResponse(answer, background=BackgroundTask(wake, WakeUp.ANSWER))
 
 
 def _decision(request: Any) -> dict[str, Any]:

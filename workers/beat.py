@@ -7,8 +7,8 @@ from typing import Any
 import celery.beat
 import structlog
 
-from configuration.outages import Outage, broker_told
-from database.faults import Fault, classify, told
+from configuration.outages import Outage, describe_broker_fault
+from database.faults import Fault, classify, describe_fault
 from database.transactions import NoDatabase
 from tasks.running import progress
 from workers.broker import BROKER_OUTAGES
@@ -16,7 +16,7 @@ from workers.broker import BROKER_OUTAGES
 _log = structlog.get_logger()
 
 # More than a flood makes while its workers are busy. So many wait only where no worker runs.
-MOST_DOORBELLS = 1000
+MOST_WAKEUPS = 1000
 
 
 class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyped
@@ -45,27 +45,27 @@ class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyp
             # It rings all the same.
             self._unseen.note(error, str(error))
         except Exception as error:
-            if classify(error) is Fault.WORK:
+            if classify(error) is Fault.PERMANENT:
                 raise
-            self._unseen.note(error, told(error))
+            self._unseen.note(error, describe_fault(error))
         else:
             self._unseen.end()
         return sleeps
 
     def apply_entry(self, entry: Any, producer: Any) -> None:
-        """Rings once, and throws away doorbells that nobody answers."""
+        """Rings once, and throws away wake-ups that nobody answers."""
         try:
             # First: it mends the connection.
             self.apply_async(entry, producer=producer, advance=False)
             self._clear(self.app.amqp.router.route(dict(entry.options), entry.task)["queue"](producer.channel))
         except (celery.beat.SchedulingError, *BROKER_OUTAGES) as error:
-            self._unheard.note(error, broker_told(error))
+            self._unheard.note(error, describe_broker_fault(error))
         else:
             self._unheard.end()
 
     def _clear(self, queue: Any) -> None:
-        """Keeps the broker's memory from filling with doorbells: the next ring does what all of them would."""
+        """Keeps the broker's memory from filling with wake-ups: the next ring does what all of them would."""
         waiting = queue.queue_declare().message_count
-        if waiting > MOST_DOORBELLS:
+        if waiting > MOST_WAKEUPS:
             queue.purge()
-            _log.warning("nobody answers the doorbells, is a worker missing?", queue=queue.name, thrown_away=waiting)
+            _log.warning("nobody answers the wake-ups, is a worker missing?", queue=queue.name, thrown_away=waiting)

@@ -8,7 +8,7 @@ from typing import Any
 import celery.worker.consumer
 from celery.worker.state import maybe_shutdown
 
-from configuration.outages import Outage, UnusableQueue, broker_told
+from configuration.outages import Outage, UnusableQueue, describe_broker_fault
 from tasks.running.queues import WakeUpQueue, check_wake_up_queue
 
 # A connection that ends sooner was refused something.
@@ -41,7 +41,7 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery
                 for queue in queues:
                     check_wake_up_queue(connection, queue)
             except (UnusableQueue, *connection.channel_errors) as error:
-                self._deaf.note(error, broker_told(error))
+                self._deaf.note(error, describe_broker_fault(error))
                 is_told = True
                 _pause(pause)
             else:
@@ -52,7 +52,7 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Celery connects again at once: what the broker refuses (a right, a queue in other hands) waits a little."""
         if monotonic() - self._connected_at < _STEADY_SECONDS:
-            self._deaf.note(exc, broker_told(exc))
+            self._deaf.note(exc, describe_broker_fault(exc))
             _pause(next(self._pauses))
         else:
             self._pauses = _pauses()

@@ -12,14 +12,14 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from configuration import ConfigurationError
-from configuration.outages import Outage, broker_told
-from database.faults import Fault, classify, told
+from configuration.outages import Outage, describe_broker_fault
+from database.faults import Fault, classify, describe_fault
 from database.transactions import expect_usable
 from orders.inbox import Delivery
 from tasks.intake import take
 from tasks.partners import address_check
 from tasks.running import progress
-from tasks.running.wakeups import Bell, HeldBack
+from tasks.running.wakeups import CoalescingWaker, Waker
 from workers.app import app
 from workers.broker import is_stream
 from workers.discovery import find_services
@@ -36,7 +36,7 @@ _HANGS_AFTER_SECONDS = 120
 # A ring costs a worker more than a few requests do. Beside a steady stream one is not held back for longer.
 _RING_WITHIN_SECONDS = 0.2
 
-_Take: TypeAlias = Callable[[Sequence[Delivery], Bell | None], object]
+_Take: TypeAlias = Callable[[Sequence[Delivery], Waker | None], object]
 
 
 class Source(Protocol):
@@ -90,34 +90,34 @@ class _Stopped(Exception):
 
 def run(source: Source, stop: Stop) -> None:
     """Receives, takes and acknowledges until stopped; an outage of the broker or the database is waited out."""
-    pauses, outage, bells = _pauses(), _outage("broker"), HeldBack(_RING_WITHIN_SECONDS)
+    pauses, outage, waker = _pauses(), _outage("broker"), CoalescingWaker(_RING_WITHIN_SECONDS)
     unseen = Outage("takes requests, and cannot note that it does", over="notes that it takes requests again")
     try:
         while not stop.is_set():
             try:
-                step(source, partial(_take_patiently, source, stop), bells)
+                step(source, partial(_take_patiently, source, stop), waker)
                 pauses = _pauses()
                 outage.end()
                 _note_progress(unseen)
             except source.outages as error:
                 source.start_over()
-                outage.note(error, broker_told(error))
+                outage.note(error, describe_broker_fault(error))
                 stop.wait(next(pauses))
             except _Stopped:
                 source.start_over()
                 return
         _flush(source, outage)
     finally:
-        bells.ring()
+        waker.wake()
 
 
 def _note_progress(unseen: Outage) -> None:
     try:
         progress.note("intake")
     except Exception as error:
-        if classify(error) is Fault.WORK:
+        if classify(error) is Fault.PERMANENT:
             raise
-        unseen.note(error, told(error))
+        unseen.note(error, describe_fault(error))
     else:
         unseen.end()
 
@@ -127,26 +127,26 @@ def _flush(source: Source, outage: Outage) -> None:
         source.flush()
     except source.outages as error:
         # It is delivered once more then, and known.
-        outage.note(error, broker_told(error))
+        outage.note(error, describe_broker_fault(error))
 
 
-def step(source: Source, take_all: _Take | None = None, bells: HeldBack | None = None) -> int:
+def step(source: Source, take_all: _Take | None = None, waker: CoalescingWaker | None = None) -> int:
     """Takes one batch: first the commit, then the acknowledgement. Returns how many deliveries it had.
 
     Rings are held back for as long as the next batch is there already.
     """
-    deliveries = source.receive(wait=bells is None or not bells.are_there())
+    deliveries = source.receive(wait=waker is None or not waker.are_there())
     if deliveries:
-        (take_all or take)(deliveries, bells)
+        (take_all or take)(deliveries, waker)
     # Without deliveries too: an entry that was deleted while it was pending delivers nothing, and comes again until it
     # is acknowledged.
     source.acknowledge()
-    if bells is not None and (not deliveries or bells.are_late()):
-        bells.ring()
+    if waker is not None and (not deliveries or waker.are_late()):
+        waker.wake()
     return len(deliveries)
 
 
-def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery], bell: Bell | None) -> None:
+def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery], waker: Waker | None) -> None:
     """Takes them, however long the database is away.
 
     Handed back, they would be delivered again and again, and a broker that counts deliveries would give them up.
@@ -154,11 +154,11 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery], 
     outage = _outage("database")
     for pause in _pauses():
         try:
-            _take_or_die(deliveries, bell)
+            _take_or_die(deliveries, waker)
         except Exception as error:
-            if classify(error) is Fault.WORK:
+            if classify(error) is Fault.PERMANENT:
                 raise
-            outage.note(error, told(error))
+            outage.note(error, describe_fault(error))
             stop.wait(pause)
             if stop.is_set():
                 raise _Stopped from error
@@ -168,11 +168,11 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery], 
             return
 
 
-def _take_or_die(deliveries: Sequence[Delivery], bell: Bell | None) -> None:
+def _take_or_die(deliveries: Sequence[Delivery], waker: Waker | None) -> None:
     # Nobody handles the signal: it ends the process, whatever that is doing.
     signal.alarm(_HANGS_AFTER_SECONDS)
     try:
-        take(deliveries, bell)
+        take(deliveries, waker)
     finally:
         signal.alarm(0)
 

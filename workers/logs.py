@@ -15,7 +15,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 from configuration.urls import scrub
 from workers.log_stream import Said, unblocked
 
-# Celery logs two lines a doorbell at INFO; a doorbell is no event. The HTTP client logs whole URLs, and paramiko each
+# Celery logs two lines a wake-up at INFO; a wake-up is no event. The HTTP client logs whole URLs, and paramiko each
 # connection and login.
 _NOISY = (
     "celery.worker.strategy",

@@ -23,7 +23,7 @@ from orders.inbox import Delivery
 from tasks.changes import CHANGES
 from tasks.intake import keep
 from tasks.partners import address_check
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from workers.errors import CommandError
 
 _PATIENCE_SECONDS = 600
@@ -41,7 +41,7 @@ _LAST = {
     "apply": "SELECT max(done_at) FROM effect",
     "effects": "SELECT max(done_at) FROM effect",
 }
-_BELLS = {"apply": Doorbell.APPLY_CHANGES, "effects": Doorbell.EFFECTS}
+_BELLS = {"apply": WakeUp.APPLY_CHANGES, "effects": WakeUp.EFFECTS}
 
 
 def measure(run: Run) -> Figures:
@@ -94,7 +94,7 @@ def _rung_for(system: System, stage: str, total: int) -> Figures:
     with system.processes(programs) as processes:
         before, started = processes.cpu_seconds(), time.time()
         for _ in range(_CONCURRENCY):
-            ring(_BELLS[stage])
+            wake(_BELLS[stage])
         return _figures(stage, total, processes, before, started)
 
 

@@ -87,7 +87,7 @@ def _system() -> Iterator[Services]:
 
 
 def _await_processes(services: Services, log_folder: Path) -> None:
-    """Waits until the intake has its group and the workers have answered a first doorbell."""
+    """Waits until the intake has its group and the workers have answered a first wake-up."""
     client = redis.Redis.from_url(services.broker_url)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not (client.exists(STREAM) and client.xinfo_groups(STREAM) and _workers_ready(log_folder)):

@@ -50,7 +50,7 @@ class CountFailure(Protocol):
     def __call__(self, connection: Connection, piece: int, error: str, /, *, pauses: bool = True) -> None: ...
 
 
-class TakeBackTry(Protocol):
+class UncountAttempt(Protocol):
     """Takes back a try that was counted and not made; the piece waits a little, if it is not done meanwhile."""
 
     def __call__(self, connection: Connection, piece: int, /) -> None: ...
@@ -67,23 +67,23 @@ class Job:
     limit: int
     claim: Callable[[Connection, int, Sequence[int] | None], Batch]
     count_failure: CountFailure
-    take_back_try: TakeBackTry
+    uncount_attempt: UncountAttempt
     claims_all: bool = False
 
 
 def drain(job: Job, *, seconds: float) -> bool:
     """Works until nothing is due, at most about `seconds`; returns True if something may be left."""
     deadline = time.monotonic() + seconds
-    while done := _run_warily(job) if (is_wary := crash_guard.was_lately()) else run_batch(job):
+    while done := _run_one_counted_first(job) if (after_crash := crash_guard.crashed_recently()) else run_batch(job):
         progress.note_task()
-        if job.claims_all and not is_wary and done < job.limit:
+        if job.claims_all and not after_crash and done < job.limit:
             return False
         if time.monotonic() > deadline:
             return True
     return False
 
 
-def _run_warily(job: Job) -> int:
+def _run_one_counted_first(job: Job) -> int:
     """Does one piece, which is counted before it is tried; returns 0 if there is none."""
 
     def count(connection: Connection) -> Sequence[int]:
@@ -95,7 +95,7 @@ def _run_warily(job: Job) -> int:
     ids = in_transaction(count)
     if ids and not run_batch(job, ids):
         # Somebody has it in hand, or holds a row that it needs. Others pass it by meanwhile.
-        in_transaction(lambda connection: job.take_back_try(connection, ids[0]))
+        in_transaction(lambda connection: job.uncount_attempt(connection, ids[0]))
     return len(ids)
 
 
@@ -126,7 +126,7 @@ def _after_a_failure(job: Job, ids: Sequence[int], error: Exception) -> int:
     if len(ids) > 1:
         half = len(ids) // 2
         return run_batch(job, ids[:half]) + run_batch(job, ids[half:])
-    if classify(error) is Fault.AGAIN:
+    if classify(error) is Fault.RETRYABLE:
         # Somebody holds a row that it needs. That is no failure of its own; the next sweep tries again.
         _log.warning("held up by a lock", job=job.name, id=ids[0])
         return 0

@@ -16,7 +16,7 @@ _WARY_SECONDS = 60.0
 _last = RawValue("d", 0.0)
 
 
-def was_lately() -> bool:
+def crashed_recently() -> bool:
     """True for a while after a process of this worker died in the middle of a task."""
     return bool(time.time() - _last.value < _WARY_SECONDS)
 

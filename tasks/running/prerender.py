@@ -22,7 +22,7 @@ from edi.partners import Partner
 _log = structlog.get_logger()
 
 
-class Ahead:
+class DraftPrefetcher:
     """The drafts of a partner's interchanges, one after the other; nothing is made ahead of less than one."""
 
     def __init__(self, partner: Partner) -> None:

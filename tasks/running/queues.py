@@ -7,22 +7,22 @@ import kombu
 from amqp.exceptions import NotFound, PreconditionFailed
 
 from configuration.outages import UnusableQueue
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 
 # Five, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what waits for
 # others: the answers and the export).
 QUEUE_OF = {
-    Doorbell.APPLY_CHANGES: "changes",
-    Doorbell.PARK_UNKNOWN: "changes",
-    Doorbell.RESTOCK: "effects",
-    Doorbell.NOTIFY: "effects",
-    Doorbell.EFFECTS: "effects",
-    Doorbell.NOTE: "effects",
-    Doorbell.ANSWER: "answers",
-    Doorbell.READ_TICKETS: "tickets",
-    Doorbell.LIST_TICKETS: "tickets",
-    Doorbell.EXPORT: "export",
-    Doorbell.READ_INBOXES: "export",
+    WakeUp.APPLY_CHANGES: "changes",
+    WakeUp.PARK_UNKNOWN: "changes",
+    WakeUp.RESTOCK: "effects",
+    WakeUp.NOTIFY: "effects",
+    WakeUp.EFFECTS: "effects",
+    WakeUp.NOTE: "effects",
+    WakeUp.ANSWER: "answers",
+    WakeUp.READ_TICKETS: "tickets",
+    WakeUp.LIST_TICKETS: "tickets",
+    WakeUp.EXPORT: "export",
+    WakeUp.READ_INBOXES: "export",
 }
 # Said aloud, or the virtual host's default would decide, which may be a quorum queue or a stream.
 _CLASSIC = {"x-queue-type": "classic"}
@@ -84,7 +84,7 @@ def _exists(channel: Any, name: str) -> bool:
 
 
 def wake_up_queues(*, of_rabbitmq: bool) -> list[kombu.Queue]:
-    """Returns the queues that carry doorbells."""
+    """Returns the queues that carry wake-ups."""
     kind, arguments = (WakeUpQueue, _CLASSIC) if of_rabbitmq else (kombu.Queue, None)
     names = dict.fromkeys(QUEUE_OF.values())
     return [kind(name, kombu.Exchange(name), routing_key=name, queue_arguments=arguments) for name in names]

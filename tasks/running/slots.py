@@ -1,11 +1,11 @@
-"""When beat rings: each doorbell in its interval, and at moments of its own."""
+"""When beat rings: each wake-up in its interval, and at moments of its own."""
 
 from datetime import datetime
 
 from celery.schedules import schedstate, schedule
 
 
-class Slots(schedule):  # type: ignore[misc]  # Celery is untyped
+class FixedSlotSchedule(schedule):  # type: ignore[misc]  # Celery is untyped
     """Due once in each slot of so many seconds, by the clock; a slot begins `offset` seconds after a multiple of them.
 
     Celery's own counts from when it has rung: each ring makes the next one later, and two that were apart meet.

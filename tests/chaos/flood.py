@@ -23,7 +23,7 @@ from tests.builders import a_request, an_address, an_order, encoded
 from tests.chaos.embedded import Embedded, embedded_up
 from tests.chaos.watch import Peaks, watching
 from tests.processes import await_that, let_children_be_ended
-from workers.beat import MOST_DOORBELLS
+from workers.beat import MOST_WAKEUPS
 from workers.broker import STREAM, broker_at
 from workers.supervisor import connections
 
@@ -178,8 +178,8 @@ def _grown(warm_up: Flooded, flooded: Flooded) -> Iterator[str]:
     for name, number in flooded.peaks.connections.items():
         if number > budget.get(name, 1):
             yield f"{name} had {number} connections, its budget is {budget.get(name, 1)}"
-    if flooded.peaks.doorbells > 2 * MOST_DOORBELLS:
-        yield f"{flooded.peaks.doorbells} doorbells waited, at most {2 * MOST_DOORBELLS} were expected"
+    if flooded.peaks.wakeups > 2 * MOST_WAKEUPS:
+        yield f"{flooded.peaks.wakeups} wake-ups waited, at most {2 * MOST_WAKEUPS} were expected"
     if flooded.entries_left:
         yield f"{flooded.entries_left} entries are left on the stream"
 
@@ -198,7 +198,7 @@ def as_table(warm_up: Flooded, flooded: Flooded) -> Table:
         "… in the end": [one.entries_left for one in (warm_up, flooded)],
         "used by Valkey, kB, at most": [one.peaks.broker_bytes / 1024 for one in (warm_up, flooded)],
         "… in the end, kB": [one.broker_bytes_left / 1024 for one in (warm_up, flooded)],
-        "doorbells that wait, at most": [one.peaks.doorbells for one in (warm_up, flooded)],
+        "wake-ups that wait, at most": [one.peaks.wakeups for one in (warm_up, flooded)],
         **{f"{what} after, s": [one.seconds[what] for one in (warm_up, flooded)] for what in flooded.seconds},
     }
     for what, values in rows.items():

@@ -31,7 +31,7 @@ class Peaks:
     megabytes: dict[str, float] = field(default_factory=dict)
     connections: dict[str, int] = field(default_factory=dict)
     entries: int = 0
-    doorbells: int = 0
+    wakeups: int = 0
     broker_bytes: int = 0
 
     def note(self, peaks: dict[str, Any], name: str, value: float) -> None:
@@ -63,7 +63,7 @@ def _watch(running: Embedded, connection: Connection, peaks: Peaks, over: Event)
             peaks.note(peaks.connections, row.name, row.number)
         broker: Any = running.broker
         peaks.entries = max(peaks.entries, broker.xlen(STREAM))
-        peaks.doorbells = max(peaks.doorbells, sum(broker.llen(f"countermand:celery:{name}") for name in _QUEUES))
+        peaks.wakeups = max(peaks.wakeups, sum(broker.llen(f"countermand:celery:{name}") for name in _QUEUES))
         peaks.broker_bytes = max(peaks.broker_bytes, broker.info("memory")["used_memory"])
 
 

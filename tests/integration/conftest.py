@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from desks.registry import Helpdesks
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.commands import Countermand, commands
 from tests.deliveries import configured
 from tests.readiness import everybody_gets_on
@@ -18,16 +18,16 @@ from workers.embedded import Services
 
 @pytest.fixture
 def countermand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Countermand]:
-    """Runs a command in this process, with nobody there to answer its doorbells."""
+    """Runs a command in this process, with nobody there to answer its wake-ups."""
     with commands(monkeypatch, capsys) as run:
         yield run
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[Doorbell]:
-    """The doorbells that webhooks rang, with nobody there to answer."""
-    heard: list[Doorbell] = []
-    monkeypatch.setattr(webhooks, "ring", heard.append)
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
+    """The wake-ups that webhooks rang, with nobody there to answer."""
+    heard: list[WakeUp] = []
+    monkeypatch.setattr(webhooks, "wake", heard.append)
     return heard
 
 
@@ -39,7 +39,7 @@ def six_desks(system: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def http(six_desks: Helpdesks, rung: list[Doorbell]) -> Iterator[httpx2.Client]:
+def http(six_desks: Helpdesks, woken: list[WakeUp]) -> Iterator[httpx2.Client]:
     """A client of the application, which serves those desks."""
     everybody_gets_on()
     with serving(six_desks) as url, httpx2.Client(base_url=url, timeout=30) as client:

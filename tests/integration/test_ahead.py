@@ -28,8 +28,8 @@ from edi.interchanges import Claim
 from edi.partners import Partner, default_partner
 from tasks.export import export_steps
 from tasks.running import prerender
-from tasks.running.prerender import Ahead
-from tasks.running.wakeups import Doorbell
+from tasks.running.prerender import DraftPrefetcher
+from tasks.running.wakeups import WakeUp
 from tests.builders import a_request, an_address, an_order, deliver, load, order, rows, settle
 from tests.processes import a_worker, sweep_until
 from tests.race.cancellations import assert_that_every_promise_is_kept
@@ -41,7 +41,7 @@ _SENT = ["sent", "sent", "sent", None]
 # Together the drafts of two orders with so many lines are more than a pipe holds.
 _MANY = [{"sku": f"S{number}", "description": "x" * 30, "quantity": 1, "unit_price": "1"} for number in range(500)]
 _PROCESSORS = [structlog.processors.KeyValueRenderer(key_order=["event"])]
-_make, _claim, _take, _of_drafter = drafts.make, interchanges.claim, Ahead.take, prerender._Drafter.take
+_make, _claim, _take, _of_drafter = drafts.make, interchanges.claim, DraftPrefetcher.take, prerender._Drafter.take
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +123,7 @@ def exporting_worker() -> None:
 @pytest.mark.usefixtures("due")
 def test_so_it_does_in_a_process_of_celerys_pool(tmp_path: Path) -> None:
     with a_worker(exporting_worker, tmp_path / "worker.log"):
-        sweep_until("SELECT bool_and(edi_state = 'sent') FROM orders", Doorbell.EXPORT)
+        sweep_until("SELECT bool_and(edi_state = 'sent') FROM orders", WakeUp.EXPORT)
     assert list(rendered_by().values()) == [["0", "1", "2"], ["3", "4", "5", "6", "7"]]
 
 
@@ -202,14 +202,14 @@ def test_a_drafter_that_is_killed_in_the_middle_of_its_drafts_is_not_missed() ->
 
 
 def die_while_the_drafter_sends() -> None:
-    def take_and_die(self: Ahead) -> Any:
+    def take_and_die(self: DraftPrefetcher) -> Any:
         _take(self)
         assert self._drafter
         assert self._drafter._line.poll(60)
         note("drafter", self._drafter._process)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with patch.object(Ahead, "take", take_and_die):
+    with patch.object(DraftPrefetcher, "take", take_and_die):
         states()
 
 

@@ -222,7 +222,7 @@ def effects(event: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a worker rang for; nobody comes."""
     heard: list[str] = []
     monkeypatch.setattr(
@@ -231,18 +231,18 @@ def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return heard
 
 
-def test_a_worker_does_what_follows_all_its_decisions_and_needs_no_other(rung: list[str]) -> None:
+def test_a_worker_does_what_follows_all_its_decisions_and_needs_no_other(woken: list[str]) -> None:
     numbers = [str(number) for number in range(CHANGES.limit + 1)]
     load(*(an_order(number) for number in numbers))
     events = [a_request(number) for number in numbers]
     deliver(*events)
     apply_changes()
     assert [event for event in events if effects(event) != {"restock": "done", "notify": "done"}] == []
-    assert rung == []
+    assert woken == []
 
 
 def test_what_fails_after_a_decision_is_tried_again_and_undoes_neither_the_decision_nor_the_telling(
-    monkeypatch: pytest.MonkeyPatch, rung: list[str]
+    monkeypatch: pytest.MonkeyPatch, woken: list[str]
 ) -> None:
     def full(*_: Any) -> None:
         raise ZeroDivisionError("the shelf is full")
@@ -258,4 +258,4 @@ def test_what_fails_after_a_decision_is_tried_again_and_undoes_neither_the_decis
     rows("UPDATE effect SET not_before = now() WHERE state = 'pending' RETURNING id")
     settle()
     assert effects(event) == {"restock": "done", "notify": "done"}
-    assert rung == []
+    assert woken == []

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 import database.transactions
-from database.faults import Fault, classify, told
+from database.faults import Fault, classify, describe_fault
 from database.transactions import CONNECTIONS, in_transaction
 from tests.builders import rows
 
@@ -70,7 +70,7 @@ def impatient(connection: Connection, timeout: str = "lock_timeout") -> None:
 def test_a_lock_that_is_not_given_in_time_is_tried_again(engine: Engine) -> None:
     with someone_holding(engine, "A"), engine.connect() as waiting:
         error = caught(lambda: impatient(waiting))
-    assert (state_of(error), classify(error)) == ("55P03", Fault.AGAIN)
+    assert (state_of(error), classify(error)) == ("55P03", Fault.RETRYABLE)
 
 
 def test_a_deadlock_is_tried_again(engine: Engine) -> None:
@@ -88,7 +88,7 @@ def test_a_deadlock_is_tried_again(engine: Engine) -> None:
         errors = [error for one in taken if (error := one.exception(timeout=30))]
     # At least one has to give way; one of them may get through.
     assert errors
-    assert {(state_of(error), classify(error)) for error in errors} == {("40P01", Fault.AGAIN)}
+    assert {(state_of(error), classify(error)) for error in errors} == {("40P01", Fault.RETRYABLE)}
 
 
 def test_a_serialization_failure_is_tried_again(engine: Engine) -> None:
@@ -97,7 +97,7 @@ def test_a_serialization_failure_is_tried_again(engine: Engine) -> None:
         late.exec_driver_sql("SELECT quantity FROM stock")
         rows(ADD.format("A") + " RETURNING sku")
         error = caught(lambda: late.exec_driver_sql(ADD.format("A")))
-    assert (state_of(error), classify(error)) == ("40001", Fault.AGAIN)
+    assert (state_of(error), classify(error)) == ("40001", Fault.RETRYABLE)
 
 
 # Work that cannot be done
@@ -124,21 +124,21 @@ _WORK: dict[str, tuple[str | None, str, dict[str, object]]] = {
 def test_what_the_database_refuses_is_the_fault_of_the_work() -> None:
     for what, (state, statement, values) in _WORK.items():
         error = caught(partial(rows, statement, **values))
-        assert (what, state_of(error), classify(error)) == (what, state, Fault.WORK)
+        assert (what, state_of(error), classify(error)) == (what, state, Fault.PERMANENT)
 
 
 def test_half_a_character_is_the_fault_of_the_work() -> None:
-    assert classify(caught(lambda: rows("UPDATE stock SET sku = :value", value="\ud800"))) is Fault.WORK
+    assert classify(caught(lambda: rows("UPDATE stock SET sku = :value", value="\ud800"))) is Fault.PERMANENT
 
 
 def test_a_statement_that_takes_too_long_is_the_fault_of_the_work(engine: Engine) -> None:
     with someone_holding(engine, "A"), engine.connect() as slow:
         error = caught(lambda: impatient(slow, "statement_timeout"))
-    assert (state_of(error), classify(error)) == ("57014", Fault.WORK)
+    assert (state_of(error), classify(error)) == ("57014", Fault.PERMANENT)
 
 
 def test_a_fault_of_the_program_is_the_fault_of_the_work() -> None:
-    assert classify(ZeroDivisionError()) is Fault.WORK
+    assert classify(ZeroDivisionError()) is Fault.PERMANENT
 
 
 # Outages
@@ -258,9 +258,9 @@ def test_a_server_that_lacks_something_is_an_outage_and_told_in_one_line(engine:
         raising = f"DO $$ BEGIN RAISE 'no space left' USING ERRCODE = '{state}', DETAIL = 'Jane Doe'; END $$"
         error = caught(lambda: connection.exec_driver_sql(raising))
     assert (state_of(error), classify(error)) == (state, Fault.OUTAGE)
-    assert what in told(error)
-    assert "no space left" in told(error)
-    assert [private for private in ("\n", "Jane") if private in told(error)] == []
+    assert what in describe_fault(error)
+    assert "no space left" in describe_fault(error)
+    assert [private for private in ("\n", "Jane") if private in describe_fault(error)] == []
 
 
 def test_a_limit_of_temporary_files_is_an_outage(engine: Engine) -> None:
@@ -278,8 +278,8 @@ def test_a_database_that_lets_nobody_in_is_an_outage(engine: Engine) -> None:
         connection.exec_driver_sql(f'ALTER DATABASE "{engine.url.database}" ALLOW_CONNECTIONS true')
     server.dispose()
     assert classify(error) is Fault.OUTAGE
-    assert told(error).startswith("the database cannot be reached: ")
-    assert "not currently accepting connections" in told(error)
+    assert describe_fault(error).startswith("the database cannot be reached: ")
+    assert "not currently accepting connections" in describe_fault(error)
 
 
 def test_a_pool_without_a_free_connection_is_an_outage(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

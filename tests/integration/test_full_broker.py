@@ -1,4 +1,4 @@
-"""A Valkey that is full, and doorbells that nobody answers: publishers wait or are told, and what is there stays."""
+"""A Valkey that is full, and wake-ups that nobody answers: publishers wait or are told, and what is there stays."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import tasks.intake
 import tasks.running.wakeups
 import workers.beat
 import workers.broker
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from tests.builders import a_request, encoded, rows
 from tests.commands import Countermand, told
 from workers.beat import Scheduler
@@ -33,7 +33,7 @@ pytestmark = [
 
 _ROOM = 2 * 1024 * 1024
 _LESS_THAN_IT_NEEDS = 64 * 1024
-_QUEUE = Doorbell.RESTOCK
+_QUEUE = WakeUp.RESTOCK
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_publisher_that_is_faster_than_the_intake_waits_for_room_and_nothing_i
         used.append(client.info("memory")["used_memory"])
         step(source)
 
-    monkeypatch.setattr(tasks.intake, "ring", lambda _: None)
+    monkeypatch.setattr(tasks.intake, "wake", lambda _: None)
     monkeypatch.setattr(workers.broker, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=take_one_batch))
     bodies = long_requests(400)
     assert sum(StreamBroker(system.broker_url).publish(bodies)) == 400
@@ -110,13 +110,13 @@ def test_a_ring_that_finds_the_broker_full_is_told_and_harms_nobody(
     monkeypatch.setattr(tasks.running.wakeups, "current_app", app)
     client.config_set("maxmemory", _LESS_THAN_IT_NEEDS)
     with capture_logs() as logged:
-        ring(_QUEUE)
+        wake(_QUEUE)
     [only] = logged
     assert only["error"].startswith("the broker is full (command not allowed")
 
 
 def beat(app: Celery) -> Any:
-    """Returns what beat does at each of its moments for one doorbell."""
+    """Returns what beat does at each of its moments for one wake-up."""
     scheduler = Scheduler(app, lazy=True)
     entry = scheduler.Entry(name="sweep", task=_QUEUE, schedule=timedelta(seconds=2), app=app)
     return lambda: scheduler.apply_entry(entry, scheduler.producer)
@@ -139,7 +139,7 @@ def test_beat_tells_a_full_broker_in_one_line_and_that_it_rings_again(
 def test_doorbells_that_nobody_answers_do_not_pile_up(
     app: Celery, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.beat, "MOST_DOORBELLS", 10)
+    monkeypatch.setattr(workers.beat, "MOST_WAKEUPS", 10)
     ring_by_beat, lengths = beat(app), []
     with capture_logs() as logged:
         for _ in range(25):

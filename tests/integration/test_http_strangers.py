@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from configuration.settings import Settings, settings
 from desks.registry import Helpdesks
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import rows
 from tests.chaos.servers import a_port
 from tests.deliveries import a_delivery
@@ -177,7 +177,7 @@ def test_a_proxy_of_ours_has_as_many_connections_as_it_likes(
 
 
 def test_bodies_of_one_address_make_room_for_one_another_and_not_for_those_of_others(
-    six_desks: Helpdesks, rung: list[Doorbell], no_proxy: None, monkeypatch: pytest.MonkeyPatch
+    six_desks: Helpdesks, woken: list[WakeUp], no_proxy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Bodies.__init__, "__defaults__", (200, 2))
     slow = head_of(a_delivery("zendesk"), Content_Length="100000") + b"{"

@@ -12,10 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 import tasks.intake
 from orders.changes import OpenOrder, claim_orders_of
-from orders.inbox import Accepted, Arrived, Delivery
+from orders.inbox import Accepted, Delivery, IncomingRequest
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.intake import take
-from tasks.running.wakeups import Bell, Doorbell, HeldBack
+from tasks.running.wakeups import CoalescingWaker, Waker, WakeUp
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, request, rows
 from workers import intake, intake_stream
 from workers.broker import FIELD, GROUP, STREAM, StreamBroker
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.usefixtures("system")
 
 
 @pytest.fixture(autouse=True)
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[Doorbell]:
-    """The doorbells that were rung, with nobody there to answer."""
-    heard: list[Doorbell] = []
-    monkeypatch.setattr(tasks.intake, "ring", heard.append)
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
+    """The wake-ups that were rung, with nobody there to answer."""
+    heard: list[WakeUp] = []
+    monkeypatch.setattr(tasks.intake, "wake", heard.append)
     return heard
 
 
@@ -120,55 +120,55 @@ def test_a_dead_letter_that_is_delivered_again_is_kept_once() -> None:
     assert dead() == [("not_json", b"{"), ("not_json", b"{")]
 
 
-def test_a_batch_of_nothing_but_unreadable_messages_rings_for_nobody(rung: list[Doorbell]) -> None:
+def test_a_batch_of_nothing_but_unreadable_messages_rings_for_nobody(woken: list[WakeUp]) -> None:
     assert take(delivered(b"{", b"[")) == Accepted(new=0, repeated=0, dead=2)
-    assert rung == []
+    assert woken == []
 
 
-def test_new_requests_ring_and_repeats_do_not(rung: list[Doorbell]) -> None:
+def test_new_requests_ring_and_repeats_do_not(woken: list[WakeUp]) -> None:
     batch = delivered(a_request(), a_request())
     take(batch)
-    assert rung == [Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.APPLY_CHANGES]
     take(batch)
-    assert rung == [Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.APPLY_CHANGES]
 
 
 def test_a_few_new_requests_are_decided_where_they_are_taken_and_a_worker_does_what_follows(
-    rung: list[Doorbell],
+    woken: list[WakeUp],
 ) -> None:
     load(an_order("1"), an_order("2"))
     events = [a_request("1"), a_request("2")]
     take(delivered(*events))
     assert [request(event)["state"] for event in events] == ["decided", "decided"]
-    assert rung == [Doorbell.EFFECTS]
+    assert woken == [WakeUp.EFFECTS]
     assert {effect["state"] for event in events for effect in request(event)["effects"]} == {"pending"}
 
 
-def test_for_many_new_requests_a_worker_is_rung_for(rung: list[Doorbell]) -> None:
+def test_for_many_new_requests_a_worker_is_rung_for(woken: list[WakeUp]) -> None:
     load(an_order())
     event = a_request()
     take(delivered(event, *(a_request() for _ in range(200))))
-    assert (request(event)["state"], rung) == ("received", [Doorbell.APPLY_CHANGES])
+    assert (request(event)["state"], woken) == ("received", [WakeUp.APPLY_CHANGES])
 
 
-def test_a_worker_is_rung_for_when_one_of_a_few_could_not_be_decided_at_once(rung: list[Doorbell]) -> None:
+def test_a_worker_is_rung_for_when_one_of_a_few_could_not_be_decided_at_once(woken: list[WakeUp]) -> None:
     load(an_order())
     known, unknown = a_request(), a_request("unknown")
     take(delivered(known, unknown))
     assert (request(known)["state"], request(unknown)["state"]) == ("decided", "received")
-    assert rung == [Doorbell.EFFECTS, Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.EFFECTS, WakeUp.APPLY_CHANGES]
 
 
-def test_what_was_in_hand_before_is_kept_and_decided_by_a_worker(rung: list[Doorbell]) -> None:
+def test_what_was_in_hand_before_is_kept_and_decided_by_a_worker(woken: list[WakeUp]) -> None:
     load(an_order())
     event = a_request()
     [delivery] = delivered(event)
     take([replace(delivery, is_redelivered=True)])
-    assert (request(event)["state"], rung) == ("received", [Doorbell.APPLY_CHANGES])
+    assert (request(event)["state"], woken) == ("received", [WakeUp.APPLY_CHANGES])
 
 
 def test_what_fails_to_be_decided_at_once_is_kept_and_left_to_a_worker(
-    rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+    woken: list[WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
@@ -178,16 +178,16 @@ def test_what_fails_to_be_decided_at_once_is_kept_and_left_to_a_worker(
     events = [a_request("1"), a_request("2")]
     assert take(delivered(*events)).new == 2
     assert [request(event)["state"] for event in events] == ["received", "received"]
-    assert rung == [Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.APPLY_CHANGES]
 
 
 def test_a_key_that_another_intake_takes_in_between_keeps_its_first_request_and_nothing_is_lost(
-    rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+    woken: list[WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(an_order("1"), an_order("2"))
     ours, beside, rival = a_request("1", id="same"), a_request("1"), a_request("2", id="same")
 
-    def after_a_rival(connection: Connection, arrived: Sequence[Arrived]) -> list[OpenOrder[Arrived]]:
+    def after_a_rival(connection: Connection, arrived: Sequence[IncomingRequest]) -> list[OpenOrder[IncomingRequest]]:
         deliver(rival)
         return claim_orders_of(connection, arrived)
 
@@ -198,10 +198,10 @@ def test_a_key_that_another_intake_takes_in_between_keeps_its_first_request_and_
         ("1", "received"),
     ]
     assert dead() == [("conflicting_duplicate", encoded(ours))]
-    assert rung == [Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.APPLY_CHANGES]
 
 
-def test_ids_follow_the_sequence_of_delivery_whatever_of_it_is_decided_at_once(rung: list[Doorbell]) -> None:
+def test_ids_follow_the_sequence_of_delivery_whatever_of_it_is_decided_at_once(woken: list[WakeUp]) -> None:
     load(an_order("1"), an_order("3"))
     events = [a_request(number) for number in ("1", "unknown", "3", "1", "unknown", "3")]
     take(delivered(events[0], *events))
@@ -210,32 +210,32 @@ def test_ids_follow_the_sequence_of_delivery_whatever_of_it_is_decided_at_once(r
 
 
 def test_rings_are_held_back_while_more_is_there_but_not_for_long(
-    client: redis.Redis, broker_url: str, rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+    client: redis.Redis, broker_url: str, woken: list[WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.running.wakeups.ring", rung.append)
+    monkeypatch.setattr("tasks.running.wakeups.wake", woken.append)
     load(*(an_order(number) for number in "123"))
     for number in "12":
         client.xadd(STREAM, {FIELD: encoded(a_request(number))})
-    source, bells = StreamSource(broker_url, "one at a time"), HeldBack(3600)
+    source, waker = StreamSource(broker_url, "one at a time"), CoalescingWaker(3600)
     for _ in range(2):
         # It is doubled with each read.
         source._count = 1
-        assert step(source, bells=bells) == 1
-        assert rung == []
-    assert step(source, bells=bells) == 0
-    assert rung == [Doorbell.EFFECTS]
+        assert step(source, waker=waker) == 1
+        assert woken == []
+    assert step(source, waker=waker) == 0
+    assert woken == [WakeUp.EFFECTS]
     client.xadd(STREAM, {FIELD: encoded(a_request("3"))})
-    assert step(source, bells=HeldBack(0)) == 1
-    assert rung == [Doorbell.EFFECTS] * 2
+    assert step(source, waker=CoalescingWaker(0)) == 1
+    assert woken == [WakeUp.EFFECTS] * 2
 
 
-def test_what_was_accepted_before_is_not_decided_for_the_sake_of_a_new_one(rung: list[Doorbell]) -> None:
+def test_what_was_accepted_before_is_not_decided_for_the_sake_of_a_new_one(woken: list[WakeUp]) -> None:
     load(an_order())
     older, newer = a_request(), a_request()
     deliver(older)
     take(delivered(newer))
     assert (request(older)["state"], request(newer)["state"]) == ("received", "received")
-    assert rung == [Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.APPLY_CHANGES]
 
 
 def test_ids_follow_the_sequence_of_delivery() -> None:
@@ -254,14 +254,14 @@ def test_a_message_that_the_database_refuses_is_put_aside_alone(engine: Engine) 
 
 
 def test_when_the_database_is_away_nothing_is_taken_and_the_caller_is_told(
-    monkeypatch: pytest.MonkeyPatch, rung: list[Doorbell]
+    monkeypatch: pytest.MonkeyPatch, woken: list[WakeUp]
 ) -> None:
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     with monkeypatch.context() as patch:
         patch.setattr("database.transactions.engine", lambda: away)
         with pytest.raises(OperationalError):
             take(delivered(a_request(), b"{"))
-    assert (taken(), dead(), rung) == ([], [], [])
+    assert (taken(), dead(), woken) == ([], [], [])
 
 
 # The stream
@@ -310,9 +310,9 @@ def pending(client: redis.Redis) -> int:
     return int(answer["pending"])
 
 
-def step(source: Source, bells: HeldBack | None = None) -> int:
+def step(source: Source, waker: CoalescingWaker | None = None) -> int:
     """Takes one batch and acknowledges it, which else the next read does."""
-    count = intake.step(source, bells=bells)
+    count = intake.step(source, waker=waker)
     source.flush()
     return count
 
@@ -333,9 +333,9 @@ def fail_to_take(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     """Makes taking fail as it does when the database is away, before anything is committed."""
     left = [None] * times
 
-    def failing(deliveries: Sequence[Delivery], bell: Bell | None) -> Accepted:
+    def failing(deliveries: Sequence[Delivery], waker: Waker | None) -> Accepted:
         if not left:
-            return take(deliveries, bell)
+            return take(deliveries, waker)
         left.pop()
         raise OperationalError("BEGIN", {}, Exception("connection refused"))
 
@@ -643,7 +643,7 @@ def test_the_intake_waits_for_a_broker_that_is_away(monkeypatch: pytest.MonkeyPa
 def test_a_fault_of_ours_ends_the_intake_and_acknowledges_nothing(
     broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Sequence[Delivery], bell: Bell | None) -> Accepted:
+    def broken(_: Sequence[Delivery], waker: Waker | None) -> Accepted:
         raise ZeroDivisionError
 
     publish(broker_url, *requests("1"))

@@ -16,7 +16,7 @@ from configuration.settings import settings
 from orders.inbox import Accepted, Delivery
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.intake import take
-from tasks.running.wakeups import Bell
+from tasks.running.wakeups import Waker
 from tests.builders import a_request, encoded, rows
 from tests.commands import Countermand
 from workers import broker, intake_queue
@@ -47,7 +47,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setattr(module, "CHANGE_QUEUE", change)
     # A message comes within milliseconds or not at all.
     monkeypatch.setattr(intake_queue, "_WAIT_SECONDS", 0.3)
-    monkeypatch.setattr(tasks.intake, "ring", lambda _: None)
+    monkeypatch.setattr(tasks.intake, "wake", lambda _: None)
     yield name
     with connection_to(URL) as connection:
         channel = connection.default_channel
@@ -107,9 +107,9 @@ def fail_to_take(monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
     """Makes taking fail as it does when the database is away, before anything is committed."""
     left = [None] * times
 
-    def failing(deliveries: Sequence[Delivery], bell: Bell | None) -> Accepted:
+    def failing(deliveries: Sequence[Delivery], waker: Waker | None) -> Accepted:
         if not left:
-            return take(deliveries, bell)
+            return take(deliveries, waker)
         left.pop()
         raise OperationalError("BEGIN", {}, Exception("connection refused"))
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError, ProgrammingError
 
 from database import transactions
-from database.faults import Fault, classify, told
+from database.faults import Fault, classify, describe_fault
 from database.migrate import migrate
 from database.transactions import in_transaction
 from desks.registry import Helpdesks
@@ -59,7 +59,7 @@ def kill_a_backend(data: Path, how: signal.Signals) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT], ids=lambda how: how.name)
 def test_while_backends_are_killed_each_answer_is_one_that_was_meant_or_503(
-    own: Path, six_desks: Helpdesks, rung: list[object], how: signal.Signals
+    own: Path, six_desks: Helpdesks, woken: list[object], how: signal.Signals
 ) -> None:
     answers: Counter[int] = Counter()
     done = Event()
@@ -133,7 +133,7 @@ def test_a_line_that_is_cut_after_any_part_of_an_answer_is_an_outage(line: Line,
         with pytest.raises(DBAPIError) as cut:
             in_transaction(work)
         assert (cut_after, classify(cut.value)) == (cut_after, Fault.OUTAGE)
-        assert told(cut.value).startswith("the database ")
+        assert describe_fault(cut.value).startswith("the database ")
 
 
 _UNKNOWN = psycopg.ProgrammingError("can't change 'autocommit' now: connection in transaction status UNKNOWN")
@@ -158,7 +158,7 @@ _ENDED = psycopg.DatabaseError("server closed the connection unexpectedly")
 )
 def test_a_connection_that_was_lost_is_an_outage_however_it_is_noticed(error: Exception) -> None:
     assert classify(error) is Fault.OUTAGE
-    assert told(error).startswith("the database cannot be reached: ")
+    assert describe_fault(error).startswith("the database cannot be reached: ")
 
 
 @pytest.mark.parametrize(
@@ -167,5 +167,5 @@ def test_a_connection_that_was_lost_is_an_outage_however_it_is_noticed(error: Ex
     ids=str,
 )
 def test_a_value_that_the_driver_refuses_is_the_fault_of_the_work(refused: psycopg.Error) -> None:
-    assert classify(DBAPIError("SELECT 1", None, refused)) is Fault.WORK
-    assert classify(refused) is Fault.WORK
+    assert classify(DBAPIError("SELECT 1", None, refused)) is Fault.PERMANENT
+    assert classify(refused) is Fault.PERMANENT

@@ -5,7 +5,7 @@ from celery import current_app
 from kombu.transport.redis import Channel
 from structlog.testing import capture_logs
 
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from workers.app import app
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -20,15 +20,15 @@ def test_a_ring_into_a_channel_whose_connection_was_lost_is_one_that_nobody_hear
         channel.close()
         channel.conn_or_acquire().__enter__()
 
-    ring(Doorbell.APPLY_CHANGES)
+    wake(WakeUp.APPLY_CHANGES)
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(Channel, "_put", lose_the_connection)
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
         assert [(log["event"], log["error"]) for log in logs] == [
             ("could not ring, the next sweep will", "the broker cannot be reached: the connection was lost")
         ]
     with capture_logs() as logs:
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
     assert [log["event"] for log in logs] == ["rings again"]
 
 
@@ -38,4 +38,4 @@ def test_any_other_attribute_that_is_missing_is_a_bug(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(current_app, "send_task", fail)
     with pytest.raises(AttributeError, match="no such thing"):
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)

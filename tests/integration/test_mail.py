@@ -25,7 +25,7 @@ from orders import answers
 from rules.model import Outcome, Reason
 from tasks.answers import answer_one
 from tasks.helpdesks import helpdesks
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import EMAIL, a_request, an_address, an_order, deliver, load, rows, settle
 from tests.mail_server import DROPS, HANGS, PASSWORD, USER, MailServer, mail_server
 
@@ -67,7 +67,7 @@ def server(tmp_path: Path) -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was rung for; nobody comes."""
     rings: list[str] = []
     monkeypatch.setattr(
@@ -77,7 +77,7 @@ def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def configure(system: object, rung: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
+def configure(system: object, woken: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     """Writes the desks file: mail by this port, and perhaps a desk."""
 
     def write(port: int, desk: dict[str, str] | None = None, **changes: Any) -> None:
@@ -148,12 +148,12 @@ def channel(server: MailServer, **changes: Any) -> MailChannel:
 
 
 def test_a_decision_without_a_ticket_is_mailed_to_the_customer_once(
-    server: MailServer, configure: Configure, rung: list[str]
+    server: MailServer, configure: Configure, woken: list[str]
 ) -> None:
     configure(server.port)
     event = asked()
     assert answer(event)[:2] == ("pending", 0)
-    assert rung[-1] == Doorbell.ANSWER
+    assert woken[-1] == WakeUp.ANSWER
     assert answer_one()
     assert not answer_one()
     told = answer(event)

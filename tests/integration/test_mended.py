@@ -43,7 +43,7 @@ from tasks.intake import take
 from tasks.partners import partners
 from tasks.reprocessing import previews
 from tasks.running.batches import drain
-from tasks.running.wakeups import Bell
+from tasks.running.wakeups import Waker
 from tests.builders import (
     DECIDING,
     EMAIL,
@@ -172,11 +172,11 @@ def test_an_intake_keeps_its_batch_in_hand_while_the_database_is_away(monkeypatc
     away = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     tries: list[Sequence[Delivery]] = []
 
-    def take_at_the_third_try(deliveries: Sequence[Delivery], bell: Bell | None) -> Accepted:
+    def take_at_the_third_try(deliveries: Sequence[Delivery], waker: Waker | None) -> Accepted:
         tries.append(deliveries)
         if len(tries) < 3:
             away.connect()
-        return take(deliveries, bell)
+        return take(deliveries, waker)
 
     with pytest.raises(OperationalError):
         away.connect()

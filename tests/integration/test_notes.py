@@ -240,7 +240,7 @@ def test_what_is_logged_quotes_nothing_of_a_form(desk: FakeDesk) -> None:
 def fail_repeatedly(event: dict[str, Any]) -> None:
     [row] = rows("SELECT id FROM change_request WHERE external_id = :id", id=event["id"])
     for _ in range(5):
-        in_transaction(lambda connection: count_failure(connection, row.id, "LostGuard: 0 of 1"))
+        in_transaction(lambda connection: count_failure(connection, row.id, "StaleRowError: 0 of 1"))
 
 
 def test_a_request_that_could_not_be_decided_is_told(desk: FakeDesk) -> None:
@@ -248,7 +248,7 @@ def test_a_request_that_could_not_be_decided_is_told(desk: FakeDesk) -> None:
     event = asked(desk, "1")
     fail_repeatedly(event)
     [text] = told(desk)
-    assert "could not be decided, after several tries (LostGuard: 0 of 1)" in text
+    assert "could not be decided, after several tries (StaleRowError: 0 of 1)" in text
 
 
 def test_a_request_whose_order_is_in_flight_for_long_is_told(desk: FakeDesk) -> None:

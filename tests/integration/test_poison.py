@@ -28,7 +28,7 @@ from tasks.changes import CHANGES
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.running import crash_guard
 from tasks.running.batches import Job, drain, run_batch
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import DECIDING, a_request, an_order, decide_all, deliver, encoded, load, request, rows, settle
 from tests.processes import a_worker, sweep_until
 from workers.app import app
@@ -152,7 +152,7 @@ def test_a_request_that_kills_every_process_that_tries_it_is_parked_and_the_othe
     # The last tries are enough to wait for.
     rows("UPDATE change_request SET attempts = 2 WHERE order_number = 'poison' RETURNING id")
     with a_worker(poisoned_worker, tmp_path / "worker.log"):
-        sweep_until("SELECT count(*) = 0 FROM change_request WHERE state = 'received'", Doorbell.APPLY_CHANGES)
+        sweep_until("SELECT count(*) = 0 FROM change_request WHERE state = 'received'", WakeUp.APPLY_CHANGES)
     assert {request(event)["outcome"] for event in others} == {"refused"}
     assert (request(poison)["state"], request(poison)["reasons"]) == ("parked", ["failed_repeatedly"])
 
@@ -166,7 +166,7 @@ def test_a_request_at_which_every_process_hangs_is_parked_and_the_others_are_dec
     with a_worker(hanging_worker, tmp_path / "worker.log"):
         # The limit goes with the ring, where Celery knows the task.
         undecided = "SELECT count(*) = 0 FROM change_request WHERE state = 'received'"
-        sweep_until(undecided, Doorbell.APPLY_CHANGES, time_limit=3)
+        sweep_until(undecided, WakeUp.APPLY_CHANGES, time_limit=3)
     assert {request(event)["outcome"] for event in others} == {"refused"}
     parked = request(poison)
     assert (parked["state"], parked["reasons"]) == ("parked", ["failed_repeatedly"])
@@ -210,8 +210,8 @@ def test_a_message_that_kills_every_intake_that_reads_it_is_put_aside_unread_and
 def test_what_hangs_is_killed_before_postgresql_gives_its_order_to_the_next_process() -> None:
     [(idle,)] = rows("SELECT extract(epoch FROM current_setting('idle_in_transaction_session_timeout')::interval)")
     app.finalize()
-    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.EFFECTS):
-        assert app.tasks[doorbell].time_limit < idle
+    for wakeup in (WakeUp.APPLY_CHANGES, WakeUp.RESTOCK, WakeUp.NOTIFY, WakeUp.EFFECTS):
+        assert app.tasks[wakeup].time_limit < idle
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_two_who_are_wary_and_keep_each_other_from_a_piece_use_up_none_of_its_tr
     deliver(event := a_request())
     if job is not CHANGES:
         decide_all()
-    monkeypatch.setattr(crash_guard, "was_lately", lambda: True)
+    monkeypatch.setattr(crash_guard, "crashed_recently", lambda: True)
     with monkeypatch.context() as patches:
         patches.setattr(tasks.running.batches, "run_batch", run_while_the_other_counts)
         for _ in range(MAX_ATTEMPTS + 1):
@@ -258,7 +258,7 @@ def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_othe
         pass
     rows("UPDATE effect SET attempts = 9 WHERE kind = 'restock' RETURNING id")
     with a_worker(poisoned_worker, tmp_path / "worker.log"):
-        sweep_until("SELECT count(*) = 0 FROM effect WHERE kind = 'restock' AND state = 'pending'", Doorbell.RESTOCK)
+        sweep_until("SELECT count(*) = 0 FROM effect WHERE kind = 'restock' AND state = 'pending'", WakeUp.RESTOCK)
     assert rows("SELECT state, count(*) FROM effect WHERE kind = 'restock' GROUP BY 1 ORDER BY 2") == [
         ("dead", 1),
         ("done", 20),

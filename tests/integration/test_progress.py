@@ -7,7 +7,7 @@ from celeryconfig import task_routes
 from database.transactions import in_transaction, reading
 from orders import progress as noted
 from tasks.running import progress
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import rows
 from workers.app import app
 
@@ -28,14 +28,14 @@ def test_every_queue_of_the_wake_ups_is_expected_to_get_on() -> None:
 
 
 def test_a_wake_up_that_is_answered_notes_its_queue() -> None:
-    app.tasks[Doorbell.HEARTBEAT].apply(routing_key="export")
-    app.tasks[Doorbell.RESTOCK].apply(routing_key="effects")
+    app.tasks[WakeUp.HEARTBEAT].apply(routing_key="export")
+    app.tasks[WakeUp.RESTOCK].apply(routing_key="effects")
     assert names() == {"export", "effects"}
 
 
 def test_what_comes_from_another_queue_notes_nothing() -> None:
-    app.tasks[Doorbell.HEARTBEAT].apply(routing_key="somebody's")
-    app.tasks[Doorbell.HEARTBEAT].apply()
+    app.tasks[WakeUp.HEARTBEAT].apply(routing_key="somebody's")
+    app.tasks[WakeUp.HEARTBEAT].apply()
     assert names() == set()
 
 

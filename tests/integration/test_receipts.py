@@ -215,9 +215,9 @@ def test_any_answer_proves_that_an_interchange_in_flight_has_arrived(partner: Pa
     deliver(cancel)
     decide_all()
     assert request(cancel)["state"] == "received"
-    with patch("tasks.receipts.ring") as rung:
+    with patch("tasks.receipts.ring") as woken:
         receive(partner, contrl(1, action))
-    assert rung.called
+    assert woken.called
     assert interchange(partner)["state"] == state
     assert order()["edi"] == "sent"
     with pytest.raises(LostFence, match=r"is (acknowledged|rejected) at fence 1"):

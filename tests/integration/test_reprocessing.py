@@ -16,7 +16,7 @@ from orders.reprocessing import Filter, count_parked, find_parked, revive
 from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from tasks.partners import partners
 from tasks.reprocessing import previews
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, order, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -282,28 +282,28 @@ def test_only_those_that_were_named_are_reprocessed() -> None:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[Doorbell]:
-    """The doorbells that were rung, with nobody there to answer; and slices so small that three requests are many."""
-    heard: list[Doorbell] = []
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
+    """The wake-ups that were rung, with nobody there to answer; and slices so small that three requests are many."""
+    heard: list[WakeUp] = []
     monkeypatch.setattr("tasks.reprocessing.ring", heard.append)
     monkeypatch.setattr("tasks.reprocessing._SLICE", 3)
     return heard
 
 
 def test_many_are_reprocessed_in_slices_and_workers_are_rung_for_at_the_first_and_after_the_last(
-    rung: list[Doorbell],
+    woken: list[WakeUp],
 ) -> None:
     park_unknown(*(a_request(f"{number % 3}", id=f"{number}") for number in range(8)))
     slices = tasks.reprocessing.reprocess(Filter())
-    assert (next(slices), len(rung)) == (3, 1)
+    assert (next(slices), len(woken)) == (3, 1)
     assert len(found()) == 5
     assert list(slices) == [3, 2]
-    assert (found(), rung) == ([], [Doorbell.APPLY_CHANGES] * 2)
+    assert (found(), woken) == ([], [WakeUp.APPLY_CHANGES] * 2)
     assert list(tasks.reprocessing.reprocess(Filter())) == []
-    assert len(rung) == 2
+    assert len(woken) == 2
 
 
-def test_of_many_those_that_somebody_else_reprocesses_meanwhile_are_left_to_him(rung: list[Doorbell]) -> None:
+def test_of_many_those_that_somebody_else_reprocesses_meanwhile_are_left_to_him(woken: list[WakeUp]) -> None:
     park_unknown(*(a_request(f"{number}", id=f"{number}") for number in range(8)))
     slices = tasks.reprocessing.reprocess(Filter())
     next(slices)
@@ -311,7 +311,7 @@ def test_of_many_those_that_somebody_else_reprocesses_meanwhile_are_left_to_him(
     assert list(slices) == [3, 1]
 
 
-def test_many_dead_effects_are_revived_in_slices(rung: list[Doorbell]) -> None:
+def test_many_dead_effects_are_revived_in_slices(woken: list[WakeUp]) -> None:
     load(*(an_order(f"{number}") for number in range(4)))
     deliver(*(a_request(f"{number}", "change_items") for number in range(4)))
     decide_all()

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 import tasks.changes
 from configuration.settings import settings
 from database import roles, transactions
-from database.faults import told as why
+from database.faults import describe_fault as why
 from database.roles import PRIVILEGES, Role, role_name
 from database.tables import metadata
 from database.transactions import in_transaction

@@ -22,7 +22,7 @@ from configuration.settings import settings
 from database import transactions
 from desks.desk import Desk, Webhook
 from desks.registry import Helpdesks
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tasks.webhooks import Receipt, receive
 from tests.builders import rows
 from tests.deliveries import DESKS, Delivery, a_delivery, sign
@@ -210,7 +210,7 @@ def test_more_deliveries_than_there_are_connections_are_all_told_in_time(
 
 
 def test_more_requests_than_are_answered_at_once_are_told_to_come_back_and_health_is_told_all_the_same(
-    six_desks: Helpdesks, rung: list[Doorbell], monkeypatch: pytest.MonkeyPatch
+    six_desks: Helpdesks, woken: list[WakeUp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, gate = Semaphore(0), Event()
 
@@ -268,7 +268,7 @@ def ringing_at(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
     """Lets the webhooks ring by Celery at a broker."""
     with Celery("test", broker=url, set_as_current=False) as app, monkeypatch.context() as patched:
         patched.setattr(tasks.running.wakeups, "current_app", app)
-        patched.setattr(webhooks, "ring", tasks.running.wakeups.ring)
+        patched.setattr(webhooks, "wake", tasks.running.wakeups.wake)
         yield
 
 
@@ -327,5 +327,5 @@ def test_the_http_process_rings_where_the_workers_listen(six_desks: Helpdesks, s
         transport = httpx2.HTTPTransport(retries=5)
         with httpx2.Client(base_url=url, transport=transport, timeout=30) as client:
             assert send(client, a_delivery("zendesk")).status_code == 202
-            # Kombu's queue of the doorbells, by its prefix.
+            # Kombu's queue of the wake-ups, by its prefix.
             assert broker.blpop(["countermand:celery:changes"], timeout=10) is not None

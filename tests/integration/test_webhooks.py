@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from orders.messages import MAX_MESSAGE_BYTES
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import EMAIL, an_address, an_order, load, order, request, rows, settle
 from tests.deliveries import (
     BOT,
@@ -55,7 +55,7 @@ def refused(answer: httpx2.Response, status: int) -> str:
 
 @EACH
 def test_a_signed_request_is_committed_when_202_is_answered(
-    http: httpx2.Client, rung: list[Doorbell], desk: str
+    http: httpx2.Client, woken: list[WakeUp], desk: str
 ) -> None:
     answer = send(http, a_delivery(desk))
     assert answer.status_code == 202
@@ -64,17 +64,17 @@ def test_a_signed_request_is_committed_when_202_is_answered(
     assert taken() == [(told["source"], told["id"])]
     shown = request(told)
     assert (shown["order"], shown["kind"], shown["ticket"], shown["state"]) == ("1001", "cancel", "88121", "received")
-    assert rung == [Doorbell.APPLY_CHANGES]
+    assert woken == [WakeUp.APPLY_CHANGES]
 
 
 @EACH
-def test_a_repeat_is_answered_200_and_rings_for_nobody(http: httpx2.Client, rung: list[Doorbell], desk: str) -> None:
+def test_a_repeat_is_answered_200_and_rings_for_nobody(http: httpx2.Client, woken: list[WakeUp], desk: str) -> None:
     delivery = a_delivery(desk)
     first, again = send(http, delivery), send(http, delivery)
     undecided: dict[str, Any] = {"outcome": None, "reasons": [], "advice": None, "decided_at": None}
     assert (again.status_code, again.json()) == (200, {**first.json(), **undecided})
     assert len(taken()) == 1
-    assert len(rung) == 1
+    assert len(woken) == 1
 
 
 @EACH

@@ -1,7 +1,7 @@
 """Crash points that nobody lists: whoever follows a work on its way meets them, and can kill it at one of them.
 
 A point lies between two steps: it is after the one and before the other, as nothing that anybody else could see
-happens in between. A step is a COMMIT, a doorbell, a command to the broker, a request to an SFTP server or waiting for
+happens in between. A step is a COMMIT, a wake-up, a command to the broker, a request to an SFTP server or waiting for
 its answer, a call to a desk, and each call by which `edi/transports/` asks the operating system for something. Whoever
 adds a step to the product adds its points. A step is named by the product's function that it stands in.
 """
@@ -83,7 +83,7 @@ class Follower:
     def install(self) -> None:
         """What is replaced here stays replaced till the process ends."""
         self._around(engine().dialect, "do_commit", lambda *_: _COMMIT)
-        self._around(Celery, "send_task", lambda _, doorbell, **__: f"ringing {doorbell}")
+        self._around(Celery, "send_task", lambda _, wakeup, **__: f"waking {wakeup}")
         self._around(redis.Redis, "execute_command", lambda _, command, *__, **___: f"the broker's {command}")
         self._around(Pipeline, "execute", lambda pipeline, *_: " and ".join(self._commands(pipeline)))
         self._around(LogChannel, "deliver", lambda *_, **__: "telling the log")

@@ -191,7 +191,7 @@ MUTATIONS = (
     _of(
         "guard: what has just arrived overtakes an earlier request of its order",
         "orders/inbox.py",
-        " and row.nobody_waits]",
+        " and row.has_no_open_request]",
         "]",
         f"{_INTAKE}::test_a_request_that_is_taken_does_not_overtake_an_earlier_one_that_is_being_decided",
     ),

@@ -131,7 +131,7 @@ def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_ha
         "directory._sync: fsync",
         "directory._sweep: unlink",
         "export._send: COMMIT",
-        "export._send: ringing countermand.apply_changes",
+        "export._send: waking countermand.apply_changes",
     }
 
 
@@ -143,7 +143,7 @@ def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     configure(f'reuse_released_numbers = {reuse}\ndirectory.outbox = "{tmp_path / "outbox"}"')
     table = crash_table(exporting, ExportThatFails(tmp_path / "outbox"))
     report(table, record_property)
-    assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: ringing countermand.apply_changes"}
+    assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: waking countermand.apply_changes"}
 
 
 @kills_around(

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from database.transactions import engine, in_transaction
 from edi.interchanges import WrongOrders
 from edi.partners import Partner
-from orders.changes import LostGuard
+from orders.changes import StaleRowError
 from orders.effects import EffectGone
 from tasks.effects import NOTIFY, RESTOCK
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, settle
@@ -74,10 +74,10 @@ def test_an_order_is_not_both_cancelled_and_claimed(partner: Partner, record_pro
         assert request(race.index)["state"] == "decided"
         return why(race)
 
-    assert run_every_order(scenario, check, record_property, may_fail=(LostGuard, IntegrityError)) == {
+    assert run_every_order(scenario, check, record_property, may_fail=(StaleRowError, IntegrityError)) == {
         "",
         "orders_closed_is_not_sent",
-        "LostGuard: 0 of 1 orders that are not sent could be written: the others changed under their lock",
+        "StaleRowError: 0 of 1 orders that are not sent could be written: the others changed under their lock",
     }
 
 
@@ -92,9 +92,9 @@ def test_a_request_is_not_decided_twice(record_property: Record) -> None:
         assert request(race.index)["reasons"] == ["items_are_fixed"]
         return why(race)
 
-    assert run_every_order(scenario, check, record_property, may_fail=(LostGuard,)) == {
+    assert run_every_order(scenario, check, record_property, may_fail=(StaleRowError,)) == {
         "",
-        "LostGuard: 0 of 1 undecided requests could be written: the others changed under their lock",
+        "StaleRowError: 0 of 1 undecided requests could be written: the others changed under their lock",
     }
 
 
@@ -112,9 +112,9 @@ def test_a_change_of_address_does_not_undo_another(record_property: Record) -> N
         assert actions(race.index) == ["loaded", "shipping_address_changed", "cancelled"]
         return why(race)
 
-    assert run_every_order(scenario, check, record_property, may_fail=(LostGuard,)) == {
+    assert run_every_order(scenario, check, record_property, may_fail=(StaleRowError,)) == {
         "",
-        "LostGuard: 0 of 1 orders that are not sent could be written: the others changed under their lock",
+        "StaleRowError: 0 of 1 orders that are not sent could be written: the others changed under their lock",
     }
 
 

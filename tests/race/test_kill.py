@@ -224,7 +224,7 @@ class Reprocessing(Cancellation):
 def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
     broker: redis.Redis, record_property: Record
 ) -> None:
-    steps = "intake._decide_few: ringing countermand.effects", WITH_THE_NEXT, ALONE
+    steps = "intake._decide_few: waking countermand.effects", WITH_THE_NEXT, ALONE
     kill_everywhere(taking, Taking(broker), record_property, *steps, crashes=2)
 
 
@@ -258,5 +258,5 @@ def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
 
 @kills_around("reprocessing.reprocess: COMMIT", "reprocessing.revive_effects: COMMIT")
 def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
-    steps = "reprocessing.reprocess: COMMIT, 2", "reprocessing.reprocess: ringing countermand.apply_changes, 2"
+    steps = "reprocessing.reprocess: COMMIT, 2", "reprocessing.reprocess: waking countermand.apply_changes, 2"
     kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("system")
 
 def applying_warily() -> None:
     app.finalize()
-    with patch.object(crash_guard, "was_lately", lambda: True):
+    with patch.object(crash_guard, "crashed_recently", lambda: True):
         tasks.changes.apply_changes()
 
 
@@ -32,7 +32,7 @@ def applying_warily_beside_another() -> None:
     """Counts a try, and another has the order in hand when it is to be made."""
     app.finalize()
     with (
-        patch.object(crash_guard, "was_lately", lambda: True),
+        patch.object(crash_guard, "crashed_recently", lambda: True),
         patch.object(batches, "run_batch", _while_another_has_all_orders),
     ):
         tasks.changes.apply_changes()
@@ -72,7 +72,7 @@ class Warily(Counted):
     """Each try is counted before it is made, whether it is survived or not."""
 
     def look(self, passed: Sequence[str]) -> None:
-        self._counted += has_passed("batches._run_warily: COMMIT", passed)
+        self._counted += has_passed("batches._run_one_counted_first: COMMIT", passed)
         assert self.tries() == [self._counted]
         is_decided = has_passed("batches.run_batch: COMMIT", passed)
         assert request(self.event)["state"] == ("decided" if is_decided else "received")
@@ -87,8 +87,8 @@ class Untried(Counted):
     """A try that was counted and not made counts only for whoever dies before he has taken it back."""
 
     def look(self, passed: Sequence[str]) -> None:
-        self._counted += has_passed("batches._run_warily: COMMIT", passed)
-        self._counted -= has_passed("batches._run_warily: COMMIT (2)", passed)
+        self._counted += has_passed("batches._run_one_counted_first: COMMIT", passed)
+        self._counted -= has_passed("batches._run_one_counted_first: COMMIT (2)", passed)
         assert (self.tries(), request(self.event)["state"]) == ([self._counted], "received")
 
     def check(self) -> None:
@@ -111,12 +111,12 @@ class Failing(Cancellation):
         super().check()
 
 
-@kills_around("batches._run_warily: COMMIT", "batches.run_batch: COMMIT")
+@kills_around("batches._run_one_counted_first: COMMIT", "batches.run_batch: COMMIT")
 def test_a_wary_worker_killed_anywhere_has_counted_each_try_and_decides_in_the_end(record_property: Record) -> None:
     kill_everywhere(applying_warily, Warily(), record_property)
 
 
-@kills_around("batches._run_warily: COMMIT (2)")
+@kills_around("batches._run_one_counted_first: COMMIT (2)")
 def test_a_wary_worker_killed_anywhere_counts_no_try_that_another_kept_it_from(record_property: Record) -> None:
     kill_everywhere(applying_warily_beside_another, Untried(), record_property)
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from configuration.settings import settings
 from desks.desk import Webhook
 from tasks.helpdesks import helpdesks
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from tasks.webhooks import Received, receive
 from tests.builders import a_request, an_order, encoded, load, rows
 from tests.deliveries import a_delivery, configured, sign
@@ -36,7 +36,7 @@ def receiving() -> None:
     delivery = sign(DESK, (settings().home / "body").read_bytes())
     webhook = Webhook({name.lower(): value for name, value in delivery.headers.items()}, delivery.body, NOW)
     if receive(helpdesks().desks[DESK], webhook).received is Received.NEW:
-        ring(Doorbell.APPLY_CHANGES)
+        wake(WakeUp.APPLY_CHANGES)
 
 
 # These run here.
@@ -106,7 +106,7 @@ class Refused(Taking):
 @kills_around("intake._keep: COMMIT")
 @pytest.mark.usefixtures("_desks")
 def test_a_webhook_killed_anywhere_and_sent_again_is_kept_once(home: Path, record_property: Record) -> None:
-    kill_everywhere(receiving, ByWebhook(home), record_property, "test: ringing countermand.apply_changes")
+    kill_everywhere(receiving, ByWebhook(home), record_property, "test: waking countermand.apply_changes")
 
 
 @kills_around("webhooks._unusable: COMMIT")

@@ -111,5 +111,5 @@ def test_an_operator_killed_anywhere_puts_a_repaired_dead_letter_back_and_it_is_
 
 @kills_around("orders._Loader._load: COMMIT")
 def test_a_load_killed_anywhere_and_given_again_loads_the_rest(home: Path, record_property: Record) -> None:
-    steps = "orders._Loader._load: COMMIT, 2", "orders.load: ringing countermand.apply_changes"
+    steps = "orders._Loader._load: COMMIT, 2", "orders.load: waking countermand.apply_changes"
     kill_everywhere(loading, Loading(home), record_property, *steps)

@@ -17,7 +17,7 @@ from desks.desk import Webhook
 from orders import tickets
 from tasks.helpdesks import helpdesks
 from tasks.pulling import list_page
-from tasks.running.wakeups import Doorbell, ring
+from tasks.running.wakeups import WakeUp, wake
 from tasks.tickets import read_one, readable
 from tasks.webhooks import Received, receive
 from tests.builders import an_order, load, rows
@@ -45,7 +45,7 @@ def noting() -> None:
     delivery = sign("zendesk", (settings().home / "body").read_bytes(), secret=FakeZendesk.webhook_secret)
     webhook = Webhook({name.lower(): value for name, value in delivery.headers.items()}, delivery.body, NOW)
     if receive(helpdesks().desks["zendesk"], webhook).received is Received.NOTED:
-        ring(Doorbell.READ_TICKETS)
+        wake(WakeUp.READ_TICKETS)
 
 
 def reading_one() -> None:
@@ -208,7 +208,7 @@ def desk(file: DesksFile) -> FakeZendesk:
 def test_a_webhook_that_names_a_ticket_killed_anywhere_and_sent_again_is_one_request(
     desk: FakeZendesk, home: Path, record_property: Record
 ) -> None:
-    kill_everywhere(noting, Noting(desk, home), record_property, "test: ringing countermand.read_tickets")
+    kill_everywhere(noting, Noting(desk, home), record_property, "test: waking countermand.read_tickets")
 
 
 @kills_around(LEASED, TAKEN)

@@ -340,7 +340,7 @@ class Histories(RuleBasedStateMachine):
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody there to answer doorbells, and nothing logged: histories fail on purpose, thousands of times."""
+    """Nobody there to answer wake-ups, and nothing logged: histories fail on purpose, thousands of times."""
     monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield

@@ -1,7 +1,7 @@
 """While an interchange is on its way, requests for its orders wait; its outcome rings, and one look decides them.
 
 The issue asks for a second between outcome and decision. What is shown here is what makes it so, without a clock: the
-doorbell rings after the commit, the requests are due then, and nothing but the one task run is needed.
+wake-up rings after the commit, the requests are due then, and nothing but the one task run is needed.
 """
 
 import threading
@@ -22,7 +22,7 @@ from edi.transports.transport import DeliveryUnknown, NotDelivered, TransportErr
 from orders.audit import audit
 from tasks.changes import apply_changes
 from tasks.export import Exported, export_steps
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.race.kills import PATIENCE_SECONDS
 
@@ -86,15 +86,15 @@ def start(partner: Partner) -> Iterator[Start]:
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Doorbell, list[str]]]:
-    """Each doorbell of the export, with the orders' EDI states as others saw them when it rang; and it is answered."""
-    heard: list[tuple[Doorbell, list[str]]] = []
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[WakeUp, list[str]]]:
+    """Each wake-up of the export, with the orders' EDI states as others saw them when it rang; and it is answered."""
+    heard: list[tuple[WakeUp, list[str]]] = []
 
-    def ring(doorbell: Doorbell) -> None:
-        heard.append((doorbell, [row.edi_state for row in rows("SELECT edi_state FROM orders ORDER BY number")]))
+    def wake(wakeup: WakeUp) -> None:
+        heard.append((wakeup, [row.edi_state for row in rows("SELECT edi_state FROM orders ORDER BY number")]))
         apply_changes()
 
-    monkeypatch.setattr(tasks.export, "ring", ring)
+    monkeypatch.setattr(tasks.export, "wake", wake)
     return heard
 
 
@@ -133,29 +133,29 @@ def ask_while_it_is_on_its_way() -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def test_requests_for_orders_on_their_way_are_refused_by_the_ring_that_follows_the_sending(
-    start: Start, rung: list[tuple[Doorbell, list[str]]]
+    start: Start, woken: list[tuple[WakeUp, list[str]]]
 ) -> None:
     load(an_order("1"), an_order("2"))
     export = start()
     waiting, _ = ask_while_it_is_on_its_way()
-    assert rung == []
+    assert woken == []
     assert [step.state for step in export.let_go()] == ["sent", None]
-    assert rung == [(Doorbell.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
+    assert woken == [(WakeUp.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == [REFUSED] * 3
     assert order("2")["shipping"]["city"] == "Köln"
     assert_that_every_promise_is_kept()
 
 
 def test_requests_for_orders_on_their_way_are_applied_by_the_ring_that_follows_the_release(
-    start: Start, rung: list[tuple[Doorbell, list[str]]], partner: Partner
+    start: Start, woken: list[tuple[WakeUp, list[str]]], partner: Partner
 ) -> None:
     load(an_order("1"), an_order("2"))
     export = start(NotDelivered("the line is dead"))
     waiting, _ = ask_while_it_is_on_its_way()
-    assert rung == []
+    assert woken == []
     released, rests = export.let_go()
     assert (released.state, rests.claim.interchange) == ("released", None)
-    assert rung == [(Doorbell.APPLY_CHANGES, ["not_sent", "not_sent", "not_sent"])]
+    assert woken == [(WakeUp.APPLY_CHANGES, ["not_sent", "not_sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == [
         ("decided", "applied", ["order_cancelled"]),
         ("decided", "applied", ["shipping_address_changed"]),
@@ -167,24 +167,24 @@ def test_requests_for_orders_on_their_way_are_applied_by_the_ring_that_follows_t
 
 
 def test_an_unclear_outcome_rings_for_nobody_and_the_requests_wait_for_the_second_attempt(
-    start: Start, rung: list[tuple[Doorbell, list[str]]], partner: Partner
+    start: Start, woken: list[tuple[WakeUp, list[str]]], partner: Partner
 ) -> None:
     load(an_order("1"), an_order("2"))
     export = start(DeliveryUnknown("the answer is missing"))
     waiting, _ = ask_while_it_is_on_its_way()
     assert export.let_go()[0].state == "claimed"
     apply_changes()
-    assert (rung, [outcome(event) for event in waiting]) == ([], [WAITS] * 3)
+    assert (woken, [outcome(event) for event in waiting]) == ([], [WAITS] * 3)
     let_the_lease_run_out()
     assert next(export_steps(partner)).state == "sent"
-    assert rung == [(Doorbell.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
+    assert woken == [(WakeUp.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == [REFUSED] * 3
     assert_that_every_promise_is_kept()
 
 
 @pytest.mark.parametrize("failure", [None, NotDelivered("the line is dead")], ids=["delivers late", "fails late"])
 def test_a_sender_slower_than_its_lease_is_overtaken_and_what_it_brings_later_changes_nothing(
-    start: Start, rung: list[tuple[Doorbell, list[str]]], partner: Partner, failure: TransportError | None
+    start: Start, woken: list[tuple[WakeUp, list[str]]], partner: Partner, failure: TransportError | None
 ) -> None:
     load(an_order("1"), an_order("2"))
     slow = start(failure)
@@ -199,7 +199,7 @@ def test_a_sender_slower_than_its_lease_is_overtaken_and_what_it_brings_later_ch
     # What it brings is there already, and it says so; what it fails to bring it still believes to be on its way.
     is_told = "at fence 2; expected claimed at fence 1" in (late.error or "")
     assert (late.state, is_told) == (("sent", False) if failure is None else ("claimed", True))
-    assert rung == [(Doorbell.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
+    assert woken == [(WakeUp.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == decided
     [sent] = rows("SELECT * FROM interchange")
     assert isinstance(partner.transport, DirectoryTransport)

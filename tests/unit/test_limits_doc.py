@@ -8,7 +8,7 @@ from database import server, session, transactions
 from database.faults import _REMEDIES
 from tasks import answers, intake
 from tasks.running import batches
-from tasks.running.wakeups import Doorbell
+from tasks.running.wakeups import WakeUp
 from workers.app import app
 from workers.supervisor import connections
 
@@ -24,9 +24,9 @@ def test_the_budget_of_connections_is_the_programs() -> None:
 
 def test_the_times_of_tasks_and_of_an_intake_are_the_programs() -> None:
     app.finalize()
-    for doorbell in (Doorbell.APPLY_CHANGES, Doorbell.RESTOCK, Doorbell.NOTIFY, Doorbell.EFFECTS):
-        assert app.tasks[doorbell].time_limit == batches.TIME_LIMIT_SECONDS
-    assert app.tasks[Doorbell.ANSWER].time_limit == answers._TIME_LIMIT_SECONDS
+    for wakeup in (WakeUp.APPLY_CHANGES, WakeUp.RESTOCK, WakeUp.NOTIFY, WakeUp.EFFECTS):
+        assert app.tasks[wakeup].time_limit == batches.TIME_LIMIT_SECONDS
+    assert app.tasks[WakeUp.ANSWER].time_limit == answers._TIME_LIMIT_SECONDS
     told = (
         f"| a task | itself | {app.conf.task_time_limit} s; decisions, restocks and notifications "
         f"{batches.TIME_LIMIT_SECONDS} s, answers {answers._TIME_LIMIT_SECONDS} s |"

@@ -9,7 +9,7 @@ import redis
 from structlog.testing import capture_logs
 
 import configuration.outages
-from configuration.outages import Outage, broker_told
+from configuration.outages import Outage, describe_broker_fault
 
 
 class Clock:
@@ -97,4 +97,4 @@ _SENT = 'Command # 1 (XADD countermand:change-requests * event {"data": "Jane Do
     ],
 )
 def test_what_a_broker_refuses_is_told_in_one_line_without_what_was_sent(error: Exception, told: str) -> None:
-    assert broker_told(error) == told
+    assert describe_broker_fault(error) == told
