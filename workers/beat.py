@@ -1,5 +1,4 @@
-"""Beat's scheduler: Celery's own, but for when it wakes up, what it says when it cannot ring, and what it does when
-nobody answers."""
+"""Beat's scheduler: Celery's own, except for its clock, its log when the broker is away, and piled-up wake-ups."""
 
 from time import monotonic
 from typing import Any
@@ -15,57 +14,57 @@ from workers.broker import BROKER_OUTAGES
 
 _log = structlog.get_logger()
 
-# More than a flood makes while its workers are busy. So many wait only where no worker runs.
+# More than a flood sends while its workers are busy. So many wait only where no worker runs.
 MOST_WAKEUPS = 1000
 
 
 class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyped
-    """Rings as the schedule in celeryconfig.py says."""
+    """Sends wake-ups by the schedule of celeryconfig.py."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        # Celery would log two stacks for each ring that fails.
-        self._unheard = Outage("beat could not ring, its next ring will do", over="beat rings again")
-        self._unseen = Outage("beat rings, and cannot note that it does", over="beat notes that it rings again")
+        # Celery would log two stack traces for each wake-up that fails.
+        self._not_sent = Outage("beat could not send a wake-up, it will send another", over="beat sends wake-ups again")
+        self._not_recorded = Outage("beat cannot record its progress", over="beat records its progress again")
         super().__init__(*arguments, **options)
 
     def _when(self, _entry: Any, seconds: float, *_: Any) -> float:
-        """Returns when an entry is to be looked at, in so many seconds, by a clock that nobody sets.
+        """Returns when to look at an entry, `seconds` from now, on the monotonic clock.
 
-        By Celery's own, beat is silent for as long as the machine's clock is set back; and it wakes up 10 ms early,
-        and looks again and again until a ring is due.
+        On Celery's wall clock beat stays silent for as long as the machine's clock is set back, and it wakes up 10 ms
+        early and spins until an entry is due.
         """
         return monotonic() + seconds
 
     def tick(self, *arguments: Any, **options: Any) -> float:
-        """Rings for what is due, and notes that it does; returns how many seconds it may sleep."""
+        """Sends the wake-ups that are due and records progress; returns how many seconds beat may sleep."""
         sleeps: float = super().tick(*arguments, **options)
         try:
             progress.note("beat")
         except NoDatabase as error:
-            # It rings all the same.
-            self._unseen.note(error, str(error))
+            # Wake-ups need no database.
+            self._not_recorded.note(error, str(error))
         except Exception as error:
             if classify(error) is Fault.PERMANENT:
                 raise
-            self._unseen.note(error, describe_fault(error))
+            self._not_recorded.note(error, describe_fault(error))
         else:
-            self._unseen.end()
+            self._not_recorded.end()
         return sleeps
 
     def apply_entry(self, entry: Any, producer: Any) -> None:
-        """Rings once, and throws away wake-ups that nobody answers."""
+        """Sends one wake-up, and discards those that nobody consumes."""
         try:
-            # First: it mends the connection.
+            # First, because it repairs the connection.
             self.apply_async(entry, producer=producer, advance=False)
             self._clear(self.app.amqp.router.route(dict(entry.options), entry.task)["queue"](producer.channel))
         except (celery.beat.SchedulingError, *BROKER_OUTAGES) as error:
-            self._unheard.note(error, describe_broker_fault(error))
+            self._not_sent.note(error, describe_broker_fault(error))
         else:
-            self._unheard.end()
+            self._not_sent.end()
 
     def _clear(self, queue: Any) -> None:
-        """Keeps the broker's memory from filling with wake-ups: the next ring does what all of them would."""
+        """Purges a queue that piles up, to spare the broker's memory: the next wake-up does the work of all of them."""
         waiting = queue.queue_declare().message_count
         if waiting > MOST_WAKEUPS:
             queue.purge()
-            _log.warning("nobody answers the wake-ups, is a worker missing?", queue=queue.name, thrown_away=waiting)
+            _log.warning("nobody consumes the wake-ups, is a worker missing?", queue=queue.name, discarded=waiting)

@@ -108,7 +108,7 @@ def run(source: Source, stop: Stop) -> None:
                 return
         _flush(source, outage)
     finally:
-        waker.wake()
+        waker.flush()
 
 
 def _note_progress(unseen: Outage) -> None:
@@ -135,14 +135,14 @@ def step(source: Source, take_all: _Take | None = None, waker: CoalescingWaker |
 
     Rings are held back for as long as the next batch is there already.
     """
-    deliveries = source.receive(wait=waker is None or not waker.are_there())
+    deliveries = source.receive(wait=waker is None or not waker.is_pending())
     if deliveries:
         (take_all or take)(deliveries, waker)
     # Without deliveries too: an entry that was deleted while it was pending delivers nothing, and comes again until it
     # is acknowledged.
     source.acknowledge()
-    if waker is not None and (not deliveries or waker.are_late()):
-        waker.wake()
+    if waker is not None and (not deliveries or waker.is_overdue()):
+        waker.flush()
     return len(deliveries)
 
 

@@ -1,9 +1,9 @@
-"""Working off a backlog in batches, so that no piece of work holds up another.
+"""Working off a backlog in batches, so that no job holds up another. A job is one row: a request or an effect.
 
-A batch that fails is halved until the piece that fails stands alone; that one is counted against its tries. A piece
-that kills the process that works on it, or hangs until that is killed, cannot be counted afterwards: for a while after
-such a death pieces are done one by one, and each is counted before it is tried. What then was not tried after all is
-not counted: else two processes that keep each other from a piece would use up its tries.
+A batch that fails is halved until the failing job is alone; its failure is counted. A job that crashes its process, or
+hangs until the process is killed, cannot record its own failure. So for a while after a crash jobs run one by one, and
+each counts an attempt before it runs. A job that then could not run gets its attempt back: otherwise two processes that
+block each other would use up its attempts.
 """
 
 import time
@@ -25,9 +25,9 @@ _log = structlog.get_logger()
 # another process would take up the same row.
 TIME_LIMIT_SECONDS = 45
 
-_DIED = "the process that worked on it died, or hung and was killed"
+_CRASHED = "the process that worked on it died, or hung and was killed"
 
-# A batch that meets a lock is rather halved than tried often: only the piece that needs the row shall wait for it.
+# A batch that meets a lock is halved rather than retried: only the job that needs the locked row should wait for it.
 _TRIES = 2
 
 
@@ -37,7 +37,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Claimed pieces of work: `perform` does them in the claiming transaction, `after` runs once that is committed."""
+    """Claimed jobs: `perform` does them in the claiming transaction, `after` runs once that is committed."""
 
     ids: Sequence[int]
     perform: Callable[[], None]
@@ -45,22 +45,22 @@ class Batch:
 
 
 class CountFailure(Protocol):
-    """Counts a failed try of a piece of work; without `pauses` the piece stays due."""
+    """Counts a failed attempt at a job; without `pauses` the job stays due."""
 
-    def __call__(self, connection: Connection, piece: int, error: str, /, *, pauses: bool = True) -> None: ...
+    def __call__(self, connection: Connection, job_id: int, error: str, /, *, pauses: bool = True) -> None: ...
 
 
 class UncountAttempt(Protocol):
-    """Takes back a try that was counted and not made; the piece waits a little, if it is not done meanwhile."""
+    """Takes back an attempt that was counted and not made; a job that is still open waits a little."""
 
-    def __call__(self, connection: Connection, piece: int, /) -> None: ...
+    def __call__(self, connection: Connection, job_id: int, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A kind of work: how at most `limit` pieces are claimed (or only those `among` some ids), how a failure counts.
+    """A kind of work: how at most `limit` rows are claimed (or only those `among` some ids), how a failure counts.
 
-    With `claims_all`, fewer than `limit` are all that was due: nobody needs to look again.
+    With `claims_all`, a claim of fewer than `limit` rows is everything that was due, so nobody needs to look again.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Job:
 
 
 def drain(job: Job, *, seconds: float) -> bool:
-    """Works until nothing is due, at most about `seconds`; returns True if something may be left."""
+    """Works until nothing is due, for about `seconds` at most; returns True if something may be left."""
     deadline = time.monotonic() + seconds
     while done := _run_one_counted_first(job) if (after_crash := crash_guard.crashed_recently()) else run_batch(job):
         progress.note_task()
@@ -84,25 +84,25 @@ def drain(job: Job, *, seconds: float) -> bool:
 
 
 def _run_one_counted_first(job: Job) -> int:
-    """Does one piece, which is counted before it is tried; returns 0 if there is none."""
+    """Runs one job, whose attempt is counted first; returns 0 if there is none."""
 
     def count(connection: Connection) -> Sequence[int]:
         ids = job.claim(connection, 1, None).ids
         for one in ids:
-            job.count_failure(connection, one, _DIED, pauses=False)
+            job.count_failure(connection, one, _CRASHED, pauses=False)
         return ids
 
     ids = in_transaction(count)
     if ids and not run_batch(job, ids):
-        # Somebody has it in hand, or holds a row that it needs. Others pass it by meanwhile.
+        # Another process works on it, or holds a row that it needs. Meanwhile others skip it.
         in_transaction(lambda connection: job.uncount_attempt(connection, ids[0]))
     return len(ids)
 
 
 def run_batch(job: Job, among: Sequence[int] | None = None) -> int:
-    """Claims and does one batch; returns how many pieces were done or counted as failed.
+    """Claims and runs one batch; returns how many jobs were done or counted as failed.
 
-    Raises when the database is away: that is nobody's failure.
+    Raises when the database is away: that is no failure of a job.
     """
     claimed: list[Batch] = []
 
@@ -127,7 +127,7 @@ def _after_a_failure(job: Job, ids: Sequence[int], error: Exception) -> int:
         half = len(ids) // 2
         return run_batch(job, ids[:half]) + run_batch(job, ids[half:])
     if classify(error) is Fault.RETRYABLE:
-        # Somebody holds a row that it needs. That is no failure of its own; the next sweep tries again.
+        # Another transaction holds a row that it needs. That is no failure of the job; the next wake-up tries again.
         _log.warning("held up by a lock", job=job.name, id=ids[0])
         return 0
     told = in_a_line(error)

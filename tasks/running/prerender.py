@@ -1,4 +1,4 @@
-"""Drafts made ahead, in a process: those of the next interchanges while the one before them is claimed and sent."""
+"""Renders the documents of the next interchanges in a child process, while the current one is claimed and sent."""
 
 import gc
 import os
@@ -23,7 +23,7 @@ _log = structlog.get_logger()
 
 
 class DraftPrefetcher:
-    """The drafts of a partner's interchanges, one after the other; nothing is made ahead of less than one."""
+    """The drafts of a partner's interchanges, one after the other; prefetches only while there is more than one."""
 
     def __init__(self, partner: Partner) -> None:
         self._partner = partner
@@ -37,12 +37,12 @@ class DraftPrefetcher:
         self._end()
 
     def take(self) -> Mapping[int, Draft]:
-        """Returns the drafts of what is due next, by the ids of the orders; raises what making them has raised."""
-        made = self._made_ahead() or _make(self._partner, self._after)
+        """Returns the drafts of what is due next, by order id; raises what rendering raised."""
+        made = self._prefetched() or _render(self._partner, self._after)
         self._after = made.last if made.is_full else 0
         if not self._after:
             self._end()
-        # A fork copies the locks that other threads hold, but not those who would release them.
+        # A fork copies locks that other threads hold, but not the threads that would release them.
         elif not self._drafter and threading.active_count() == 1:
             self._begin()
         return made.by_order
@@ -51,15 +51,22 @@ class DraftPrefetcher:
         try:
             self._drafter = _Drafter(self._partner, self._after)
         except OSError as error:
-            _log.warning("nothing can make drafts ahead", partner=self._partner.name, error=in_a_line(error))
+            _log.warning(
+                "cannot start a process that renders in advance",
+                partner=self._partner.name,
+                error=in_a_line(error),
+            )
 
-    def _made_ahead(self) -> Drafts | None:
+    def _prefetched(self) -> Drafts | None:
         if not self._drafter:
             return None
         try:
             return self._drafter.take()
         except (EOFError, OSError):
-            _log.warning("what made drafts ahead is gone, the export makes them itself", partner=self._partner.name)
+            _log.warning(
+                "the process that rendered in advance is gone",
+                partner=self._partner.name,
+            )
             self._end()
             return None
 
@@ -70,49 +77,49 @@ class DraftPrefetcher:
 
 
 class _Drafter:
-    """A process that makes drafts on a connection of its own; it ends with its parent, however that ends."""
+    """A process that renders drafts on its own connection; it ends when its parent ends, however that happens."""
 
     def __init__(self, partner: Partner, after: int) -> None:
         self._line, there = Pipe(duplex=False)
-        # Not by multiprocessing: a process of Celery's pool is a daemon to it, and may have no children.
+        # Not by multiprocessing: to it a process of Celery's pool is a daemon, which may have no children.
         self._process = os.fork()
         if not self._process:
             try:
                 self._line.close()
-                _make_all(partner, after, there)
+                _render_all(partner, after, there)
             finally:
                 os._exit(0)
         there.close()
 
     def take(self) -> Drafts:
-        """Returns the next drafts; raises EOFError or OSError if the process has ended without them."""
+        """Returns the next drafts. Raises EOFError or OSError if the process ended without them."""
         made: Drafts = self._line.recv()
         return made
 
     def end(self) -> None:
         self._line.close()
-        # It only reads, and may be waiting for PostgreSQL.
+        # It only reads, so it can be killed, and it may be waiting for PostgreSQL.
         os.kill(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
 
 
-def _make_all(partner: Partner, after: int, line: Connection) -> None:
-    """Makes all that is due, as far ahead as the line takes it, and until nobody takes it any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the export
+def _render_all(partner: Partner, after: int, line: Connection) -> None:
+    """Renders everything that is due, as far in advance as the pipe holds, until nobody reads from the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C of the terminal is meant for the export
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # What it inherits is its parent's: connections to leave alone, and objects that looking for garbage would copy.
+    # Inherited connections belong to the parent. Inherited objects would be copied by the garbage collector.
     engine().dispose(close=False)
     gc.freeze()
     made = Drafts({}, after, is_full=True)
     try:
         with suppress(BrokenPipeError):
             while made.is_full:
-                made = _make(partner, made.last)
+                made = _render(partner, made.last)
                 line.send(made)
-    except Exception as error:  # noqa: BLE001  # the export makes them itself, and meets what is still wrong then
-        _log.warning("no drafts could be made ahead", partner=partner.name, error=in_a_line(error))
+    except Exception as error:  # noqa: BLE001  # the export renders them itself, and reports what is still wrong then
+        _log.warning("rendering in advance failed", partner=partner.name, error=in_a_line(error))
     engine().dispose()
 
 
-def _make(partner: Partner, after: int) -> Drafts:
+def _render(partner: Partner, after: int) -> Drafts:
     return reading(lambda connection: drafts.make(connection, partner, patience=settings().patience, after=after))

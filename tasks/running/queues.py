@@ -1,4 +1,4 @@
-"""The queues that wake workers up. With RabbitMQ: made where they are missing, used as they are where they exist."""
+"""The queues that carry wake-ups. On RabbitMQ missing ones are declared and existing ones are used as they are."""
 
 import re
 from typing import Any
@@ -9,8 +9,8 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from configuration.outages import UnusableQueue
 from tasks.running.wakeups import WakeUp
 
-# Five, so that each kind of work can be given processes of its own (workers/supervisor.py does so for what waits for
-# others: the answers and the export).
+# Five, so that each kind of work can have processes of its own. workers/supervisor.py gives them to the work that waits
+# for other systems: answers, tickets and export.
 QUEUE_OF = {
     WakeUp.APPLY_CHANGES: "changes",
     WakeUp.PARK_UNKNOWN: "changes",
@@ -24,7 +24,7 @@ QUEUE_OF = {
     WakeUp.EXPORT: "export",
     WakeUp.READ_INBOXES: "export",
 }
-# Said aloud, or the virtual host's default would decide, which may be a quorum queue or a stream.
+# Explicit, because the virtual host's default may be a quorum queue or a stream.
 _CLASSIC = {"x-queue-type": "classic"}
 _DIFFERENCE = re.compile(
     r"inequivalent arg '(?P<name>[^']+)' for (?P<what>queue|exchange) '(?P<of>[^']*)'.*?: "
@@ -35,7 +35,7 @@ _VALUE = re.compile(r"(?:the value )?'(?P<value>.*?)'(?: of type '(?P<type>\w+)'
 
 
 class Difference:
-    """The first thing in which RabbitMQ found a queue or an exchange other than it was declared."""
+    """The first argument in which an existing queue or exchange of RabbitMQ differs from our declaration."""
 
     def __init__(self, refused: PreconditionFailed) -> None:
         match = _DIFFERENCE.search(str(refused))
@@ -63,10 +63,10 @@ def _shown(value: Any) -> str:
 
 
 class WakeUpQueue(kombu.Queue):  # type: ignore[misc]  # kombu is untyped
-    """A queue of RabbitMQ that wakes workers up: one that exists is used as it is, whatever made it."""
+    """A RabbitMQ queue for wake-ups: an existing one is used as it is, whoever declared it."""
 
     def queue_declare(self, nowait: bool = False, passive: bool = False, channel: Any = None) -> Any:
-        """Makes the queue unless there is one; returns its counts, as RabbitMQ tells them."""
+        """Declares the queue unless it exists; returns RabbitMQ's counts of its messages and consumers."""
         channel = channel or self.channel
         if not passive and not _exists(channel, self.name):
             return super().queue_declare(nowait, False, channel)
@@ -74,7 +74,7 @@ class WakeUpQueue(kombu.Queue):  # type: ignore[misc]  # kombu is untyped
 
 
 def _exists(channel: Any, name: str) -> bool:
-    # On a channel of its own, which a "no" closes.
+    # On a channel of its own, because RabbitMQ closes the channel when the queue is missing.
     with channel.connection.channel() as own:
         try:
             own.queue_declare(name, passive=True)
@@ -91,7 +91,7 @@ def wake_up_queues(*, of_rabbitmq: bool) -> list[kombu.Queue]:
 
 
 def check_wake_up_queue(connection: Any, queue: kombu.Queue) -> None:
-    """Makes a queue of RabbitMQ unless there is one. Raises UnusableQueue for one that no worker can listen to."""
+    """Declares a RabbitMQ queue unless it exists. Raises UnusableQueue for one that no worker can consume."""
     with connection.channel() as channel:
         queue(channel).declare()
     with connection.channel() as channel:
@@ -102,5 +102,5 @@ def check_wake_up_queue(connection: Any, queue: kombu.Queue) -> None:
             if (difference.name, difference.found) == ("x-queue-type", "stream"):
                 raise UnusableQueue(
                     f"RabbitMQ's {difference}: it carries nothing but wake-up messages, so delete it with "
-                    f"`rabbitmqctl delete_queue {queue.name}`, and it is made anew"
+                    f"`rabbitmqctl delete_queue {queue.name}`, and it is declared again"
                 ) from refused

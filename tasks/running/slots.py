@@ -1,4 +1,4 @@
-"""When beat rings: each wake-up in its interval, and at moments of its own."""
+"""When beat sends wake-ups: each one in its own interval, at its own offset."""
 
 from datetime import datetime
 
@@ -6,9 +6,10 @@ from celery.schedules import schedstate, schedule
 
 
 class FixedSlotSchedule(schedule):  # type: ignore[misc]  # Celery is untyped
-    """Due once in each slot of so many seconds, by the clock; a slot begins `offset` seconds after a multiple of them.
+    """Due once in each slot of `seconds` seconds of the wall clock; slots begin `offset` seconds after multiples of it.
 
-    Celery's own counts from when it has rung: each ring makes the next one later, and two that were apart meet.
+    Celery's own schedule counts from the last run, so each run delays the next, and schedules that were apart drift
+    together.
     """
 
     def __init__(self, seconds: float, offset: float) -> None:
@@ -16,9 +17,9 @@ class FixedSlotSchedule(schedule):  # type: ignore[misc]  # Celery is untyped
         self._offset = offset
 
     def is_due(self, last_run_at: datetime) -> schedstate:
-        """Returns whether it is due, and the seconds until it is the next time."""
+        """Returns whether it is due, and the seconds until the next time."""
         slot, passed = self._at(self.now())
-        # Not only a later one: a clock may be set back.
+        # An earlier slot counts too: a clock may be set back.
         return schedstate(slot != self._at(last_run_at)[0], self.seconds - passed)
 
     def _at(self, moment: datetime) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Wake-ups: Celery messages that say "look" and carry nothing. A lost one costs latency: beat rings in seconds."""
+"""Wake-ups: Celery messages without arguments. A lost wake-up only adds latency, because beat sends another."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from configuration.outages import Outage, describe_broker_fault
 from database.faults import Fault, classify, describe_fault
 from tasks.running import progress
 
-# Nobody needs to answer an old ring: beat has rung again since. It keeps a queue without a worker short.
+# An old wake-up is useless, because beat has sent another since. Expiry keeps the queue short while no worker runs.
 EXPIRES_SECONDS = 60
 
-_unheard = Outage("could not ring, the next sweep will", over="rings again")
+_not_sent = Outage("could not send a wake-up, beat will send one", over="sends wake-ups again")
 
 
 class WakeUp(StrEnum):
-    """The tasks that can be rung for, by their Celery names."""
+    """The tasks that can be woken, by their Celery names."""
 
     APPLY_CHANGES = "countermand.apply_changes"
     RESTOCK = "countermand.restock"
@@ -37,65 +37,65 @@ class WakeUp(StrEnum):
     HEARTBEAT = "countermand.heartbeat"
 
 
-# Whatever rings: `ring` itself, or `CoalescingWaker`.
+# What sends a wake-up: `wake` itself, or a `CoalescingWaker`.
 Waker: TypeAlias = Callable[[WakeUp], None]
 
 
 def wake(wakeup: WakeUp) -> None:
-    """Rings; when the broker is away, beat's next ring has to do."""
+    """Sends a wake-up. When the broker is away this only logs: beat sends the next one."""
     try:
         current_app.send_task(wakeup, expires=EXPIRES_SECONDS, ignore_result=True)
     except (OperationalError, AMQPError) as error:
-        _unheard.note(error, describe_broker_fault(error), wakeup=wakeup)
+        _not_sent.note(error, describe_broker_fault(error), wakeup=wakeup)
     except AttributeError as error:
-        # So kombu says of a channel that was closed as its connection was lost (`Channel._connparams` of its Redis).
+        # What kombu raises for a channel whose connection was lost (`Channel._connparams` of its Redis transport).
         if (error.obj, error.name) != (None, "client"):
             raise
-        _unheard.note(error, "the broker cannot be reached: the connection was lost", wakeup=wakeup)
+        _not_sent.note(error, "the broker cannot be reached: the connection was lost", wakeup=wakeup)
     else:
-        _unheard.end()
+        _not_sent.end()
 
 
 class CoalescingWaker:
-    """Holds rings back while more is coming: a worker that is woken once does the work of many batches as one."""
+    """Holds wake-ups back while more work arrives, so that one wake-up serves many batches."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since = 0.0
-        self._doorbells: set[WakeUp] = set()
+        self._pending: set[WakeUp] = set()
 
     def __call__(self, wakeup: WakeUp) -> None:
-        """Takes a ring."""
-        if not self._doorbells:
+        """Remembers a wake-up."""
+        if not self._pending:
             self._since = time.monotonic()
-        self._doorbells.add(wakeup)
+        self._pending.add(wakeup)
 
-    def are_there(self) -> bool:
-        """True while a ring is held back."""
-        return bool(self._doorbells)
+    def is_pending(self) -> bool:
+        """True while a wake-up is held back."""
+        return bool(self._pending)
 
-    def are_late(self) -> bool:
-        """True once one has been held back for so many seconds."""
-        return self.are_there() and time.monotonic() - self._since >= self._seconds
+    def is_overdue(self) -> bool:
+        """True once a wake-up has been held back for the configured seconds."""
+        return self.is_pending() and time.monotonic() - self._since >= self._seconds
 
-    def wake(self) -> None:
-        """Rings, once for each wake-up; in the sequence of the decisions and what follows them."""
-        for wakeup in [one for one in WakeUp if one in self._doorbells]:
+    def flush(self) -> None:
+        """Sends each pending wake-up once, in the order of `WakeUp`: decisions before what follows them."""
+        for wakeup in [one for one in WakeUp if one in self._pending]:
             wake(wakeup)
-        self._doorbells.clear()
+        self._pending.clear()
 
 
 def wakeup_task(wakeup: WakeUp, **options: Any) -> Callable[[Callable[[], None]], Any]:
-    """Makes a task of what a wake-up asks for.
+    """Makes a Celery task of a function.
 
-    An outage of the database ends it and is told in one line; beat rings again. What is unknown is Celery's to log.
+    A database outage ends the task with one log line, and beat wakes it again. Celery logs any other failure.
     """
 
     def decorate(work: Callable[[], None]) -> Any:
-        outage = Outage("could not be done, it is tried again", over="done again", wakeup=wakeup)
+        outage = Outage("task failed for now, it will be tried again", over="task works again", wakeup=wakeup)
 
         @wraps(work)
-        def answer() -> None:
+        def run() -> None:
             try:
                 work()
                 progress.note_task()
@@ -106,6 +106,6 @@ def wakeup_task(wakeup: WakeUp, **options: Any) -> Callable[[Callable[[], None]]
             else:
                 outage.end()
 
-        return shared_task(name=wakeup, **options)(answer)
+        return shared_task(name=wakeup, **options)(run)
 
     return decorate

@@ -150,7 +150,7 @@ def test_an_order_that_changed_after_it_was_rendered_ahead_goes_as_it_is_now_and
     assert_that_every_promise_is_kept()
 
 
-def export_though_nothing_can_be_made_ahead() -> None:
+def export_though_nothing_can_be_prefetched() -> None:
     exporter = os.getpid()
 
     def fail_ahead(*arguments: Any, **options: Any) -> Drafts:
@@ -167,13 +167,13 @@ def export_though_nothing_can_be_made_ahead() -> None:
 
 
 @pytest.mark.usefixtures("due")
-def test_what_cannot_be_made_ahead_the_export_makes_itself_and_says_so() -> None:
-    runs(export_though_nothing_can_be_made_ahead)
+def test_what_cannot_be_prefetched_the_export_makes_itself_and_says_so() -> None:
+    runs(export_though_nothing_can_be_prefetched)
     assert list(rendered_by().values()) == [[str(number) for number in range(_ORDERS)]]
     told = (settings().home / "log").read_text()
     assert told.splitlines() == 2 * [
-        "event='no drafts could be made ahead' partner='WAREHOUSE' error='LookupError: it cannot'",
-        "event='what made drafts ahead is gone, the export makes them itself' partner='WAREHOUSE'",
+        "event='rendering in advance failed' partner='WAREHOUSE' error='LookupError: it cannot'",
+        "event='the process that rendered in advance is gone' partner='WAREHOUSE'",
     ]
     assert_that_every_promise_is_kept()
 

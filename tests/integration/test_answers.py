@@ -93,7 +93,7 @@ def answer_up_to_the_settlement() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nobody_gets_the_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 

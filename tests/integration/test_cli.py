@@ -451,7 +451,7 @@ def test_loading_while_the_broker_is_away_loads_and_keeps_stdout_pure(system: Se
     file = ndjson(tmp_path / "orders", an_order())
     ended = as_a_program("orders", "load", file, "--json", COUNTERMAND_BROKER_URL=REDIS_AWAY)
     assert (ended.code, ended.json["loaded"]) == (0, 1)
-    assert "could not ring" in ended.err
+    assert "could not send a wake-up" in ended.err
     assert "Traceback" not in ended.err
 
 

@@ -132,11 +132,14 @@ def test_beat_tells_a_full_broker_in_one_line_and_that_it_rings_again(
             ring_by_beat()
         client.config_set("maxmemory", limit)
         ring_by_beat()
-    assert [entry["event"] for entry in logged] == ["beat could not ring, its next ring will do", "beat rings again"]
+    assert [entry["event"] for entry in logged] == [
+        "beat could not send a wake-up, it will send another",
+        "beat sends wake-ups again",
+    ]
     assert client.llen("test:effects") == 1
 
 
-def test_doorbells_that_nobody_answers_do_not_pile_up(
+def test_wake_ups_that_nobody_consumes_do_not_pile_up(
     app: Celery, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers.beat, "MOST_WAKEUPS", 10)
@@ -146,4 +149,4 @@ def test_doorbells_that_nobody_answers_do_not_pile_up(
             ring_by_beat()
             lengths.append(client.llen("test:effects"))
     assert lengths == [*range(1, 11), 0] * 2 + [1, 2, 3]
-    assert [(entry["queue"], entry["thrown_away"]) for entry in logged] == [("effects", 11)] * 2
+    assert [(entry["queue"], entry["discarded"]) for entry in logged] == [("effects", 11)] * 2

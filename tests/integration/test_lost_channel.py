@@ -25,11 +25,11 @@ def test_a_ring_into_a_channel_whose_connection_was_lost_is_one_that_nobody_hear
         patched.setattr(Channel, "_put", lose_the_connection)
         wake(WakeUp.APPLY_CHANGES)
         assert [(log["event"], log["error"]) for log in logs] == [
-            ("could not ring, the next sweep will", "the broker cannot be reached: the connection was lost")
+            ("could not send a wake-up, beat will send one", "the broker cannot be reached: the connection was lost")
         ]
     with capture_logs() as logs:
         wake(WakeUp.APPLY_CHANGES)
-    assert [log["event"] for log in logs] == ["rings again"]
+    assert [log["event"] for log in logs] == ["sends wake-ups again"]
 
 
 def test_any_other_attribute_that_is_missing_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:

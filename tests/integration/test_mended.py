@@ -69,7 +69,7 @@ pytestmark = pytest.mark.usefixtures("system")
 
 
 @pytest.fixture(autouse=True)
-def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nobody_gets_the_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 

@@ -42,7 +42,7 @@ PATIENCE = timedelta(minutes=15)
 
 
 @pytest.fixture(autouse=True)
-def _nobody_hears_the_doorbells(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nobody_gets_the_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda *_, **__: None))
 
 

@@ -106,7 +106,7 @@ def test_workers_work_whatever_the_virtual_host_makes_of_queues_and_whatever_is_
     assert {kind for name, kind in found.items() if name in WAKE_UP} == {beforehand or "classic"}
     assert log.read_text().count("Connected to") == 1
     assert "Traceback" not in log.read_text() + beat.read_text()
-    assert lines(beat, "beat could not ring, its next ring will do") == []
+    assert lines(beat, "beat could not send a wake-up, it will send another") == []
 
 
 def test_a_queue_that_no_worker_can_listen_to_is_told_in_a_line_until_it_is_away(url: str, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_queue_that_no_worker_can_listen_to_is_told_in_a_line_until_it_is_away
         await_that(lambda: lines(log, cannot) != [], "the worker says that it cannot listen")
         assert lines(log, cannot) == [
             "RabbitMQ's queue changes has x-queue-type stream, expected classic: it carries nothing but wake-up "
-            "messages, so delete it with `rabbitmqctl delete_queue changes`, and it is made anew"
+            "messages, so delete it with `rabbitmqctl delete_queue changes`, and it is declared again"
         ]
         delete(url, "changes")
         await_that(lambda: " ready." in log.read_text(), "the worker listens")

@@ -57,14 +57,14 @@ def test_each_task_tells_it_in_one_line_and_counts_nothing_and_all_is_done_after
     with capture_logs() as logged, read_only(system):
         for task in (*_TASKS, *_TASKS):
             task()
-    assert [entry["event"] for entry in logged] == ["could not be done, it is tried again"] * len(_TASKS)
+    assert [entry["event"] for entry in logged] == ["task failed for now, it will be tried again"] * len(_TASKS)
     assert all(entry["error"].startswith(_TOLD) and "\n" not in entry["error"] for entry in logged)
     for table in ("change_request", "effect"):
         assert {row.attempts for row in rows(f"SELECT attempts FROM {table}")} == {0}
     with capture_logs() as logged:
         for task in _TASKS:
             task()
-    assert [entry["event"] for entry in logged].count("done again") == len(_TASKS)
+    assert [entry["event"] for entry in logged].count("task works again") == len(_TASKS)
     settle()
     for event in (decided, undecided):
         shown = request(event)

@@ -96,7 +96,7 @@ def test_the_first_ring_comes_within_the_interval(beat: Beat) -> None:
     assert all(first[name] < seconds + 0.01 for name, seconds in EVERY.items()), first
 
 
-def test_no_two_doorbells_are_rung_at_once_however_long_it_runs(beat: Beat) -> None:
+def test_no_two_wake_ups_are_sent_at_once_however_long_it_runs(beat: Beat) -> None:
     beat.run(0.1)
     beat.woken.clear()
     beat.run(SECONDS)

@@ -134,7 +134,7 @@ def test_supervisords_own_lines_have_their_level(as_json: None, follow: Follow, 
     assert (line["level"], line["event"]) == ("warning", "exited: intake (exit status 1; not expected)")
 
 
-def test_a_file_that_is_exchanged_is_read_to_its_end_and_what_was_thrown_away_is_told(
+def test_a_file_that_is_exchanged_is_read_to_its_end_and_what_was_discarded_is_told(
     as_json: None, follow: Follow, tmp_path: Path
 ) -> None:
     path, before = tmp_path / "worker.log", tmp_path / "worker.log.1"
