@@ -105,6 +105,8 @@ def doorbells(services: Services) -> None:
         settings.cache_clear()
         sys.modules.pop("celeryconfig", None)
         app.config_from_object("celeryconfig", force=True)
+        # With it go its connections, which would stay those of an earlier configuration.
+        app.__dict__.pop("amqp", None)
     settings.cache_clear()
     app.set_default()
     assert current_app.conf.broker_url == services.broker_url

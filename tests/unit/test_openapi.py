@@ -188,7 +188,7 @@ NOTHING: dict[str, Any] = {}
 PROVOKED: list[tuple[str, int, dict[str, Any], Callable[[Starlette], httpx2.Response]]] = [
     (WEBHOOK, 200, {"receive": _receipt(Received.REPEATED, ANSWERS["RequestShown"])}, _send()),
     (WEBHOOK, 200, {"receive": _receipt(Received.IGNORED, told="an event that is none of ours")}, _send()),
-    (WEBHOOK, 202, {"receive": _receipt(Received.NEW, ANSWERS["Accepted"]), "ring": lambda _: None}, _send()),
+    (WEBHOOK, 202, {"receive": _receipt(Received.NEW, ANSWERS["Accepted"])}, _send()),
     (WEBHOOK, 401, {"receive": _raise(Unauthorized("header X is missing"))}, _send()),
     (WEBHOOK, 404, NOTHING, lambda app: _ask(app, "POST", "/webhooks/another", content=b"{}")),
     (WEBHOOK, 408, {"_BODY_SECONDS": 0.01}, _stream(_never_ending)),
@@ -224,6 +224,7 @@ def test_an_answer_is_as_the_file_describes_it(
 ) -> None:
     monkeypatch.setattr(tokens, "settings", lambda: Settings(api_token=SecretStr("sesame")))
     monkeypatch.setattr(tokens, "_SLOWED_SECONDS", 0.0)
+    monkeypatch.setattr(webhooks, "ring", lambda _: None)
     for name, value in changed.items():
         monkeypatch.setattr(next(one for one in (MODULES[asked], tokens) if hasattr(one, name)), name, value)
     response = ask(make_app(Helpdesks({"acme": a_proven_desk()})))
