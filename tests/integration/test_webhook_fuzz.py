@@ -253,7 +253,7 @@ def check(one: Try, answer: Answer, statuses: set[int]) -> None:
 
 
 @pytest.mark.parametrize("desk", DESKS)
-@pytest.mark.usefixtures("rung")
+@pytest.mark.usefixtures("woken")
 def test_whatever_a_desk_sends_is_answered_as_documented_and_kept_as_answered(six_desks: Helpdesks, desk: str) -> None:
     app, kept, counted = make_app(six_desks), Kept(), Counter[int]()
     deliveries = Deliveries(desk, seeded(desk))
