@@ -215,7 +215,7 @@ def test_any_answer_proves_that_an_interchange_in_flight_has_arrived(partner: Pa
     deliver(cancel)
     decide_all()
     assert request(cancel)["state"] == "received"
-    with patch("tasks.receipts.ring") as woken:
+    with patch("tasks.receipts.wake") as woken:
         receive(partner, contrl(1, action))
     assert woken.called
     assert interchange(partner)["state"] == state
