@@ -10,9 +10,9 @@ import typer
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from cli.terminal import AsJson, InputFile, err, out, print_json, read_lines, table
+from desks.advice import advice
 from orders.messages import Address, Unreadable, UnreadableMessage, parse_change, unreadable
 from orders.reading import address_as_json
-from rules.advice import advice
 from rules.decide import decide as decide_request
 from rules.model import AddressRole, Edi, Order, OrderAddress, Reason, Status
 from rules.table import ADDRESS_RULES, RULES
@@ -24,7 +24,7 @@ class _Customer(BaseModel):
 
 
 class _Order(BaseModel):
-    """As much of an order as the rules need; the rest of it may stand there too."""
+    """As much of an order as the rules need; other keys may be there too."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -72,8 +72,8 @@ def _decide_line(number: int, line: bytes) -> dict[str, Any]:
         order = case.order.to_rules()
         message = parse_change(json.dumps(case.request, ensure_ascii=False, separators=(",", ":")).encode())
     except ValidationError as invalid:
-        told = unreadable(invalid)
-        return _invalid(told.reason, str(told), order)
+        problem = unreadable(invalid)
+        return _invalid(problem.reason, str(problem), order)
     except UnreadableMessage as refused:
         return _invalid(refused.reason, f"request: {refused}", order)
     if message.data.order != case.order.number:

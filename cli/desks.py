@@ -13,10 +13,10 @@ from cli.terminal import AsJson, err, out, plain, print_json
 from configuration import ConfigurationError
 from configuration.settings import settings
 from desks.channels import DeliveryError
-from desks.config import File, MailConfig, read_file
+from desks.config import DesksFile, MailConfig, read_file
 from desks.desk import Desk, account_of_key
 from desks.mail import MailChannel
-from desks.registry import kinds, open_desk, open_desks
+from desks.registry import kinds, open_desk, open_desks, texts_of
 from workers.discovery import find_database
 from workers.errors import CommandError, UsageError
 
@@ -57,11 +57,11 @@ def check(name: Name = None, offline: Offline = False, whole: Whole = False, as_
     if as_json:
         print_json({"ok": not problems, "desks": checked, "mail": file.mail is not None, "problems": problems})
     else:
-        _tell(file, checked, problems, with_mail=name is None)
+        _print(file, checked, problems, with_mail=name is None)
     return 1 if problems else 0
 
 
-def _check(path: Path, file: File, name: str, *, offline: bool, whole: bool) -> dict[str, Any]:
+def _check(path: Path, file: DesksFile, name: str, *, offline: bool, whole: bool) -> dict[str, Any]:
     try:
         desk = open_desk(path, file, name, os.environ)
     except ConfigurationError as error:
@@ -74,8 +74,8 @@ def _check(path: Path, file: File, name: str, *, offline: bool, whole: bool) -> 
         except DeliveryError as error:
             problems.append(f"desk {name}: {error}")
     base = file.public_url or f"http://{settings().http_host}:{settings().http_port}"
-    told = {"desk": name, "problem": "; ".join(problems) or None, "problems": problems}
-    return {**told, "webhook_url": f"{base}/webhooks/{name}", "account": account, **_set_up(desk, whole=whole)}
+    checked = {"desk": name, "problem": "; ".join(problems) or None, "problems": problems}
+    return {**checked, "webhook_url": f"{base}/webhooks/{name}", "account": account, **_set_up(desk, whole=whole)}
 
 
 def _problems(desk: Desk) -> list[str]:
@@ -94,7 +94,7 @@ def _problems(desk: Desk) -> list[str]:
 
 def _set_up(desk: Desk, *, whole: bool) -> dict[str, Any]:
     setup = desk.setup()
-    # Where we have a key the ticket's id is enough, and rests on no placeholder that an account may not know.
+    # Where we have a key the ticket's id is enough, and depends on no placeholder that an account may not know.
     reads = desk.reads_tickets and desk.config.answers and not whole
     return {
         "kind": desk.kind,
@@ -110,8 +110,8 @@ def _set_up(desk: Desk, *, whole: bool) -> dict[str, Any]:
     }
 
 
-def _problems_of_the_whole(path: Path, file: File, *, is_whole_so_far: bool) -> list[str]:
-    problems = []
+def _problems_of_the_whole(path: Path, file: DesksFile, *, is_whole_so_far: bool) -> list[str]:
+    problems = list(texts_of(path, file).problems)
     if file.mail:
         try:
             MailChannel(file.mail, os.environ)
@@ -125,10 +125,10 @@ def _problems_of_the_whole(path: Path, file: File, *, is_whole_so_far: bool) -> 
     return problems
 
 
-def _tell(file: File, checked: Sequence[dict[str, Any]], problems: Sequence[str], *, with_mail: bool) -> None:
+def _print(file: DesksFile, checked: Sequence[dict[str, Any]], problems: Sequence[str], *, with_mail: bool) -> None:
     for one in checked:
         if "steps" in one:
-            _tell_desk(one)
+            _print_desk(one)
     if with_mail:
         _line(f"\nmail         {_mail(file.mail)}")
     if file.public_url is None and any("webhook_url" in one for one in checked):
@@ -145,8 +145,8 @@ def _outcome(checked: Sequence[dict[str, Any]]) -> str:
     return f"{desks} configured; not tried: the API of {', '.join(untried)}" if untried else f"{desks} ready"
 
 
-def _tell_desk(one: dict[str, Any]) -> None:
-    """Tells what is known, what to do, and at last what is pasted, in the sequence in which an admin needs it."""
+def _print_desk(one: dict[str, Any]) -> None:
+    """Prints what is known, what to do and, last, what to paste, in the order in which an admin needs it."""
     out.print(plain(f"\n{one['desk']}"), style="bold")
     _line(f"  kind         {one['kind']}")
     _line(f"  source       {one['source']}")

@@ -59,8 +59,8 @@ def pull(
     if as_json:
         print_json({"listed": done.listed, "left": left, **{one.name.lower(): done.read[one] for one in Read}})
     else:
-        rest = f"; {left} left for a running worker" if left else ""
-        out.print(plain(_progress(done) + rest), soft_wrap=True, highlight=False)
+        remaining = f"; {left} left for a running worker" if left else ""
+        out.print(plain(_progress(done) + remaining), soft_wrap=True, highlight=False)
     return 1 if any(done.read[one] for one in (Read.UNUSABLE, Read.DIFFERS, Read.FAILED)) else 0
 
 

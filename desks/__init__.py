@@ -1,1 +1,1 @@
-"""The helpdesks: how a decision is put into words and told."""
+"""The helpdesks: how a decision is put into words and delivered."""

@@ -18,7 +18,7 @@ from desks.parsing import parse_json
 
 # A page of a ticket's comments is far smaller; an answer that never ends must not fill the memory.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
-# Nobody who is sane asks for longer, and a mistaken header must not bury an answer.
+# No desk needs longer, and a mistaken header must not delay an answer for ever.
 _LONGEST_RETRY_AFTER = 3600.0
 
 _UNAUTHORIZED, _FORBIDDEN, _CONFLICT, _TOO_MANY, _UNAVAILABLE = 401, 403, 409, 429, 503
@@ -27,7 +27,7 @@ _LATER = (_TOO_MANY, _UNAVAILABLE, 408, 425)
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    # Reading the authorities' certificates takes longer than all the rest of an answer.
+    # Reading the authorities' certificates takes longer than everything else about an answer.
     return httpx2.create_ssl_context()
 
 
@@ -65,7 +65,7 @@ class Api:
                 **(headers or {}),
             },
             verify=_trusted(),
-            # Prevents: a proxy of the environment, which nobody chose for this, that reads the key of a call by http.
+            # Prevents: a proxy from the environment, not chosen for this, that reads the key of a call by http.
             trust_env=False,
             proxy=_for(url, proxy),
             # A redirect would take the key to the API to another place.
@@ -145,21 +145,21 @@ class Api:
 def _check(what: str, status: int, retry_after: str | None) -> None:
     if 200 <= status < 300:
         return
-    told = f"{what}: answered {status}"
+    message = f"{what}: answered {status}"
     # The key to the API: somebody sets it right, and then it works. Or this ticket is one that the key may not see.
     if status == _UNAUTHORIZED:
-        raise NotDelivered(f"{told}: the key to the API is wrong", is_in_doubt=True)
+        raise NotDelivered(f"{message}: the key to the API is wrong", is_in_doubt=True)
     if status == _FORBIDDEN:
-        raise Forbidden(f"{told}: the key to the API may not do this", is_in_doubt=True)
+        raise Forbidden(f"{message}: the key to the API may not do this", is_in_doubt=True)
     if status in _LATER:
-        raise NotDelivered(told, _seconds(retry_after))
+        raise NotDelivered(message, _seconds(retry_after))
     if status == _CONFLICT:
-        raise NotDelivered(told, is_tickets_own=True)
+        raise NotDelivered(message, is_tickets_own=True)
     if 300 <= status < 400:
-        raise NotDelivered(f"{told}: the API has moved; correct `url` in the desks file", is_in_doubt=True)
+        raise NotDelivered(f"{message}: the API has moved; correct `url` in the desks file", is_in_doubt=True)
     if status >= 500:
-        raise OutcomeUnknown(told, is_in_doubt=True)
-    raise Refused(told, is_tickets_own=True)
+        raise OutcomeUnknown(message, is_in_doubt=True)
+    raise Refused(message, is_tickets_own=True)
 
 
 def _parsed(what: str, raw: bytes) -> Any:

@@ -19,18 +19,18 @@ class DeliveryError(Exception):
 
     `retry_after` are the seconds that the other side asked us to wait, where it did. `is_tickets_own` is true for a
     failure that concerns its ticket alone: others of the same desk can go on. `is_in_doubt` is true where it may be the
-    ticket's own or the desk's, and only another call can tell.
+    ticket's own or the desk's, and only another call can show which.
     """
 
     def __init__(
         self,
-        told: str,
+        message: str,
         retry_after: float | None = None,
         *,
         is_tickets_own: bool = False,
         is_in_doubt: bool = False,
     ) -> None:
-        super().__init__(told)
+        super().__init__(message)
         self.retry_after = retry_after
         self.is_tickets_own = is_tickets_own
         self.is_in_doubt = is_in_doubt
@@ -45,7 +45,7 @@ class Forbidden(NotDelivered):
 
 
 class OutcomeUnknown(DeliveryError):
-    """It may have been delivered or not: whoever tries again must look for the notice's mark first."""
+    """It may or may not have been delivered: the next attempt must look for the notice's mark first."""
 
 
 class Refused(DeliveryError):
@@ -53,21 +53,21 @@ class Refused(DeliveryError):
 
 
 class Misdelivered(Refused):
-    """It stands there, though not as it should, and must not be written again; somebody has to look at it."""
+    """It was delivered, though not as it should be, and must not be written again; a person has to look at it."""
 
 
 class Channel(Protocol):
-    """One way out. `deliver` runs outside any transaction, under a lease, and is confirmed by whoever calls it."""
+    """One way out. `deliver` runs outside any transaction, under a lease; the caller confirms it."""
 
     # What `notification.channel` says: ticket, mail or log.
     name: str
-    # What is given a rest when it fails: the desk by its source, or the mail server.
+    # What is left alone for a while after a failure: the desk by its source, or the mail server.
     outlet: str
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
-        """Tells the notice; `customer` is the customer's e-mail address. Raises DeliveryError.
+        """Delivers the notice; `customer` is the customer's e-mail address. Raises DeliveryError.
 
-        With `look_first` an earlier try may have delivered it: then it is not told a second time.
+        With `look_first` an earlier try may have delivered it; it is not delivered twice.
         """
 
 

@@ -12,7 +12,7 @@ from desks.desk import Changed, Desk, Form, Ignored, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility
 from desks.payload import TicketPayload, fields_of, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_hex, moment_of_seconds
-from desks.steps import ADDRESSES_TOLD, KIND_LAST_TOLD, KINDS_TOLD, LABELS_TOLD, variable
+from desks.steps import ADDRESSES_HINT, KIND_LAST_HINT, KIND_LIST, LABELS_HINT, variable
 from rules.mailboxes import same_mailbox
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
@@ -121,10 +121,10 @@ class Chatwoot(Desk):
             steps=(
                 "Settings → Custom attributes → Conversation: a text countermand_order for the order's number, a text "
                 "countermand_note (a validated order is not cancelled without one), and a list countermand_kind with "
-                f"the values {KINDS_TOLD}.",
-                f"{ADDRESSES_TOLD} Their keys have countermand_ in front too; other keys can be given in `fields`.",
-                LABELS_TOLD,
-                f"Tell your agents: {KIND_LAST_TOLD}",
+                f"the values {KIND_LIST}.",
+                f"{ADDRESSES_HINT} Their keys have countermand_ in front too; other keys can be given in `fields`.",
+                LABELS_HINT,
+                f"Tell your agents: {KIND_LAST_HINT}",
                 "Know that what is asked in a website or API inbox goes to a colleague, also where identity validation "
                 "is on: a visitor can name any address as his own and write these attributes himself, and Chatwoot "
                 "does not tell who wrote them. Other inboxes (e-mail, WhatsApp) are decided at once.",

@@ -1,4 +1,4 @@
-"""The desks file: one TOML table a helpdesk, and one for mail. Secrets are named here and stand in the environment."""
+"""The desks file: one TOML table a helpdesk, and one for mail. It names secrets; the environment holds them."""
 
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -91,7 +91,7 @@ CountryCode = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 ApiUrl = Annotated[Url, AfterValidator(_api_url)]
 Proxy = Annotated[Url, AfterValidator(_no_path)]
 MailAddress = Annotated[str, AfterValidator(mail_address)]
-# Of a desk: it stands in the path of its webhook.
+# Of a desk: part of the path of its webhook.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
 
@@ -160,19 +160,21 @@ class MailConfig(Table):
         return self
 
 
-class File(Table):
-    """The whole file; the tables of the desks are read by their kinds."""
+class DesksFile(Table):
+    """The whole file; each kind of desk reads its own tables."""
 
     # Where the desks reach this machine: what `desks check` prints into the webhook URLs.
     public_url: Url | None = None
     # Who signs the answers.
     shop: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shop)] | None = None
-    # For each desk whose table says no other.
+    # A folder with the store's own texts, relative to this file; see desks.store_texts.
+    texts: Annotated[str, StringConstraints(min_length=1)] | None = None
+    # For each desk whose table names no other.
     proxy: Proxy | None = None
     desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     mail: MailConfig | None = None
 
 
-def read_file(path: Path) -> File:
+def read_file(path: Path) -> DesksFile:
     """Reads the desks file. Raises ConfigurationError."""
-    return read_toml(path, File, "the desks file")
+    return read_toml(path, DesksFile, "the desks file")

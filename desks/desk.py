@@ -93,7 +93,7 @@ class Desk(ABC):
     # The kind's name, as the desks file and the webhook's path have it.
     kind: ClassVar[str]
     config_type: ClassVar[type[DeskConfig]] = DeskConfig
-    # What `verify` asks for, by name, and what each is made of: openapi.json tells it to whoever writes such a sender.
+    # What `verify` asks for, by name, and what each is made of: it goes into openapi.json.
     signature_headers: ClassVar[Mapping[str, str]]
     # Our fields that `fields` must name before the payload can be printed: those of a template without which nothing
     # can be asked.
@@ -202,7 +202,7 @@ class Desk(ABC):
         return replace(found, payload=self.translated(found.payload))
 
     def read_form(self, api: Api, ticket: str) -> Form:
-        """Reads the form on a ticket as it stands now.
+        """Reads the current form of a ticket.
 
         Raises DeliveryError, Ignored where its kind is left blank, and Unusable for what cannot be a request.
         """
@@ -229,7 +229,7 @@ class Desk(ABC):
         return None
 
     def is_ticket(self, ticket: str) -> bool:
-        """Tells whether this can be the id of a ticket; all desks but one number them."""
+        """Returns whether this can be the id of a ticket; all desks but one number them."""
         return ticket.isascii() and ticket.isdecimal()
 
     def read_ticket(self, api: Api, notice: Notice) -> Any:
@@ -241,7 +241,7 @@ class Desk(ABC):
 
     @abstractmethod
     def has_answer(self, api: Api, notice: Notice) -> bool:
-        """Tells whether the notice's mark stands on its ticket already. Raises DeliveryError."""
+        """Returns whether the notice's mark is on its ticket already. Raises DeliveryError."""
 
     @abstractmethod
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
@@ -344,18 +344,18 @@ class TicketChannel:
             try:
                 self._desk.tag(api, notice)
             except (Refused, Forbidden) as refused:
-                # The answer was read, perhaps; what the desk will never take must not have it told as dead.
+                # The answer was read, perhaps; a tag that the desk will never take must not make the answer dead.
                 _log.warning("answered without the tag", desk=desk, ticket=ticket, tag=tag, error=str(refused))
 
 
 @contextmanager
-def _unclear(told: str) -> Iterator[None]:
-    """Whatever fails in the block leaves open whether the answer stands on the ticket, or is known to have left it."""
+def _unclear(message: str) -> Iterator[None]:
+    """A failure in the block leaves open whether the answer is on the ticket, or is known to have left it there."""
     try:
         yield
     except DeliveryError as error:
         raise OutcomeUnknown(
-            f"{told}: {error}",
+            f"{message}: {error}",
             error.retry_after,
             is_tickets_own=error.is_tickets_own,
             is_in_doubt=error.is_in_doubt,

@@ -15,13 +15,13 @@ from desks.notices import Notice, Visibility
 from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
 from desks.payload import TICKET_PAYLOAD, asks_for_something, payload_of_fields
 from desks.steps import (
-    ADDRESSES_TOLD,
-    AGENTS_ALONE_TOLD,
-    KINDS_TOLD,
-    LABELS_TOLD,
-    NOTE_TOLD,
-    OWN_ACCOUNT_TOLD,
-    SAME_AGAIN_TOLD,
+    ADDRESSES_HINT,
+    AGENTS_ONLY_WARNING,
+    KIND_LIST,
+    LABELS_HINT,
+    NOTE_FIELD,
+    OWN_ACCOUNT_HINT,
+    SAME_AGAIN_HINT,
     made_up_secret,
     variable,
 )
@@ -51,20 +51,20 @@ class Freshdesk(SecretHeaderDesk):
             ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 made_up_secret(self.config),
-                f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_TOLD}, and a "
-                f"drop-down for the kind of change with the choices {KINDS_TOLD}.",
-                ADDRESSES_TOLD,
-                LABELS_TOLD,
+                f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_FIELD}, and a "
+                f"drop-down for the kind of change with the choices {KIND_LIST}.",
+                ADDRESSES_HINT,
+                LABELS_HINT,
                 "In each of these fields, under Behavior for customers: neither Displayed to customers nor Customers "
-                f"can edit. {AGENTS_ALONE_TOLD}",
+                f"can edit. {AGENTS_ONLY_WARNING}",
                 "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and print "
                 "this again.",
                 "Profile settings of the agent in whose name answers are written → View API key: put it into "
-                f"{variable(self.config.token, 'token')}. Let it be {OWN_ACCOUNT_TOLD}.",
+                f"{variable(self.config.token, 'token')}. Let it be {OWN_ACCOUNT_HINT}.",
                 "Admin → Workflows → Automations → Ticket updates: a rule for changes of these fields that are not "
                 "made by that agent. Action: Trigger webhook, POST, the URL and the header, JSON, content Advanced: "
                 "the payload.",
-                f"Tell your agents: {SAME_AGAIN_TOLD}",
+                f"Tell your agents: {SAME_AGAIN_HINT}",
             ),
         )
 

@@ -15,13 +15,13 @@ from desks.notices import Notice, Visibility
 from desks.pages import PAGE_SIZE, moment
 from desks.payload import TICKET_PAYLOAD, TicketPayload, payload_of_fields, payload_template, read_payload
 from desks.steps import (
-    ADDRESSES_TOLD,
-    AGENTS_ALONE_TOLD,
-    KIND_LAST_TOLD,
-    KINDS_TOLD,
-    LABELS_TOLD,
-    NOTE_TOLD,
-    SAME_AGAIN_TOLD,
+    ADDRESSES_HINT,
+    AGENTS_ONLY_WARNING,
+    KIND_LAST_HINT,
+    KIND_LIST,
+    LABELS_HINT,
+    NOTE_FIELD,
+    SAME_AGAIN_HINT,
     made_up_secret,
     variable,
 )
@@ -76,19 +76,19 @@ class Gorgias(SecretHeaderDesk):
             ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 made_up_secret(self.config),
-                f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_TOLD}, and a dropdown "
-                f"for the kind of change with the values {KINDS_TOLD}.",
-                ADDRESSES_TOLD,
-                LABELS_TOLD,
+                f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_FIELD}, and a dropdown "
+                f"for the kind of change with the values {KIND_LIST}.",
+                ADDRESSES_HINT,
+                LABELS_HINT,
                 "Let agents alone fill these ticket fields in: no rule, flow or contact form may copy into them what a "
-                f"customer has written. {AGENTS_ALONE_TOLD}",
+                f"customer has written. {AGENTS_ONLY_WARNING}",
                 "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
                 f"Settings → REST API: put the API key into {variable(self.config.token, 'token')}; `user` is the "
                 "e-mail address of its account, in whose name answers are written, and `reply_from` the address of "
                 "your e-mail integration.",
                 "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
                 "the URL, and the payload as request body.",
-                f"Tell your agents: {KIND_LAST_TOLD} {SAME_AGAIN_TOLD}",
+                f"Tell your agents: {KIND_LAST_HINT} {SAME_AGAIN_HINT}",
             ),
         )
 
@@ -147,7 +147,7 @@ class Gorgias(SecretHeaderDesk):
             _expect_note(written)
 
     def _hand_over(self, api: Api, notice: Notice, channel: str) -> None:
-        """Writes what the customer is to be told as a note, and asks a colleague to tell him by his own channel."""
+        """Writes the answer as a note, and asks a colleague to send it to the customer by another channel."""
         text = for_a_colleague(notice.body, f"he writes by {channel}, and Countermand answers by e-mail alone")
         _expect_note(api.call("POST", f"{_path(notice.ticket)}/messages", self._message(notice, text) | _NOTE))
 
@@ -159,7 +159,7 @@ class Gorgias(SecretHeaderDesk):
             "subject": notice.subject,
             "body_text": text,
             "body_html": as_html(text),
-            # The mark; nobody sees it.
+            # The mark, which is not shown.
             "external_id": _external_id(notice),
         }
 

@@ -1,6 +1,6 @@
-"""An answer for the customer that only a colleague can give him."""
+"""An answer for the customer that only a colleague can deliver."""
 
 
 def for_a_colleague(body: str, why: str) -> str:
-    """Returns an internal note: what the customer is to be told, and why Countermand could not tell him."""
+    """Returns an internal note: the answer for the customer, and why Countermand could not send it."""
     return f"Please tell the customer the following yourself: {why}.\n\n{body}"

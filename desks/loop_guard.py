@@ -1,4 +1,4 @@
-"""What we wrote ourselves and a desk sends back to us: told from what others write, who may quote us."""
+"""Recognises our own comments when a desk sends them back, and tells them from comments that quote ours."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 def is_own_comment(author: str, comment: str, *, customer: str, own: Sequence[str]) -> bool:
-    """Tells whether we wrote a comment: by its author where `own` are the addresses of our account, else by its text.
+    """Returns whether we wrote a comment: by its author where `own` are the addresses of our account, else by its text.
 
     In doubt it is somebody else's, for that may be a request.
     """
@@ -23,7 +23,7 @@ def is_own_comment(author: str, comment: str, *, customer: str, own: Sequence[st
 
 
 def _is_signed_by_us(comment: str) -> bool:
-    """Tells whether our mark ends a comment that quotes nothing: whoever answers us quotes us, mark and all."""
+    """Returns whether our mark ends a comment that quotes nothing: a reply to us quotes us, mark and all."""
     text = _TAG.sub("", _END_OF_A_LINE.sub("\n", comment))
     lines = [line for each in text.splitlines() if (line := each.strip())]
     quotes = "<blockquote" in comment.lower() or any(line.startswith((">", "&gt;")) for line in lines)

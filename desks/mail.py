@@ -1,4 +1,4 @@
-"""Mail by SMTP: how a decision is told when there is no ticket to write on."""
+"""Mail by SMTP: how a decision is delivered when there is no ticket to write on."""
 
 import smtplib
 import ssl
@@ -32,7 +32,7 @@ class _InTime(smtplib.SMTP):
         if left <= 0:
             self.close()
             raise smtplib.SMTPServerDisconnected("no time was left for a reply")
-        assert self.sock is not None  # noqa: S101  # told to the type checker
+        assert self.sock is not None  # noqa: S101  # for the type checker
         self.sock.settimeout(min(self._patience, left))
         return super().getreply()
 
@@ -56,7 +56,7 @@ class MailChannel:
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Sends the mail. Raises DeliveryError.
 
-        Nobody can look into the reader's mailbox: after an unclear try the mail is sent again, with the same
+        We cannot look into the reader's mailbox: after an unclear try the mail is sent again, with the same
         Message-ID, by which mail programs know it for the same.
         """
         mail = self._mail(notice, customer if notice.visibility is Visibility.PUBLIC else self._config.colleagues)
@@ -75,7 +75,7 @@ class MailChannel:
         mail["Date"] = formatdate(usegmt=True)
         domain = self._config.sender.rpartition("@")[2]
         mail["Message-ID"] = f"<{sha256(notice.mark.encode()).hexdigest()}@{domain}>"
-        # RFC 3834: nobody's out-of-office program shall answer an answer.
+        # RFC 3834: no out-of-office program shall reply to an answer.
         mail["Auto-Submitted"] = "auto-replied"
         # Else short lines would travel as 8 bits, which not every mail server takes.
         mail.set_content(notice.signed_body, cte="quoted-printable")
@@ -126,7 +126,7 @@ def _send(server: smtplib.SMTP, mail: EmailMessage) -> None:
 
 def _by_code(code: int, what: str, *, is_recipients: bool = False) -> NotDelivered | Refused:
     """5xx is for good, anything else for now (RFC 5321, 4.2.1); of a recipient it says nothing about the others."""
-    told = f"the mail server refused {what} ({code})"
+    message = f"the mail server refused {what} ({code})"
     if 500 <= code < 600:
-        return Refused(told)
-    return NotDelivered(told, is_tickets_own=is_recipients and code != _CLOSING)
+        return Refused(message)
+    return NotDelivered(message, is_tickets_own=is_recipients and code != _CLOSING)

@@ -1,4 +1,4 @@
-"""What colleagues are told on a ticket where nothing was decided: what was read, what is wrong, what to do.
+"""Notes for colleagues on a ticket where nothing was decided: what was read, what is wrong, what to do.
 
 What was read is hostile text: it is quoted so that no desk renders anything of it.
 """
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from desks.texts import fixed, language_for, render
+from desks.notices import one_line
+from desks.texts import OUR_TEXTS, Texts
 
 _LONGEST = 80
 # Links, images and markup of HTML and Markdown, what reads like our mark, and placeholders that the desk would fill in.
@@ -19,7 +20,7 @@ _PLACEHOLDERS = ("{{", "}}", "{%", "%}", "#{")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The words of a note; `key` tells it from others with the same cause on its ticket."""
+    """The words of a note; `key` distinguishes it from others with the same cause on its ticket."""
 
     subject: str
     body: str
@@ -30,11 +31,11 @@ class Note:
         return hashlib.sha256(self.body.encode()).hexdigest()[:16]
 
 
-def write_note(cause: str, form: Mapping[str, Any], *, wrong: str | None = None) -> Note:
+def write_note(cause: str, form: Mapping[str, Any], *, wrong: str | None = None, texts: Texts = OUR_TEXTS) -> Note:
     """Puts a note into words; `form` is the request's `data`, or what of it could be read, and `wrong` an error."""
-    language = language_for(form["language"] if isinstance(form.get("language"), str) else None)
+    language = texts.language_for(form["language"] if isinstance(form.get("language"), str) else None)
     read = [(name, text) for name, value in _shown(form) if (text := as_text(value).strip())]
-    body = render(
+    body = texts.render(
         language,
         "attention",
         cause=cause,
@@ -42,7 +43,7 @@ def write_note(cause: str, form: Mapping[str, Any], *, wrong: str | None = None)
         wrong=quoted(wrong or "?", at_most=400),
         has_placeholder=any(sign in text for _, text in read for sign in _PLACEHOLDERS),
     )
-    return Note(fixed(language, "attention_subject"), body)
+    return Note(one_line(texts.fixed(language, "attention_subject")), body)
 
 
 def as_text(value: Any) -> str:

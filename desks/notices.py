@@ -1,4 +1,4 @@
-"""How a decision is told: who may read it, and in which words."""
+"""The wording of a decision, and who may read it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+from desks.advice import advice_paragraphs
 from desks.quoting import greetable, quoted
-from desks.texts import fixed, language_for, render
+from desks.texts import OUR_TEXTS, Texts
 from rules.model import Address, AddressFault, AddressRole, ChangeRequest, Edi, Outcome, Reason, Status
 from rules.postal import postal_lines
 from rules.table import ESCALATING
@@ -36,7 +37,7 @@ class Notice:
 
     @property
     def mark(self) -> str:
-        """What stands under every answer, so that it is recognised on the ticket: the request's key.
+        """The line under every answer, by which it is recognised on the ticket: the request's key.
 
         Percent-encoded: neither HTML nor Markdown nor a quoting mail program changes it, and no key's mark is a part
         of another's.
@@ -60,7 +61,7 @@ MARK_BEGINS = "[countermand:"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an order stands as a note is written; `held_until` is when an escalation lets it go, if one holds it."""
+    """The state of an order when a note is written; `held_until` is when an escalation releases it, if one holds it."""
 
     status: Status
     edi: Edi
@@ -89,35 +90,36 @@ def write_notice(
     customer: str | None = None,
     shop: str | None = None,
     standing: Standing | None = None,
+    texts: Texts = OUR_TEXTS,
 ) -> Notice:
-    """Puts a decision into words: an answer to the customer, or a note that tells colleagues what to do.
+    """Puts a decision into words: an answer to the customer, or a note with the next step for colleagues.
 
     `customer` is the name to greet, given only where the reader is known to be that customer; `shop` is who signs.
     Whatever is escalated is for colleagues alone: the requester may be a stranger. So is a cancellation that lacks a
     note: only a colleague can fill in the form.
     """
-    chosen = language_for(language)
+    chosen = texts.language_for(language)
     is_internal = outcome is Outcome.ESCALATED or Reason.NOTE_REQUIRED in reasons
-    told = {
+    common = {
         "order": order,
         "outcome": outcome,
-        "asked": _asked(chosen, order, asked),
-        "advice": _advice(chosen, reasons, asked, faults),
+        "asked": _asked(texts, chosen, order, asked),
+        "advice": _advice(texts, chosen, reasons, asked, faults),
     }
     if is_internal:
-        body = render(chosen, "note", **told, **_for_colleagues(chosen, reasons, asked, standing))
+        body = texts.render(chosen, "note", **common, **_for_colleagues(texts, chosen, reasons, asked, standing))
     else:
-        body = render(chosen, "answer", **told, customer=customer and greetable(customer), shop=shop)
-    subject = render(chosen, "subject", order=order, outcome=outcome, internal=is_internal)
+        body = texts.render(chosen, "answer", **common, customer=customer and greetable(customer), shop=shop)
+    subject = one_line(texts.render(chosen, "subject", order=order, outcome=outcome, internal=is_internal))
     visibility = Visibility.INTERNAL if is_internal else Visibility.PUBLIC
     return Notice(source, request_id, ticket, visibility, outcome, subject, body)
 
 
-def _asked(language: str, order: str, asked: Asked | None) -> str | None:
+def _asked(texts: Texts, language: str, order: str, asked: Asked | None) -> str | None:
     if asked is None:
         return None
     roles = [str(role) for role, _ in _addresses(asked)]
-    return render(language, "asked", order=order, kind=asked.request.kind, roles=roles)
+    return texts.render(language, "asked", order=order, kind=asked.request.kind, roles=roles)
 
 
 def _addresses(asked: Asked) -> list[tuple[AddressRole, Address]]:
@@ -125,20 +127,25 @@ def _addresses(asked: Asked) -> list[tuple[AddressRole, Address]]:
     return [(role, address) for role, address in wanted if address is not None]
 
 
-def _advice(language: str, reasons: Sequence[Reason], asked: Asked | None, faults: Sequence[AddressFault] = ()) -> str:
-    """One paragraph a reason; of two addresses it says which is meant where the text alone does not."""
+def _advice(
+    texts: Texts, language: str, reasons: Sequence[Reason], asked: Asked | None, faults: Sequence[AddressFault]
+) -> str:
+    """Returns one paragraph a reason; of two addresses it names the one that is meant where the text does not."""
     roles = [role for role, _ in _addresses(asked)] if asked else []
+    paragraphs = advice_paragraphs(texts, language, reasons, faults)
     # Faults name their address themselves.
-    faulty = {Reason.INVALID_ADDRESS: render(language, "address_faults", faults=faults)} if faults else {}
-    paragraphs = [faulty.get(reason) or fixed(language, reason) for reason in reasons]
+    unnamed = _OF_EITHER_ADDRESS - ({Reason.INVALID_ADDRESS} if faults else set())
     if len(reasons) == len(roles) > 1:
         paragraphs = [
-            f"{render(language, 'label', role=role)}: {text}"
-            if reason in _OF_EITHER_ADDRESS and reason not in faulty
-            else text
+            f"{texts.render(language, 'label', role=role)}: {text}" if reason in unnamed else text
             for role, reason, text in zip(roles, reasons, paragraphs, strict=True)
         ]
     return "\n\n".join(paragraphs)
+
+
+def one_line(text: str) -> str:
+    """Returns a subject as mails and desks take it, whatever line breaks a store's text has."""
+    return " ".join(text.split())
 
 
 # The reasons whose texts do not say which address they are about.
@@ -146,11 +153,12 @@ _OF_EITHER_ADDRESS = {Reason.INVALID_ADDRESS, Reason.ADDRESS_IS_UNCHANGED, Reaso
 
 
 def _for_colleagues(
-    language: str, reasons: Sequence[Reason], asked: Asked | None, standing: Standing | None
+    texts: Texts, language: str, reasons: Sequence[Reason], asked: Asked | None, standing: Standing | None
 ) -> dict[str, Any]:
-    steps = [fixed(language, f"next_{one}") for one in reasons if one in ESCALATING or one is Reason.NOTE_REQUIRED]
+    explained = [one for one in reasons if one in ESCALATING or one is Reason.NOTE_REQUIRED]
+    steps = [texts.fixed(language, f"next_{one}") for one in explained]
     addresses = [
-        {"label": render(language, "label", role=role), "text": quoted(", ".join(postal_lines(address)))}
+        {"label": texts.render(language, "label", role=role), "text": quoted(", ".join(postal_lines(address)))}
         for role, address in (_addresses(asked) if asked else ())
     ]
     return {
@@ -160,7 +168,7 @@ def _for_colleagues(
         "requester": quoted((asked and asked.request.requester) or ""),
         "note": quoted((asked and asked.request.note) or ""),
         "next_steps": "\n\n".join(steps),
-        "standing": _standing(language, standing),
+        "standing": _standing(texts, language, standing),
     }
 
 
@@ -168,8 +176,8 @@ def _for_colleagues(
 _LINES = 20
 
 
-def _standing(language: str, standing: Standing | None) -> str:
+def _standing(texts: Texts, language: str, standing: Standing | None) -> str:
     if standing is None:
         return ""
     until = standing.held_until and standing.held_until.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-    return render(language, "standing", status=standing.status, edi=standing.edi, held_until=until)
+    return texts.render(language, "standing", status=standing.status, edi=standing.edi, held_until=until)

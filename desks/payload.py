@@ -1,6 +1,6 @@
 """The payload that a desk's admin pastes in: one flat shape for all desks whose payload is a template of theirs.
 
-Every field is text and may be empty, for that is what a template makes of a field nobody filled in.
+Every field is text and may be empty, because a template turns an unfilled field into an empty text.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ class Unusable(Exception):
     `form` is what could be read of it, in the shape of our payload, for a note on its ticket.
     """
 
-    def __init__(self, told: str, *, is_json: bool = True, form: Mapping[str, Any] | None = None) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, *, is_json: bool = True, form: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
         self.is_json = is_json
         self.form = form
 
@@ -41,7 +41,7 @@ class Ignored(Exception):
 
 
 def _text(value: Any) -> Any:
-    # A number that stands unquoted in a template is still an id.
+    # An unquoted number in a template is still an id.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return "" if value is None else value
@@ -182,7 +182,7 @@ def _is_blank(value: Any) -> bool:
 
 
 def asks_for_something(values: Mapping[str, Any], fields: Mapping[str, str]) -> bool:
-    """Tells whether the kind is filled in among a desk's own fields."""
+    """Returns whether the kind is filled in among a desk's own fields."""
     return not _is_blank(fields_of(values, fields)["kind"])
 
 
@@ -243,7 +243,7 @@ class Form:
         return _event(source, request_id, asked_at.isoformat(), self.payload.data())
 
     def is_asked_by(self, data: Mapping[str, Any]) -> bool:
-        """Tells whether a request with these `data` asks for the same: whatever the line ends and the language."""
+        """Returns whether a request with these `data` asks for the same: whatever the line ends and the language."""
         return bool(_plain(data) == _plain(self.payload.data()))
 
 

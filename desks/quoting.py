@@ -10,7 +10,7 @@ _LONGEST_NAME = 60
 # or a title, and no digit, slash, colon or at sign.
 _WORD = r"[^\W\d_]+(?:['’·-][^\W\d_]+)*[’']?"
 _NAME = re.compile(rf"{_WORD}\.?,?(?: (?:{_WORD}\.?,?|&))*")
-# Our marks have this word in them, whatever stands around it.
+# Our marks have this word in them, whatever surrounds it.
 _MARK = re.compile("(counter)(mand)", re.IGNORECASE)
 # What helpdesks fill in when a comment is saved.
 _PLACEHOLDER = re.compile(r"([{<])(?=[{%<])")

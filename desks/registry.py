@@ -13,10 +13,12 @@ from pydantic import ValidationError
 import desks
 from configuration import ConfigurationError, describe_problems
 from desks.channels import Channel, LogChannel
-from desks.config import File, read_file
+from desks.config import DesksFile, read_file
 from desks.desk import Desk, TicketChannel
 from desks.mail import MailChannel
 from desks.payload import FIELDS
+from desks.store_texts import load_texts
+from desks.texts import OUR_TEXTS, Texts
 
 
 @cache
@@ -85,7 +87,12 @@ def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
     return Helpdesks(configured, mail, file.public_url, file.shop)
 
 
-def open_desk(path: Path, file: File, name: str, environ: Mapping[str, str]) -> Desk:
+def texts_of(path: Path, file: DesksFile) -> Texts:
+    """Returns the texts of a store: its own, else ours. What is wrong with its own is in `problems`."""
+    return load_texts(path.parent / file.texts) if file.texts is not None else OUR_TEXTS
+
+
+def open_desk(path: Path, file: DesksFile, name: str, environ: Mapping[str, str]) -> Desk:
     """Makes one desk of its table. Raises ConfigurationError."""
     table = file.desks[name]
     # Anything may stand there: a table is checked by its kind, and that is not known yet.

@@ -15,7 +15,7 @@ class Unauthorized(Exception):
 def check_any(given: Iterable[str], expected: Iterable[str], what: str) -> None:
     """Raises Unauthorized unless one of the given values is one of the expected ones.
 
-    All are compared, each in constant time: how long it takes tells nothing about a secret.
+    All are compared, each in constant time: the time it takes reveals nothing about a secret.
     """
     wanted = [one.encode() for one in expected]
     # Header values are bytes that were read as Latin-1; anything else that cannot be encoded fits nothing.

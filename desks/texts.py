@@ -1,16 +1,26 @@
-"""The texts that customers and colleagues read: Jinja2 templates, one per reason, in `desks/templates/<language>/`."""
+"""The texts that customers and colleagues read: Jinja2 templates, one per reason, in `desks/templates/<language>/`.
 
+A store's own texts replace ours one by one; see `desks.store_texts`.
+"""
+
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+import structlog
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 DEFAULT_LANGUAGE = "en"
+# A store's text that grows beyond this is not sent.
+_LONGEST_STORE_TEXT = 64 * 1024
+
+_log = structlog.get_logger()
 
 
 @cache
-def _templates() -> Environment:
-    # A name that a template does not get is a mistake of ours, not an empty place in a customer's mail.
+def our_templates() -> Environment:
+    """Returns the environment of our own templates."""
+    # A variable that a template does not get is a mistake of ours, not an empty place in a customer's mail.
     return Environment(
         loader=PackageLoader("desks"),
         autoescape=select_autoescape(["html"]),
@@ -21,27 +31,78 @@ def _templates() -> Environment:
 
 @cache
 def languages() -> frozenset[str]:
-    """Returns the languages that there are texts in, as ISO 639 codes."""
-    return frozenset(name.partition("/")[0] for name in _templates().list_templates(["txt"]))
+    """Returns the languages of our own texts, as ISO 639 codes."""
+    return frozenset(name.partition("/")[0] for name in our_templates().list_templates(["txt"]))
 
 
-def language_for(wanted: str | None) -> str:
-    """Returns the language to write in for a BCP 47 tag such as `it-CH`; English where it is unknown or not told."""
-    primary = (wanted or "").strip().replace("_", "-").partition("-")[0].lower()
-    return primary if primary in languages() else DEFAULT_LANGUAGE
+class Texts:
+    """The texts of one store: its own, by (language, name), else ours."""
+
+    def __init__(self, own: Mapping[tuple[str, str], Template] | None = None, problems: tuple[str, ...] = ()) -> None:
+        """Takes a store's templates, and what is wrong with those that could not be used."""
+        self._own = own or {}
+        self.problems = problems
+        # A language that we do not have is used once it is whole: no answer is half in one and half in another.
+        begun = {language for language, _ in self._own}
+        self.languages = languages() | {
+            language for language in begun if all((language, name) in self._own for name in text_names())
+        }
+        self._fixed: dict[tuple[str, str], str] = {}
+
+    def language_for(self, wanted: str | None) -> str:
+        """Returns the language to write in for a BCP 47 tag such as `it-CH`; English for an unknown or missing one."""
+        primary = (wanted or "").strip().replace("_", "-").partition("-")[0].lower()
+        return primary if primary in self.languages else DEFAULT_LANGUAGE
+
+    def fixed(self, language: str, name: str) -> str:
+        """Returns a text that is the same for everybody."""
+        if (language, name) not in self._fixed:
+            self._fixed[language, name] = self.render(language, name)
+        return self._fixed[language, name]
+
+    def render(self, language: str, name: str, **values: Any) -> str:
+        """Returns one text, filled in, without white space around it.
+
+        A store's text that cannot be filled in is replaced by ours, and the log says why.
+        """
+        own = self._own.get((language, name))
+        if own is not None:
+            try:
+                return _filled_in(own, values)
+            except Exception as error:  # noqa: BLE001  # whatever a store writes, its customers get their answers
+                _log.warning(
+                    "a text of the store cannot be used, ours is",
+                    language=language,
+                    text=name,
+                    error=type(error).__name__,
+                )
+        ours = language if language in languages() else DEFAULT_LANGUAGE
+        return our_templates().get_template(f"{ours}/{name}.txt").render(values).strip()
 
 
 @cache
-def fixed(language: str, name: str) -> str:
-    """Returns a text that is the same for everybody."""
-    return render(language, name)
+def text_names() -> frozenset[str]:
+    """Returns the names of all texts, which are the same in every language."""
+    prefix = f"{DEFAULT_LANGUAGE}/"
+    found = our_templates().list_templates(["txt"])
+    return frozenset(name.removeprefix(prefix).removesuffix(".txt") for name in found if name.startswith(prefix))
 
 
-def render(language: str, name: str, **values: Any) -> str:
-    """Returns one text, filled in, without white space around it."""
-    return _templates().get_template(f"{language}/{name}.txt").render(values).strip()
+def _filled_in(template: Template, values: Mapping[str, Any]) -> str:
+    parts, length = [], 0
+    for part in template.generate(values):
+        parts.append(part)
+        length += len(part)
+        if length > _LONGEST_STORE_TEXT:
+            raise ValueError("the text is too long")
+    if not (text := "".join(parts).strip()):
+        raise ValueError("the text is empty")
+    return text
+
+
+OUR_TEXTS = Texts()
 
 
 def as_html(text: str, mark: str = "") -> str:
     """Returns a text as HTML, one `<p>` a paragraph; everything in it is escaped. The mark is small and pale."""
-    return _templates().get_template("answer.html").render(paragraphs=text.split("\n\n"), mark=mark).strip()
+    return our_templates().get_template("answer.html").render(paragraphs=text.split("\n\n"), mark=mark).strip()

@@ -15,12 +15,12 @@ from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
 from desks.payload import TICKET_PAYLOAD, TicketPayload, asks_for_something, payload_of_fields
 from desks.signatures import check_any, hmac_hex
 from desks.steps import (
-    ADDRESSES_TOLD,
-    AGENTS_ALONE_TOLD,
-    KINDS_TOLD,
-    LABELS_TOLD,
-    NOTE_TOLD,
-    OWN_ACCOUNT_TOLD,
+    ADDRESSES_HINT,
+    AGENTS_ONLY_WARNING,
+    KIND_LIST,
+    LABELS_HINT,
+    NOTE_FIELD,
+    OWN_ACCOUNT_HINT,
     made_up_secret,
     variable,
 )
@@ -79,17 +79,17 @@ class Zammad(Desk):
             steps=(
                 made_up_secret(self.config),
                 "Admin → System → Objects → Ticket: a text countermand_order for the order's number, as "
-                f"countermand_note {NOTE_TOLD}, and a single selection countermand_kind with the keys {KINDS_TOLD}.",
-                f"{ADDRESSES_TOLD} Their names have countermand_ in front too; other names can be given in `fields`.",
-                LABELS_TOLD,
+                f"countermand_note {NOTE_FIELD}, and a single selection countermand_kind with the keys {KIND_LIST}.",
+                f"{ADDRESSES_HINT} Their names have countermand_ in front too; other names can be given in `fields`.",
+                LABELS_HINT,
                 "In each of these attributes, for the permission ticket.customer: untick shown on the screens "
-                f"create_middle, edit and view; ticket.agent keeps them. {AGENTS_ALONE_TOLD}",
+                f"create_middle, edit and view; ticket.agent keeps them. {AGENTS_ONLY_WARNING}",
                 "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token; switch "
                 "the custom payload on and paste the line below. Zammad's default payload is read too, but "
                 "does not tell the customer's language.",
                 "Profile of the agent in whose name answers are written → Token access → Create, with the permission "
                 f"ticket.agent: put it into {variable(self.config.token, 'token')}, and the agent's e-mail address "
-                f"into `user`. Let it be {OWN_ACCOUNT_TOLD}.",
+                f"into `user`. Let it be {OWN_ACCOUNT_HINT}.",
                 "Admin → Manage → Triggers: one on changes of these attributes that sends this webhook, with the "
                 "condition that the ticket was not updated by that agent.",
             ),
@@ -174,7 +174,7 @@ class Zammad(Desk):
 
 
 def _has_no_address(api: Api, notice: Notice) -> bool:
-    """Tells whether the group of a ticket is known to have no e-mail address."""
+    """Returns whether the group of a ticket is known to have no e-mail address."""
     try:
         group = api.call("GET", f"/tickets/{quote(notice.ticket or '', safe='')}")["group_id"]
         found = api.call("GET", f"/groups/{group:d}")

@@ -16,12 +16,12 @@ from desks.pages import PAGE_SIZE, Listed, moment, next_by_change, zulu
 from desks.payload import TICKET_PAYLOAD, asks_for_something, payload_of_fields
 from desks.signatures import check_any, check_window, hmac_base64, moment_of_iso
 from desks.steps import (
-    ADDRESSES_TOLD,
-    AGENTS_ALONE_TOLD,
-    KINDS_TOLD,
-    LABELS_TOLD,
-    NOTE_TOLD,
-    OWN_ACCOUNT_TOLD,
+    ADDRESSES_HINT,
+    AGENTS_ONLY_WARNING,
+    KIND_LIST,
+    LABELS_HINT,
+    NOTE_FIELD,
+    OWN_ACCOUNT_HINT,
     variable,
 )
 from desks.texts import as_html
@@ -78,19 +78,19 @@ class Zendesk(Desk):
             ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 "Admin Center → Objects and rules → Tickets → Fields → Add field: a text for the order's number, "
-                f"{NOTE_TOLD}, and a drop-down for the kind of change. The tags of its values are countermand_ and one "
-                f"of: {KINDS_TOLD}.",
-                ADDRESSES_TOLD,
-                LABELS_TOLD,
+                f"{NOTE_FIELD}, and a drop-down for the kind of change. The tags of its values are countermand_ and "
+                f"one of: {KIND_LIST}.",
+                ADDRESSES_HINT,
+                LABELS_HINT,
                 "In each of these fields, under Permissions: Agents can edit, and neither Customers can edit nor "
-                f"Customers can view; so they stand on no form of your help center. {AGENTS_ALONE_TOLD}",
+                f"Customers can view; so they stand on no form of your help center. {AGENTS_ONLY_WARNING}",
                 "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
                 "Admin Center → Apps and integrations → Webhooks → Create webhook, for a trigger: the URL, method "
                 f"POST, format JSON, no authentication. Put its signing secret into "
                 f"{variable(self.config.webhook_secret, 'webhook_secret')}.",
                 "Admin Center → Apps and integrations → APIs → API tokens → Add: put the token into "
                 f"{variable(self.config.token, 'token')}; `user` is the e-mail address of the agent in whose name "
-                f"answers are written: {OWN_ACCOUNT_TOLD}.",
+                f"answers are written: {OWN_ACCOUNT_HINT}.",
                 "Admin Center → Objects and rules → Business rules → Triggers → Create: when these fields change and "
                 "the current user is not that agent (what we write would set it off again), notify the webhook with "
                 "the payload.",

@@ -21,8 +21,8 @@ from database.tables import (
     order_line,
     orders,
 )
+from desks.advice import advice
 from orders import changelog
-from rules.advice import advice
 from rules.model import Address, AddressFault, AddressRole, Edi, ParkedReason, Problem, Reason, Status
 
 

@@ -1,1 +1,1 @@
-"""The decision: pure functions over frozen values, and what the customer is told."""
+"""The decision: pure functions over frozen values."""

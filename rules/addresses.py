@@ -42,7 +42,7 @@ def address_problems(address: Address) -> dict[str, str]:
 
 
 def same_address(one: Address, other: Address) -> bool:
-    """Tells whether two addresses read the same; an empty field is the same as a missing one."""
+    """Returns whether two addresses read the same; an empty field is the same as a missing one."""
     return _as_read(one) == _as_read(other)
 
 

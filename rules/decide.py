@@ -35,7 +35,7 @@ def decide(order: Order, request: ChangeRequest, faults: Faults = NO_FAULTS) -> 
 
 def _change_addresses(order: Order, request: ChangeRequest, faults: Faults) -> Decision:
     after, outcomes, reasons = order, [], []
-    told: list[AddressFault] = []
+    refused_parts: list[AddressFault] = []
     for role, wanted, current in (
         (AddressRole.SHIPPING, request.shipping, order.shipping),
         (AddressRole.BILLING, request.billing, order.billing),
@@ -46,7 +46,7 @@ def _change_addresses(order: Order, request: ChangeRequest, faults: Faults) -> D
         rule = next(rule for rule in ADDRESS_RULES if rule.matches(proposal))
         outcomes.append(rule.outcome)
         reasons.append(rule.reason(role))
-        told += proposal.faults if reasons[-1] is Reason.INVALID_ADDRESS else ()
+        refused_parts += proposal.faults if reasons[-1] is Reason.INVALID_ADDRESS else ()
         if rule.outcome is Outcome.APPLIED:
             changed = OrderAddress(wanted, request.asked_at)
             after = (
@@ -54,7 +54,7 @@ def _change_addresses(order: Order, request: ChangeRequest, faults: Faults) -> D
             )
     if not outcomes:
         raise ValueError("a change_address request must carry a shipping or a billing address; it has neither")
-    return Decision(_overall(outcomes), tuple(reasons), after, (Effect.NOTIFY,), tuple(told))
+    return Decision(_overall(outcomes), tuple(reasons), after, (Effect.NOTIFY,), tuple(refused_parts))
 
 
 def _overall(outcomes: list[Outcome]) -> Outcome:

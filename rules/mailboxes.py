@@ -10,10 +10,12 @@ _LONGEST_DOMAIN = 255
 
 
 def same_mailbox(one: str, other: str) -> bool:
-    """Tells whether two addresses are one: but for blanks around them, the case of ASCII letters, and IDNA (RFC 5891).
+    """Returns whether two addresses are the same mailbox.
+
+    Blanks around them, the case of ASCII letters, and the spelling of the domain (IDNA, RFC 5891) do not count.
 
     A domain in Unicode is the same as its `xn--` form. Letters that only resemble each other (ſ and s, ß and ss, the
-    Kelvin sign and k) are different, for whoever holds the one need not hold the other.
+    Kelvin sign and k) are different, because they may belong to different people.
     """
     return _canonical(one) == _canonical(other)
 

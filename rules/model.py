@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where an order stands in the store's back office."""
+    """The state of an order in the store's back office."""
 
     PRE_ORDER = "pre_order"
     VALIDATED = "validated"
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 class Edi(StrEnum):
-    """Whether the warehouse has been told of an order; `claimed` means: an interchange holds it, outcome open."""
+    """Whether an order has been sent to the warehouse; `claimed` means: an interchange holds it, outcome open."""
 
     NOT_SENT = "not_sent"
     CLAIMED = "claimed"

@@ -50,12 +50,12 @@ def _order_of(country: str, *, is_latin: bool) -> str:
 
 
 def _filled_in(line: str, parts: Mapping[str, str]) -> str:
-    """What stands between two parts is only there between two that are."""
-    pieces = re.split("(%.)", line)
+    """Keeps a separator only between two parts that are not empty."""
+    tokens = re.split("(%.)", line)
     filled, between = "", ""
-    for piece in pieces:
-        if not piece.startswith("%"):
-            between = between or piece
-        elif part := parts.get(piece, ""):
+    for token in tokens:
+        if not token.startswith("%"):
+            between = between or token
+        elif part := parts.get(token, ""):
             filled, between = f"{filled}{between if filled else ''}{part}", ""
     return filled

@@ -48,8 +48,8 @@ def _without_sign(country: str, code: str) -> list[str]:
 
 def _laid_out(code: str, layout: str) -> str:
     """Puts the separators of an example into a code of as many letters and digits."""
-    rest = iter(code)
-    return "".join(next(rest) if one.isalnum() else one for one in layout)
+    characters = iter(code)
+    return "".join(next(characters) if one.isalnum() else one for one in layout)
 
 
 @cache

@@ -16,7 +16,7 @@ from orders.messages import parse_change
 from orders.reading import faults_as_stored, standings
 from orders.stock import restock as restock_effects
 from rules.model import Edi, Outcome, Reason, Status
-from tasks.helpdesks import helpdesks
+from tasks.helpdesks import helpdesks, store_texts
 from tasks.running.batches import TIME_LIMIT_SECONDS, Batch, Job, drain
 from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
@@ -78,6 +78,7 @@ def _notice(row: AnyRow, order: AnyRow, *, to_the_customer: bool) -> Notice:
         asked=Asked(message.to_rules(), [(line.sku, line.quantity) for line in data.lines or ()]),
         customer=order.customer_name if is_the_customer else None,
         shop=helpdesks().shop,
+        texts=store_texts(),
         standing=Standing(Status(order.status), Edi(order.edi_state), order.held_until),
     )
 

@@ -8,7 +8,7 @@ from database.transactions import in_transaction
 from desks.notes import write_note
 from orders.messages import data_of
 from orders.notes import NoteRow, find_wanted, write_notes
-from tasks.helpdesks import helpdesks
+from tasks.helpdesks import helpdesks, store_texts
 from tasks.running.wakeups import WakeUp, wake, wakeup_task
 
 _LIMIT = 200
@@ -27,7 +27,7 @@ def note() -> None:
 def _write(connection: Connection, sources: list[str]) -> int:
     rows = []
     for found in find_wanted(connection, sources, limit=_LIMIT):
-        words = write_note(found.cause, data_of(found.body), wrong=found.error)
+        words = write_note(found.cause, data_of(found.body), wrong=found.error, texts=store_texts())
         rows.append(
             NoteRow(
                 source=found.source,

@@ -20,6 +20,7 @@ from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.notes import Cause, NoteRow, write_notes
 from orders.reading import show_request
+from tasks.helpdesks import store_texts
 from tasks.intake import keep
 
 _log = structlog.get_logger()
@@ -107,7 +108,7 @@ def notes_on(desk: Desk, form: Mapping[str, Any], told: str) -> list[NoteRow]:
     is_ticket = 0 < len(ticket) <= _LONGEST_TICKET and ticket.isprintable() and desk.is_ticket(ticket)
     if not (desk.config.answers and is_ticket):
         return []
-    words = write_note(Cause.INVALID_FORM, form, wrong=told)
+    words = write_note(Cause.INVALID_FORM, form, wrong=told, texts=store_texts())
     return [NoteRow(desk.source, ticket, Cause.INVALID_FORM, words.key, desk.source, words.subject, words.body)]
 
 

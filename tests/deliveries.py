@@ -19,7 +19,7 @@ import pytest
 from configuration.settings import settings
 from desks.desk import Desk, Webhook
 from desks.registry import Helpdesks, open_desks
-from tasks.helpdesks import helpdesks
+from tasks.helpdesks import helpdesks, store_texts
 from tests.builders import EMAIL, a_request
 
 BOT = "countermand@acme.example"
@@ -94,9 +94,11 @@ def configured(
         monkeypatch.setenv(name, value)
     settings.cache_clear()
     helpdesks.cache_clear()
+    store_texts.cache_clear()
     yield helpdesks()
     settings.cache_clear()
     helpdesks.cache_clear()
+    store_texts.cache_clear()
 
 
 def a_desk(folder: Path, name: str, *, environ: Mapping[str, str] | None = None, **changes: Any) -> Desk:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from configuration.settings import settings
-from tasks.helpdesks import helpdesks
+from tasks.helpdesks import helpdesks, store_texts
 from tests.helpdesks.fake import FakeDesk
 from tests.helpdesks.server import serving
 
@@ -65,3 +65,4 @@ def _toml(value: Any) -> str:
 def _forget() -> None:
     settings.cache_clear()
     helpdesks.cache_clear()
+    store_texts.cache_clear()

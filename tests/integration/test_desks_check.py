@@ -563,3 +563,17 @@ def test_a_file_that_cannot_be_used_is_one_line_and_ends_with_2(
     ended = told(check(*arguments), 2)
     assert ended.startswith(f"the desks file {file}")
     assert line in ended
+
+
+def test_a_text_of_the_store_that_cannot_be_used_is_a_problem_with_file_text_and_language(
+    file: Path, check: Check
+) -> None:
+    write(file, DESKS, texts="texts")
+    (file.parent / "texts" / "it").mkdir(parents=True)
+    (file.parent / "texts" / "it" / "order_cancelled.txt").write_text("Annullato: {{ nobody }}")
+    ended = check("--json")
+    (problem,) = ended.json["problems"]
+    assert ended.code == 1
+    assert "order_cancelled.txt (text order_cancelled, language it): unknown variable nobody" in problem
+    (file.parent / "texts" / "it" / "order_cancelled.txt").write_text("Annullato.")
+    assert check().code == 0

@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-from rules.advice import advice
+from desks.advice import advice
 from rules.model import Reason
 from tests.builders import EMAIL, a_request, an_address, an_order, encoded
 from tests.deliveries import sign

@@ -20,11 +20,11 @@ from desks.channels import DeliveryError, NotDelivered, Refused
 from desks.config import MailConfig
 from desks.mail import MailChannel
 from desks.notices import Notice, Visibility, write_notice
-from desks.texts import render
+from desks.texts import OUR_TEXTS
 from orders import answers
 from rules.model import Outcome, Reason
 from tasks.answers import answer_one
-from tasks.helpdesks import helpdesks
+from tasks.helpdesks import helpdesks, store_texts
 from tasks.running.wakeups import WakeUp
 from tests.builders import EMAIL, a_request, an_address, an_order, deliver, load, rows, settle
 from tests.mail_server import DROPS, HANGS, PASSWORD, USER, MailServer, mail_server
@@ -95,10 +95,12 @@ def configure(system: object, woken: list[str], tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv("SECRET", "x")
         settings.cache_clear()
         helpdesks.cache_clear()
+        store_texts.cache_clear()
 
     yield write
     settings.cache_clear()
     helpdesks.cache_clear()
+    store_texts.cache_clear()
 
 
 def asked(order: str = "1001", **changes: Any) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def test_a_decision_without_a_ticket_is_mailed_to_the_customer_once(
     assert told.body.split("\n\n") == [
         "Hello Jane Doe,",
         "You asked us to cancel order 1001.",
-        render("en", Reason.ORDER_CANCELLED),
+        OUR_TEXTS.render("en", Reason.ORDER_CANCELLED),
         "Kind regards,\nCustomer service",
     ]
 
@@ -226,7 +228,7 @@ def test_a_customer_reads_italian_with_all_its_accents_by_a_mail_of_ascii_alone(
     reasons = (Reason.ITEMS_ARE_FIXED, Reason.SHIPPING_ADDRESS_CHANGED)
     for mail, reason, event in zip(server.mails, reasons, events, strict=True):
         greeting, about, told, signature, mark = mail.text.split("\n\n")
-        assert (greeting, told) == ("Gentile Jane Doe,", render("it", reason))
+        assert (greeting, told) == ("Gentile Jane Doe,", OUR_TEXTS.render("it", reason))
         assert event["data"]["order"] in about
         assert signature == "Cordiali saluti,\nIl servizio clienti"
         assert mark == f"[countermand:zendesk:acme/{event['id']}]"

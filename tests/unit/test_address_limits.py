@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from desks.advice import advice
 from desks.notices import write_notice
 from edi.config import read_limits
 from edi.documents.localities import COUNTRIES, city_of
@@ -20,7 +21,6 @@ from edi.documents.standards import render_order
 from edi.limits import Limits, faults_for
 from edi.partners import Partner
 from rules.addresses import address_problems
-from rules.advice import advice
 from rules.decide import decide
 from rules.model import (
     Address,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rules.advice import advice
+from desks.advice import advice
 from rules.model import ParkedReason, Reason
 
 EVERY_REASON: tuple[Reason | ParkedReason, ...] = (*Reason, *ParkedReason)

@@ -10,7 +10,7 @@ import pytest
 
 from desks.desk import Desk, Ignored, Unusable, Webhook
 from desks.payload import read_json
-from desks.texts import language_for
+from desks.texts import OUR_TEXTS
 from orders.messages import UnreadableMessage, parse_change
 from tests.builders import EMAIL
 from tests.deliveries import BOT, DESKS, TABLES, a_desk, a_payload
@@ -131,7 +131,7 @@ def test_a_language_that_nobody_knows_is_no_reason_to_refuse_a_request(desk: Des
     payload = a_payload(desk.name, language=language)
     payload["additional_attributes"] = {"conversation_language": language}
     assert read(desk, payload)["data"]["language"] == language
-    assert language_for(language) == "en"
+    assert OUR_TEXTS.language_for(language) == "en"
 
 
 @of_desks(*TEMPLATED)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from jinja2 import Environment, UndefinedError, meta
 
 import desks
+from desks.advice import advice
 from desks.channels import LogChannel
 from desks.notices import MARK_BEGINS, Asked, Notice, Standing, Visibility, write_notice
 from desks.quoting import greetable, quoted
-from desks.texts import DEFAULT_LANGUAGE, as_html, language_for, languages, render
-from rules.advice import advice
+from desks.texts import DEFAULT_LANGUAGE, OUR_TEXTS, as_html, languages
 from rules.model import Address, ChangeRequest, Edi, Kind, Outcome, ParkedReason, Reason, Status
 from rules.table import ESCALATING
 
@@ -42,7 +42,7 @@ FILLED_WITH: dict[str, tuple[str, ...]] = {
     "address_faults": ("faults",),
     "attention": ("cause", "read", "wrong", "has_placeholder"),
     "attention_subject": (),
-    **{str(reason): () for reason in Reason},
+    **{str(reason): () for reason in (*Reason, *ParkedReason)},
 }
 # A deferred request has no answer yet.
 TOLD = [outcome for outcome in Outcome if outcome is not Outcome.DEFERRED]
@@ -56,6 +56,7 @@ THE_WAY_ROUND = (Reason.ITEMS_ARE_FIXED, Reason.PAYMENT_IS_CHANGED_IN_STORE, Rea
 
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 every_reason = pytest.mark.parametrize("reason", Reason)
+every_reason_and_parked = pytest.mark.parametrize("reason", [*Reason, *ParkedReason])
 
 
 def a_notice(**changes: Any) -> Notice:
@@ -93,9 +94,9 @@ def test_a_template_is_filled_with_what_it_is_known_to_get(language: str, name: 
 
 
 @every_language
-@every_reason
-def test_every_reason_is_told_in_whole_sentences_of_one_paragraph(language: str, reason: Reason) -> None:
-    told = render(language, reason)
+@every_reason_and_parked
+def test_every_reason_is_told_in_whole_sentences_of_one_paragraph(language: str, reason: Reason | ParkedReason) -> None:
+    told = OUR_TEXTS.render(language, reason)
     assert told == " ".join(told.split())
     for sentence in re.split(r"(?<=\.) ", told):
         assert re.fullmatch(r"[A-ZÀ-Ý][^.]*\w\.", sentence), sentence
@@ -104,17 +105,17 @@ def test_every_reason_is_told_in_whole_sentences_of_one_paragraph(language: str,
 
 @every_language
 def test_no_two_reasons_are_told_alike(language: str) -> None:
-    assert len({render(language, reason) for reason in Reason}) == len(Reason)
+    assert len({OUR_TEXTS.render(language, reason) for reason in Reason}) == len(Reason)
 
 
-@every_reason
-def test_no_two_languages_tell_a_reason_alike(reason: Reason) -> None:
-    assert len({render(language, reason) for language in LANGUAGES}) == len(LANGUAGES)
+@every_reason_and_parked
+def test_no_two_languages_tell_a_reason_alike(reason: Reason | ParkedReason) -> None:
+    assert len({OUR_TEXTS.render(language, reason) for language in LANGUAGES}) == len(LANGUAGES)
 
 
-@every_reason
-def test_the_customer_reads_in_english_what_the_console_says(reason: Reason) -> None:
-    assert render("en", reason) == advice([reason])
+@every_reason_and_parked
+def test_the_customer_reads_in_english_what_the_console_says(reason: Reason | ParkedReason) -> None:
+    assert OUR_TEXTS.render("en", reason) == advice([reason])
 
 
 @pytest.mark.parametrize("language", IN_ORDER)
@@ -122,7 +123,7 @@ def test_the_customer_reads_in_english_what_the_console_says(reason: Reason) -> 
 def test_availability_comes_first_then_the_new_order_and_the_old_one_is_cancelled_last(
     language: str, reason: Reason
 ) -> None:
-    told, at = render(language, reason), 0
+    told, at = OUR_TEXTS.render(language, reason), 0
     for part in IN_ORDER[language]:
         found = re.compile(part).search(told, at)
         assert found, f"{part!r} is missing, or stands too early, in: {told}"
@@ -132,7 +133,7 @@ def test_availability_comes_first_then_the_new_order_and_the_old_one_is_cancelle
 @every_reason
 def test_the_italian_texts_keep_to_the_polite_form(reason: Reason) -> None:
     """No text says tu, and the pronouns and possessives of courtesy have their capital letters."""
-    told = render("it", reason)
+    told = OUR_TEXTS.render("it", reason)
     assert not re.search(r"\b(tu|te|ti|tuo|tua|tuoi|tue|puoi|hai|vuoi|devi)\b", told, re.IGNORECASE)
     assert not re.search(r"\b(suo|sua|suoi|sue|lei)\b", told)
 
@@ -143,14 +144,14 @@ def test_the_italian_texts_keep_to_the_polite_form(reason: Reason) -> None:
 def test_the_subject_names_the_order_and_says_how_the_request_ended(
     language: str, outcome: Outcome, internal: bool
 ) -> None:
-    subject = render(language, "subject", order="536365", outcome=outcome, internal=internal)
+    subject = OUR_TEXTS.render(language, "subject", order="536365", outcome=outcome, internal=internal)
     assert re.fullmatch(r"[A-Z][\w' ]* 536365: [\w ]+\w", subject)
 
 
 @every_language
 def test_no_two_outcomes_have_the_same_subject(language: str) -> None:
     subjects = {
-        render(language, "subject", order="1", outcome=outcome, internal=outcome is Outcome.ESCALATED)
+        OUR_TEXTS.render(language, "subject", order="1", outcome=outcome, internal=outcome is Outcome.ESCALATED)
         for outcome in TOLD
     }
     assert len(subjects) == len(TOLD)
@@ -162,7 +163,7 @@ def test_a_value_that_is_missing_is_a_fault_and_no_empty_place(language: str, va
     values = {"order": "1", "outcome": Outcome.APPLIED, "internal": False}
     del values[value]
     with pytest.raises(UndefinedError, match=value):
-        render(language, "subject", **values)
+        OUR_TEXTS.render(language, "subject", **values)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +183,13 @@ def test_a_value_that_is_missing_is_a_fault_and_no_empty_place(language: str, va
     ],
 )
 def test_the_language_is_the_tags_first_part_and_english_where_that_is_unknown(tag: str | None, language: str) -> None:
-    assert language_for(tag) == language
+    assert OUR_TEXTS.language_for(tag) == language
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_whatever_is_told_as_the_language_there_is_one(tag: str) -> None:
-    assert language_for(tag) in languages()
+    assert OUR_TEXTS.language_for(tag) in languages()
 
 
 # Notices
@@ -243,7 +244,7 @@ def test_an_answer_greets_says_what_was_asked_of_which_order_and_is_signed(langu
     greeting, about, *advised, signature = notice.body.split("\n\n")
     assert greeting == GREETING[language][0].format("Jane Doe")
     assert re.fullmatch(r".*\w 536365\.", about)
-    assert advised == [render(language, reason)]
+    assert advised == [OUR_TEXTS.render(language, reason)]
     assert signature.splitlines() == [SIGNED[language][0], "Acme"]
     assert not re.search(LEFT_TO_FILL_IN, notice.body)
 
@@ -268,10 +269,10 @@ def test_a_note_says_what_was_asked_by_whom_what_to_do_next_and_until_when(langu
     assert "536365" in facts
     assert "jane@example.com" in facts
     assert "Ordered twice" in facts
-    assert steps == render(language, f"next_{reason}")
+    assert steps == OUR_TEXTS.render(language, f"next_{reason}")
     assert re.search(r"^(Next step|Prossimo passo): ", steps, re.MULTILINE)
     assert "2026-11-30 14:30 UTC" in standing
-    assert advised == render(language, reason)
+    assert advised == OUR_TEXTS.render(language, reason)
     assert code.endswith(f": {reason}")
     assert not re.search(LEFT_TO_FILL_IN, notice.body)
 
@@ -300,7 +301,7 @@ def test_a_note_names_the_lines_and_the_address_in_the_order_of_its_country(lang
 def test_a_note_does_not_say_that_an_order_is_held_which_is_not(language: str, standing: Standing) -> None:
     body = notice_of(Reason.REQUESTER_IS_NOT_THE_CUSTOMER, language, standing=standing).body
     assert "UTC" not in body
-    assert body.split("\n\n")[3] == render(
+    assert body.split("\n\n")[3] == OUR_TEXTS.render(
         language, "standing", status=standing.status, edi=standing.edi, held_until=None
     )
 
@@ -329,12 +330,12 @@ def test_of_two_addresses_an_answer_says_which_is_meant(language: str) -> None:
     both = asked(Kind.CHANGE_ADDRESS, shipping=DUBLIN, billing=DUBLIN)
     twice = notice_of(Reason.INVALID_ADDRESS, language, reasons=[Reason.INVALID_ADDRESS] * 2, asked=both)
     _, _, one, other, _ = twice.body.split("\n\n")
-    text = render(language, Reason.INVALID_ADDRESS)
-    assert one == f"{render(language, 'label', role='shipping')}: {text}"
-    assert other == f"{render(language, 'label', role='billing')}: {text}"
+    text = OUR_TEXTS.render(language, Reason.INVALID_ADDRESS)
+    assert one == f"{OUR_TEXTS.render(language, 'label', role='shipping')}: {text}"
+    assert other == f"{OUR_TEXTS.render(language, 'label', role='billing')}: {text}"
     named = [Reason.SHIPPING_ADDRESS_CHANGED, Reason.BILLING_IS_INVOICED]
     told = notice_of(named[0], language, reasons=named, asked=both).body.split("\n\n")
-    assert told[2:-1] == [render(language, reason) for reason in named]
+    assert told[2:-1] == [OUR_TEXTS.render(language, reason) for reason in named]
 
 
 @pytest.mark.parametrize(
