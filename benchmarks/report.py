@@ -105,14 +105,14 @@ def _flat(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
         if name in _ONLY_IN_THE_JSON:
             continue
         if not isinstance(value, Mapping):
-            yield title, _told(value)
+            yield title, _formatted(value)
         elif any(isinstance(inner, Mapping) for inner in value.values()):
             yield from _flat(value, f"{title}, ")
         else:
-            yield title, "  ".join(f"{inner} {_told(number)}" for inner, number in value.items())
+            yield title, "  ".join(f"{inner} {_formatted(number)}" for inner, number in value.items())
 
 
-def _told(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, list):
-        return "  ".join(_told(one) for one in value)
+        return "  ".join(_formatted(one) for one in value)
     return f"{value:,.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"

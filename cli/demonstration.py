@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from cli.demo.run import Result, run_demo
-from cli.operations import tell_audit
+from cli.operations import print_audit
 from cli.terminal import AsJson, counted, out, print_json
 from workers.signals import stop_on_signals
 
@@ -24,30 +24,32 @@ def demo(
     if as_json:
         print_json(result.as_json)
     else:
-        _tell(result)
+        _print_result(result)
     return 0 if result.as_json["audit"]["ok"] else 1
 
 
-def _tell(result: Result) -> None:
-    told: dict[str, Any] = result.as_json
+def _print_result(result: Result) -> None:
+    figures: dict[str, Any] = result.as_json
     out.print(
-        f"[bold]{told['requests']:,} change requests for {told['orders']:,} orders[/], published while the export ran; "
-        f"settled in {told['seconds']:g} s",
+        f"[bold]{figures['requests']:,} change requests for {figures['orders']:,} orders[/], "
+        f"published while the export ran; settled in {figures['seconds']:g} s",
         soft_wrap=True,
     )
-    out.print("  " + ", ".join(f"{outcome} {times:,}" for outcome, times in told["outcomes"].items()), soft_wrap=True)
+    out.print(
+        "  " + ", ".join(f"{outcome} {times:,}" for outcome, times in figures["outcomes"].items()), soft_wrap=True
+    )
     out.print()
-    out.print(_in_two_columns(told["reasons"]))
+    out.print(_in_two_columns(figures["reasons"]))
     out.print()
     for name, text in (
         ("race", f"{result.won_against_the_export:,} changes won, {result.lost_to_the_export:,} came after EDI SENT"),
-        ("export", f"{told['exported']:,} orders in {told['interchanges']:,} EDIFACT interchanges"),
+        ("export", f"{figures['exported']:,} orders in {figures['interchanges']:,} EDIFACT interchanges"),
         ("held", f"{counted(result.held_by_escalations, 'order')} held back, for a colleague has to decide first"),
         ("intake", f"{result.duplicates:,} duplicates recognised, {result.dead_letters:,} dead letters kept"),
     ):
         out.print(f"[bold]{name:<8}[/]{text}")
     out.print()
-    tell_audit(told["audit"])
+    print_audit(figures["audit"])
 
 
 def _in_two_columns(reasons: dict[str, int]) -> Table:

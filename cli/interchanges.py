@@ -101,7 +101,7 @@ def show(
         out.print(plain(f"{'reason':<15} {reason}"), soft_wrap=True, highlight=False)
     held = ", ".join(found["order_numbers"]) or "none: they are free again"
     out.print(plain(f"{'its orders':<15} {held}"), soft_wrap=True, highlight=False)
-    _tell_acknowledgements(found["acknowledgements"])
+    _print_acknowledgements(found["acknowledgements"])
     return 0
 
 
@@ -122,7 +122,7 @@ def _known(found: Any, partner: str, number: int) -> Any:
     return found
 
 
-def _tell_acknowledgements(found: list[dict[str, Any]]) -> None:
+def _print_acknowledgements(found: list[dict[str, Any]]) -> None:
     for one in found:
         because = f": {_first(one['reasons'])}" if one["reasons"] else ""
         said = f"{one['kind']} {one['reference']} says of {one['control_number']}: {one['verdict']}, {one['state']}"
@@ -246,5 +246,5 @@ def received(partner: OnlyPartner = None, limit: Limit = None, as_json: AsJson =
         out.print(plain(file), highlight=False, soft_wrap=True)
         if one["error"]:
             out.print(plain(f"  {one['error']}"), style="red", highlight=False, soft_wrap=True)
-        _tell_acknowledgements(one["acknowledgements"])
+        _print_acknowledgements(one["acknowledgements"])
     return 0

@@ -73,30 +73,30 @@ def _run() -> int:
     try:
         return cli(standalone_mode=False) or 0
     except TyperException as error:
-        return _tell(error.format_message().replace(": Value error, ", ": "), error.exit_code)
+        return _print_error(error.format_message().replace(": Value error, ", ": "), error.exit_code)
     except ServiceError as error:
-        return _tell(str(error), 3)
+        return _print_error(str(error), 3)
     except ConfigurationError as error:
-        return _tell(str(error), 2)
+        return _print_error(str(error), 2)
     except DBAPIError as error:
         if classify(error) is Fault.PERMANENT:
-            return _tell(f"the database refused a statement: {_first_line(error.orig)}", 3)
-        return _tell(describe_fault(error), 2 if sqlstate(error) in OURS_TO_MEND else 3)
+            return _print_error(f"the database refused a statement: {_first_line(error.orig)}", 3)
+        return _print_error(describe_fault(error), 2 if sqlstate(error) in OURS_TO_MEND else 3)
     except OSError as error:
         if error.errno in _OF_FILES:
-            return _tell(f"cannot write or read: {error}", 2)
-        return _tell(f"a service cannot be reached: {_first_line(error)}", 3)
+            return _print_error(f"cannot write or read: {error}", 2)
+        return _print_error(f"a service cannot be reached: {_first_line(error)}", 3)
     except BROKER_OUTAGES as error:
-        return _tell(describe_broker_fault(error), 3)
+        return _print_error(describe_broker_fault(error), 3)
     except KeyboardInterrupt:
-        return _tell("interrupted", 130)
+        return _print_error("interrupted", 130)
 
 
 def _first_line(error: object) -> str:
     return str(error).partition("\n")[0]
 
 
-def _tell(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     if message:
         Console(stderr=True, soft_wrap=True, highlight=False).print(
             f"countermand: {without_secrets(message)}", markup=False

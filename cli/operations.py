@@ -79,11 +79,11 @@ def migrate(
     out.print(f"the schema is at revision {revision}")
     tell_warnings(warnings)
     if with_roles:
-        _tell_roles(prefix, made)
+        _print_roles(prefix, made)
     return 0
 
 
-def _tell_roles(prefix: str, made: list[str]) -> None:
+def _print_roles(prefix: str, made: list[str]) -> None:
     listed = table("role", "", "its privileges are those of")
     for role, run_as in roles.RUN_AS.items():
         name = roles.role_name(prefix, role)
@@ -117,7 +117,7 @@ def export(
     if as_json:
         print_json(_export_as_json(steps, waits))
     else:
-        _tell_export(steps, waits)
+        _print_export(steps, waits)
     return 1 if any(step.error or step.claim.held_back for step in steps) else 0
 
 
@@ -145,18 +145,18 @@ def _export_as_json(steps: list[Exported], waits: list[str]) -> dict[str, Any]:
     }
 
 
-def _tell_export(steps: list[Exported], waits: list[str]) -> None:
-    told = _export_as_json(steps, waits)
-    if told["interchanges"]:
+def _print_export(steps: list[Exported], waits: list[str]) -> None:
+    export_result = _export_as_json(steps, waits)
+    if export_result["interchanges"]:
         names = ("partner", "control_number", "filename", "orders", "state")
         print_list(
             ("partner", "number", "file", "orders", "state"),
-            (([one[name] for name in names], one["error"]) for one in told["interchanges"]),
+            (([one[name] for name in names], one["error"]) for one in export_result["interchanges"]),
         )
-    interchanges = counted(len(told["interchanges"]), "interchange")
-    out.print(f"exported {counted(told['exported'], 'order')} in {interchanges}", highlight=False)
-    if told["held_back"]:
-        held_back = counted(told["held_back"], "order")
+    interchanges = counted(len(export_result["interchanges"]), "interchange")
+    out.print(f"exported {counted(export_result['exported'], 'order')} in {interchanges}", highlight=False)
+    if export_result["held_back"]:
+        held_back = counted(export_result["held_back"], "order")
         out.print(f"held back {held_back} that cannot be rendered; `countermand orders list` says why", soft_wrap=True)
     for reason in waits:
         out.print(plain(f"not all that is due could be exported: {reason}"), highlight=False, soft_wrap=True)
@@ -181,11 +181,11 @@ def audit(as_json: AsJson = False) -> int:
     if as_json:
         print_json(result)
     else:
-        tell_audit(result)
+        print_audit(result)
     return 0 if result["ok"] else 1
 
 
-def tell_audit(result: dict[str, Any]) -> None:
+def print_audit(result: dict[str, Any]) -> None:
     """Tells a person what an audit found."""
     listed = table("#", "promise", "checked", "violations")
     for check in result["checks"]:

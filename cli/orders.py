@@ -17,9 +17,9 @@ from cli.terminal import (
     plain,
     print_json,
     print_list,
+    print_rejected,
     read_lines,
     table,
-    tell_rejected,
 )
 from database.faults import Fault, classify
 from database.transactions import in_transaction
@@ -125,7 +125,7 @@ class _Loader:
             self._tell(file)
 
     def _tell(self, file: str) -> None:
-        tell_rejected(self.rejected, file)
+        print_rejected(self.rejected, file)
         for difference in self.loaded.differences[:_SHOWN_DIFFERENCES]:
             fields = ", ".join(difference.fields)
             out.print(plain(f"order {difference.number}: the store now says otherwise in {fields}; not overwritten"))

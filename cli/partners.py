@@ -52,7 +52,7 @@ def check(as_json: AsJson = False) -> int:
         print_json({"ok": ok, "serves_all_warehouses": serves_all, "partners": checked})
     else:
         for one in checked:
-            _tell(one)
+            _print_partner(one)
         if not serves_all:
             out.print("\nno partner gets the orders of other warehouses: they stay, and `countermand audit` names them")
         for one in checked:
@@ -87,8 +87,8 @@ def next_number(
     used = f"the last one bears {found['last_used']}" if found["last_used"] else "there has been none"
     out.print(plain(f"the next interchange of {name} bears {found['next_control_number']}; {used}"), soft_wrap=True)
     for one in found["set"]:
-        told = f"  {brief(one['at'])} (UTC)  an operator set it from {one['before']} to {one['after']}"
-        out.print(plain(told), highlight=False, soft_wrap=True)
+        change = f"  {brief(one['at'])} (UTC)  an operator set it from {one['before']} to {one['after']}"
+        out.print(plain(change), highlight=False, soft_wrap=True)
     return 0
 
 
@@ -148,7 +148,7 @@ def _hints(partner: Partner) -> Iterator[str]:
             yield f"{key}_id {number} with qualifier 14 is no GLN ({fault})"
 
 
-def _tell(one: dict[str, Any]) -> None:
+def _print_partner(one: dict[str, Any]) -> None:
     out.print(plain(f"\n{one['partner']}"), style="bold")
     for name, value in _facts(one):
         out.print(plain(f"  {name:<14} {value}"), soft_wrap=True, highlight=False)

@@ -18,8 +18,8 @@ from cli.terminal import (
     plain,
     print_json,
     print_list,
+    print_rejected,
     read_lines,
-    tell_rejected,
 )
 from configuration.outages import describe_broker_fault
 from database.tables import EffectState, RequestState
@@ -43,7 +43,7 @@ def submit(file: InputFile, as_json: AsJson = False) -> int:
     if as_json:
         print_json({"submitted": submitted, "rejected": rejected})
     else:
-        tell_rejected(rejected, file)
+        print_rejected(rejected, file)
         out.print(f"submitted {submitted:,}, rejected {len(rejected):,}")
     return 1 if rejected else 0
 

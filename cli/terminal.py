@@ -71,8 +71,8 @@ def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], ob
     for cells, below in ((head, Text()), *listed):
         for place, line in enumerate(lines):
             _print_cells([(cells[column], widths[column]) for column in line], indent=_INDENT if place else "")
-        for told in _wrapped(below, room):
-            out.print(_INDENT, told, sep="", soft_wrap=True, highlight=False)
+        for part in _wrapped(below, room):
+            out.print(_INDENT, part, sep="", soft_wrap=True, highlight=False)
 
 
 # What belongs to the row above.
@@ -196,7 +196,7 @@ def _bounded_lines(stream: Any) -> Iterator[bytes]:
 def progress(*, auto_refresh: bool = True) -> Iterator[Progress]:
     """Shows a progress bar on standard error for the block, where that is a terminal.
 
-    Without `auto_refresh` it has no thread, and moves only when it is told to.
+    Without `auto_refresh` it has no thread, and moves only when it is updated.
     """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     is_off = not err.is_terminal
@@ -223,8 +223,8 @@ def counting_progress(*, prints_meanwhile: bool = False) -> Iterator[Progress]:
         yield bar
 
 
-def tell_rejected(rejected: list[dict[str, Any]], name: str) -> None:
-    """Tells a person which lines were not taken, and why."""
+def print_rejected(rejected: list[dict[str, Any]], name: str) -> None:
+    """Prints for a person which lines were rejected, and why."""
     for one in rejected[:_SHOWN_REJECTIONS]:
         err.print(f"{name}, line {one['line']}: {one['error']}", markup=False, highlight=False)
     if len(rejected) > _SHOWN_REJECTIONS:

@@ -23,7 +23,7 @@ from desks.registry import Helpdesks
 from edi.transports.directory import DirectoryTransport
 from tasks.helpdesks import helpdesks
 from tasks.partners import partners
-from workers.accounts import Account, become, give_home, is_root, of_the_processes, owner_of, prepare_for
+from workers.accounts import Account, give_home, is_root, owner_of, prepare_for, processes_account, switch_to
 from workers.broker import QUEUE, STREAM, is_stream
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
@@ -76,7 +76,7 @@ def up(home: Path, port: int | None, *, as_root: bool = False) -> None:
     """
     stop_on_signals()
     configure_logs(level=logging.WARNING, process="up")
-    # Their files are read before anything is started: a mistake in one is told in one line.
+    # Their files are read before anything is started: a mistake in one then ends `up` in one line.
     desks, without = helpdesks(), not_for()
     port = port or settings().http_port
     os.environ["COUNTERMAND_HTTP_PORT"] = str(port)
@@ -95,19 +95,19 @@ def up(home: Path, port: int | None, *, as_root: bool = False) -> None:
             supervisor = stack.enter_context(supervised(home, programs(), without=without, account=account))
             watch = Watch(settings().http_host, port, supervisor, logs)
             watch.await_all()
-            _say_where_everything_is(home, port, services, desks)
+            _print_addresses(home, port, services, desks)
             watch.watch()
     except KeyboardInterrupt:
-        _say("stopped")
+        _print_status("stopped")
 
 
 def _work_as_no_root(home: Path) -> Account | None:
     """Becomes the ordinary user that the home belongs to, or returns the one that the processes are to work as."""
     if owner := owner_of(home):
         prepare_for(owner, _files(), ())
-        become(owner)
+        switch_to(owner)
         return None
-    return of_the_processes()
+    return processes_account()
 
 
 def _prepare_for(account: Account, home: Path) -> None:
@@ -139,7 +139,7 @@ def _alone_in(home: Path) -> Iterator[None]:
             home.chmod(home.stat().st_mode & 0o750)
             lock = stack.enter_context(private(home / "up.lock"))
         except OSError as error:
-            raise UsageError(_told(home, error)) from None
+            raise UsageError(_describe_home_error(home, error)) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -148,7 +148,7 @@ def _alone_in(home: Path) -> Iterator[None]:
         yield
 
 
-def _told(home: Path, error: OSError) -> str:
+def _describe_home_error(home: Path, error: OSError) -> str:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         is_file = "is a file" if home.exists() else "lies in a file"
         return f"the home {home} {is_file}, expected a folder; name another with --home"
@@ -173,7 +173,7 @@ def _check_port(host: str, port: int) -> None:
             ) from None
 
 
-def _say_where_everything_is(home: Path, port: int, services: Services, desks: Helpdesks) -> None:
+def _print_addresses(home: Path, port: int, services: Services, desks: Helpdesks) -> None:
     stream = is_stream(services.broker_url)
     where: dict[str, str] = {
         "home": str(home.resolve()),
@@ -187,11 +187,11 @@ def _say_where_everything_is(home: Path, port: int, services: Services, desks: H
         "credentials": f"{home.resolve() / 'services.json'} (for its owner alone)",
         "stop with": "Ctrl-C",
     }
-    _say("is up", **where)
+    _print_status("is up", **where)
 
 
-def _say(what: str, **where: object) -> None:
-    """Says it as a line of the log where logs are JSON, else to a person."""
+def _print_status(what: str, **where: object) -> None:
+    """Prints a status, as a line of the log if logs are JSON."""
     if in_json():
         patient_stream(_READER_SECONDS).write(f"{line(f'countermand {what}', where, process='up')}\n")
         return

@@ -1,4 +1,4 @@
-"""Configuration in TOML files: reading them, telling what is wrong, and taking secrets from the environment by name."""
+"""Reads TOML configuration files, describes their errors, and takes secrets from the environment by name."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ class ConfigurationError(Exception):
 
 
 class Table(BaseModel):
-    """A table of a file: an unknown key is a mistake that is told."""
+    """A table of a file; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -52,10 +52,10 @@ def describe_problems(invalid: ValidationError, *where: str, keys_in: str = "a t
 
     `keys_in` names what has keys in such a file.
     """
-    return "; ".join(_told(error, where, keys_in) for error in invalid.errors(include_input=False))
+    return "; ".join(_describe(error, where, keys_in) for error in invalid.errors(include_input=False))
 
 
-def _told(error: ErrorDetails, where: tuple[str, ...], keys_in: str) -> str:
+def _describe(error: ErrorDetails, where: tuple[str, ...], keys_in: str) -> str:
     # A key that nobody knows was named by whoever sent it: perhaps by something personal, perhaps at length.
     # `[key]` is pydantic's word for: the key itself is wrong.
     parts = [str(part) for part in error["loc"] if part != "[key]"]

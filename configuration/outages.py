@@ -12,8 +12,8 @@ _log = structlog.get_logger()
 
 _AGAIN_SECONDS = 60.0
 
-# What this process has told: of each outage, by the kind of failure, when it was last; and which ones last.
-_told: dict["Outage", dict[str, float]] = defaultdict(dict)
+# When this process last logged each outage, by the kind of failure; and the outages that last.
+_last_logged: dict["Outage", dict[str, float]] = defaultdict(dict)
 _lasting: set["Outage"] = set()
 
 
@@ -23,21 +23,21 @@ class Outage:
     def __init__(self, cannot: str, over: str, **about: object) -> None:
         self._cannot, self._over, self._about = cannot, over, about
 
-    def note(self, error: Exception, told: str, **more: object) -> None:
-        """Tells of a failure, unless one of its kind was told within the last minute."""
+    def note(self, error: Exception, message: str, **more: object) -> None:
+        """Logs a failure, unless one of its kind was logged within the last minute."""
         kind = type(error.orig if isinstance(error, DBAPIError) else error).__name__
         now = time.monotonic()
-        if now - _told[self].get(kind, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+        if now - _last_logged[self].get(kind, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
             return
-        _told[self][kind] = now
+        _last_logged[self][kind] = now
         _lasting.add(self)
-        _log.warning(self._cannot, error=told, **self._about, **more)
+        _log.warning(self._cannot, error=message, **self._about, **more)
 
     def end(self) -> None:
-        """Tells that it works again, if it was told that it does not."""
+        """Logs that it works again, if its outage was logged."""
         if self in _lasting:
             _lasting.remove(self)
-            # As loud as what it takes back.
+            # At the level of the message that it revokes.
             _log.warning(self._over, **self._about)
 
 

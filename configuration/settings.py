@@ -122,10 +122,10 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as invalid:
-        raise ConfigurationError(f"wrong setting in the environment: {_told(invalid)}") from None
+        raise ConfigurationError(f"wrong setting in the environment: {_describe(invalid)}") from None
 
 
-def _told(invalid: ValidationError) -> str:
+def _describe(invalid: ValidationError) -> str:
     return "; ".join(
         f"COUNTERMAND_{'_'.join(map(str, error['loc'])).upper()} {wording(error)}"
         for error in invalid.errors(include_input=False)

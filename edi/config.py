@@ -15,7 +15,7 @@ from edi.partners import CharacterSet, Partner, Standard
 _WHAT = "the partners file"
 
 
-class File(Table):
+class PartnersFile(Table):
     """The whole file."""
 
     partners: Annotated[dict[Name, PartnerTable], Field(default_factory=dict)]
@@ -29,8 +29,8 @@ def open_partners(path: Path, environ: Mapping[str, str]) -> list[Partner]:
         try:
             partners.append(table.partner(name, _served_by_others(name, tables), environ))
         except ValueError as error:
-            told = str(error).removeprefix(f"partner {name}: ")
-            raise ConfigurationError(f"{_WHAT} {path}: partners.{name}: {told}") from error
+            reason = str(error).removeprefix(f"partner {name}: ")
+            raise ConfigurationError(f"{_WHAT} {path}: partners.{name}: {reason}") from error
     for (name, one), (other_name, other) in combinations(tables.items(), 2):
         if shared := [*_shared_names(name, other_name), *_shared(one, other)]:
             raise ConfigurationError(f"{_WHAT} {path}: {name} and {other_name} {'; they '.join(shared)}")
@@ -55,7 +55,7 @@ def read_limits(path: Path) -> list[Limits]:
 
 
 def _read(path: Path) -> Mapping[str, PartnerTable]:
-    tables = read_file(path, File, _WHAT).partners
+    tables = read_file(path, PartnersFile, _WHAT).partners
     if not tables:
         raise ConfigurationError(f"{_WHAT} {path} names no partner; expected a table such as [partners.NORTH]")
     return tables

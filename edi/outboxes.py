@@ -60,7 +60,7 @@ def contradictions(partner: Partner, numbers: Mapping[int, str], found: Known) -
 
 def _other_bytes(partner: Partner, name: str, content: bytes) -> list[str]:
     try:
-        partner.transport.stands(name, content)
+        partner.transport.is_present(name, content)
     except DeliveryConflict:
         return [
             f"partner {partner.name}: {name} in its outbox has other bytes than the interchange of this name: {_HELP}"

@@ -168,7 +168,7 @@ class PartnerTable(Table):
     def folders(self) -> DirectoryTable | SftpTable:
         """The one transport that there is."""
         table = self.directory or self.sftp
-        assert table is not None  # noqa: S101  # told to the type checker
+        assert table is not None  # noqa: S101  # for the type checker
         return table
 
     def partner(self, name: str, others: frozenset[str], environ: Mapping[str, str]) -> Partner:

@@ -156,7 +156,7 @@ def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -
     taken = in_transaction(lambda connection: operator_actions.look(connection, partner, control_number))
     # Where the way there is closed, only the partner can know.
     with suppress(TransportError):
-        if partner.transport.stands(taken.filename, taken.content):
+        if partner.transport.is_present(taken.filename, taken.content):
             raise NotPossible(
                 f"{taken.filename} still lies where {partner.name} collects it, and would be carried out: take it away "
                 "first, or send it again (`countermand interchanges resend`), which makes it sent"

@@ -1,4 +1,4 @@
-"""Which users of the system we work as when root starts us: nothing that speaks to the outside stays root.
+"""Which users of the system we work as when root starts us: no process that faces the network stays root.
 
 Started by root on a home of an ordinary user, everything is that user's. On a home of root's the processes work as the
 user `countermand`, and the embedded servers as `countermand-data`, which sees neither the processes' environment nor
@@ -23,7 +23,7 @@ from workers.errors import UsageError
 
 PROCESSES, SERVERS = "countermand", "countermand-data"
 # Where the processes write, in a home of root's.
-_OF_THE_PROCESSES = ("log", "edi")
+_PROCESS_FOLDERS = ("log", "edi")
 # Shorter paths, such as /srv or /mnt/edi's parent, are the system's.
 _PARTS_OF_OUR_OWN = 3
 
@@ -58,7 +58,7 @@ class Account:
 
 
 def is_root() -> bool:
-    """True if this process may become any user."""
+    """Returns True if this process can switch to any user."""
     return os.geteuid() == 0
 
 
@@ -94,35 +94,35 @@ def owner_of(home: Path) -> Account | None:
 
 
 def work_as_owner_of(home: Path) -> None:
-    """Lets root become the user that exports in this home: what it writes there must be that user's."""
+    """Switches root to the user that exports in this home, so that new files belong to that user."""
     if not is_root():
         return
     if owner := owner_of(home):
-        become(owner)
+        switch_to(owner)
     elif (of_processes := owner_of(home / "edi")) and of_processes.name == PROCESSES:
-        become(of_the_processes())
+        switch_to(processes_account())
 
 
-def become(account: Account) -> None:
-    """Lets root become this user for good."""
-    let_pass(*_of_the_program())
+def switch_to(account: Account) -> None:
+    """Switches root to this user for good."""
+    allow_traversal(*_program_folders())
     os.setgroups(account.groups or os.getgrouplist(account.name, account.gid))
     os.setgid(account.gid)
     os.setuid(account.uid)
     os.environ["HOME"] = pwd.getpwuid(account.uid).pw_dir
 
 
-def of_the_processes() -> Account:
-    """Returns the user `countermand`, who passes where the servers' group does: through the home, and to the socket."""
+def processes_account() -> Account:
+    """Returns the user `countermand`, in the servers' group, which may traverse the home and reach the socket."""
     return replace(system_user(PROCESSES), groups=(system_user(SERVERS).gid,))
 
 
 def give_home(home: Path) -> Account:
     """Gives to the user `countermand` what the processes write in a home of root's; returns that user."""
-    account = of_the_processes()
+    account = processes_account()
     os.chown(home, 0, *account.groups)
     home.chmod(0o710)
-    for top in _OF_THE_PROCESSES:
+    for top in _PROCESS_FOLDERS:
         (home / top).mkdir(mode=0o700, exist_ok=True)
         for folder, folders, files in os.walk(home / top):
             for path in (Path(folder), *(Path(folder, name) for name in (*folders, *files))):
@@ -142,7 +142,7 @@ def prepare_for(account: Account, files: Iterable[Path], folders: Iterable[Path]
     for folder in folders:
         if not folder.exists():
             folder.mkdir(mode=0o750, parents=True)
-    let_pass(*_of_the_program(), *(above for path in (*files, *folders) for above in path.parents))
+    allow_traversal(*_program_folders(), *(above for path in (*files, *folders) for above in path.parents))
     unreadable, closed = _probe(account, files, folders)
     for path in closed:
         if path.stat().st_uid != 0 or len(path.parts) < _PARTS_OF_OUR_OWN:
@@ -177,14 +177,14 @@ def _probe(account: Account, files: list[Path], folders: list[Path]) -> list[lis
     return [[Path(name) for name in names] for names in json.loads(done.stdout)]
 
 
-def _of_the_program() -> list[Path]:
+def _program_folders() -> list[Path]:
     places = {Path(sys.executable), Path(sys.executable).resolve(), Path(workers.__file__)}
     places |= {Path(entry) for entry in sys.path if entry and Path(entry).is_dir()}
     return [above for place in places for above in place.parents]
 
 
-def let_pass(*folders: Path) -> None:
-    """Opens folders for passing through (their `x` bit for others), and never for looking around."""
+def allow_traversal(*folders: Path) -> None:
+    """Lets other users traverse folders (the `x` bit), but not list them."""
     for folder in folders:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:

@@ -35,17 +35,17 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery
 
     def _wait_for_queues(self, connection: Any) -> None:
         queues = [queue for queue in self.app.amqp.queues.consume_from.values() if isinstance(queue, WakeUpQueue)]
-        is_told = False
+        is_logged = False
         for pause in _pauses():
             try:
                 for queue in queues:
                     check_wake_up_queue(connection, queue)
             except (UnusableQueue, *connection.channel_errors) as error:
                 self._deaf.note(error, describe_broker_fault(error))
-                is_told = True
+                is_logged = True
                 _pause(pause)
             else:
-                if is_told:
+                if is_logged:
                     self._deaf.end()
                 return
 

@@ -37,7 +37,7 @@ class Followed:
         self._bad_since = 0.0
         # What an earlier run has written was shown then.
         if self._open():
-            assert self._file is not None  # noqa: S101  # told to the type checker
+            assert self._file is not None  # noqa: S101  # for the type checker
             self._file.seek(0, 2)
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Followed:
         """Returns the lines that are new, as they are to be shown."""
         if self._file is None and not self._open():
             return []
-        assert self._file is not None  # noqa: S101  # told to the type checker
+        assert self._file is not None  # noqa: S101  # for the type checker
         data = self._file.read(_MOST_BYTES)
         lost = [] if data else self._exchange()
         *lines, self._half = (self._half + data).split(b"\n")
@@ -67,7 +67,7 @@ class Followed:
 
     def _exchange(self) -> list[str]:
         """Goes over to the new file where ours was exchanged; returns a line where others have come and gone since."""
-        assert self._file is not None  # noqa: S101  # told to the type checker
+        assert self._file is not None  # noqa: S101  # for the type checker
         ours, before = _number(self._file.fileno()), self._path.with_name(f"{self._path.name}.1")
         if _number(self._path) in (ours, None):
             return []
@@ -103,9 +103,9 @@ def _understood(text: str) -> tuple[str, str]:
         return _LEVELS.get(found[1], "info"), found[2]
     if text.startswith('{"'):
         with suppress(ValueError, AttributeError):
-            told = from_json(text)
-            error = told.get("error") or str(told.get("exception", "")).rstrip().rpartition("\n")[2]
-            return str(told.get("level", "info")), f"{told.get('event')}{f': {error}' if error else ''}"
+            event = from_json(text)
+            error = event.get("error") or str(event.get("exception", "")).rstrip().rpartition("\n")[2]
+            return str(event.get("level", "info")), f"{event.get('event')}{f': {error}' if error else ''}"
     return "", text
 
 

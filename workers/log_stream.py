@@ -1,4 +1,4 @@
-"""Standard error as a stream that does not make its writer wait, and what others print there, as lines of the log."""
+"""A standard error that hardly blocks its writer, and a stream that turns printed lines into log events."""
 
 import io
 import math
@@ -17,39 +17,39 @@ _NO_PATIENCE_SECONDS = 10.0
 
 
 class Unblocked(io.TextIOBase):
-    """Writes whole lines to a file descriptor, or drops them where nobody reads; never raises, and hardly ever waits.
+    """Writes whole lines to a file descriptor, or drops them if nobody reads; never raises, and hardly ever waits.
 
-    What was dropped is counted, and told in a line of its own as soon as somebody reads again: `told` makes that line.
+    Dropped lines are counted, and reported as soon as somebody reads again, in the line that `describe_dropped` makes.
     """
 
-    def __init__(self, fd: int, told: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> None:
-        self._fd, self._told, self._patience = fd, told, patience
+    def __init__(self, fd: int, describe_dropped: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> None:
+        self._fd, self._describe_dropped, self._patience = fd, describe_dropped, patience
         self._dropped, self._dropped_at = 0, -math.inf
-        # The end of a line that was only half taken.
-        self._rest = b""
+        # The end of a line that was written only in part.
+        self._unfinished = b""
         self._lock = threading.Lock()
-        # A child that is forked while another thread writes would find it held for ever.
+        # A child that is forked while another thread writes would find it held forever.
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
 
     def write(self, text: str, /) -> int:
-        """Writes it, with what is still to be told of lines that were dropped; or drops it, or its last lines."""
+        """Writes the text, after the report of dropped lines if one is due, or drops the text or its last lines."""
         with self._lock:
             is_patient = time.monotonic() - self._dropped_at > _NO_PATIENCE_SECONDS
             until = time.monotonic() + (self._patience if is_patient else 0)
-            self._rest = self._left_of(self._rest, until)
-            told = self._told(self._dropped) if self._dropped else ""
-            data = f"{told}{text}".encode(errors="backslashreplace")
-            left = data if self._rest else self._left_of(data, until)
+            self._unfinished = self._left_of(self._unfinished, until)
+            report = self._describe_dropped(self._dropped) if self._dropped else ""
+            data = f"{report}{text}".encode(errors="backslashreplace")
+            left = data if self._unfinished else self._left_of(data, until)
             if len(left) == len(data):
                 self._drop(text.count("\n"))
             else:
                 # A line that has begun is to be finished; those after it are dropped.
                 self._dropped = 0
                 begun = left.find(b"\n") + 1 if data[len(data) - len(left) - 1 :][:1] != b"\n" else 0
-                self._rest = left[:begun]
+                self._unfinished = left[:begun]
                 self._drop(left[begun:].count(b"\n"))
         return len(text)
 
@@ -76,12 +76,12 @@ class Unblocked(io.TextIOBase):
         return bool(waiting.poll(max(0.0, until - time.monotonic()) * 1000))
 
     def writable(self) -> bool:
-        """It is."""
+        """Returns True."""
         return True
 
 
-class Said(io.TextIOBase):
-    """A stream whose lines become events of the log: libraries print to the standard streams."""
+class LineLogger(io.TextIOBase):
+    """A stream that logs each line written to it, because libraries print to the standard streams."""
 
     def __init__(self, log: Callable[[str], object], fd: int) -> None:
         self._log, self._fd = log, fd
@@ -100,20 +100,20 @@ class Said(io.TextIOBase):
         return self._fd
 
     def writable(self) -> bool:
-        """It is."""
+        """Returns True."""
         return True
 
 
-def unblocked(stream: TextIO, told: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> TextIO:
+def unblocked(stream: TextIO, describe_dropped: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> TextIO:
     """Returns a stream to the same place as `stream` that hardly waits; `stream` itself where it is in memory."""
     try:
         fd = stream.fileno()
     except (AttributeError, OSError, ValueError):
         return stream
-    return cast(TextIO, Unblocked(_never_waiting(fd), told, patience))
+    return cast(TextIO, Unblocked(_nonblocking(fd), describe_dropped, patience))
 
 
-def _never_waiting(fd: int) -> int:
+def _nonblocking(fd: int) -> int:
     """Returns a descriptor of the same pipe or terminal that does not wait; others share theirs, and may have to wait.
 
     A file never waits for a reader, and one that is opened anew would be written over from its beginning.

@@ -13,7 +13,7 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from configuration.urls import scrub
-from workers.log_stream import Said, unblocked
+from workers.log_stream import LineLogger, unblocked
 
 # Celery logs two lines a wake-up at INFO; a wake-up is no event. The HTTP client logs whole URLs, and paramiko each
 # connection and login.
@@ -38,7 +38,7 @@ _URLS = ("COUNTERMAND_DATABASE_URL", "COUNTERMAND_BROKER_URL")
 def without_secrets(text: str) -> str:
     """Returns what may be shown of a text: without the passwords of the URLs in this process's environment.
 
-    All that a process says goes through here: its log, its last words, what a command tells.
+    Every output of a process goes through here: its log, its last message, what a command prints.
     """
     return scrub(text, *(os.environ.get(name) for name in _URLS))
 
@@ -66,10 +66,10 @@ def configure_logs(*, level: int = logging.INFO, process: str = "") -> None:
     shared: list[Processor] = [structlog.stdlib.add_log_level, _stamp, _add_process]
     renderer = _renderer()
     stream = unblocked(sys.stderr, _dropped)
-    sys.excepthook = _say_why
-    threading.excepthook = lambda ended: _say_why(ended.exc_type, ended.exc_value, ended.exc_traceback)
-    # Our own events go straight to the stream: through `logging` each would cost four times as much, and whoever tells
-    # his decisions to the log writes one for each.
+    sys.excepthook = _write_traceback
+    threading.excepthook = lambda ended: _write_traceback(ended.exc_type, ended.exc_value, ended.exc_traceback)
+    # Our own events go straight to the stream: through `logging` each would cost four times as much, and a shop
+    # that logs its decisions writes one event for each.
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
         logger_factory=structlog.WriteLoggerFactory(stream),
@@ -86,10 +86,10 @@ def patient_stream(seconds: float) -> TextIO:
 def log_what_is_printed() -> None:
     """Makes lines of the log of what libraries print, where logs are JSON."""
     if in_json():
-        said = Said(structlog.get_logger().info, sys.stderr.fileno())
+        stream = LineLogger(structlog.get_logger().info, sys.stderr.fileno())
         # Celery writes to the streams as they were at the start too.
         for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
-            setattr(sys, name, said)
+            setattr(sys, name, stream)
 
 
 def line(event: str, more: Mapping[str, object] | None = None, *, process: str, level: str = "info") -> str:
@@ -99,8 +99,10 @@ def line(event: str, more: Mapping[str, object] | None = None, *, process: str, 
 
 
 def _dropped(lines: int) -> str:
-    told = "lines of the log were dropped, nobody read them"
-    return line(told, {"lines": lines}, process=_process, level="warning") + "\n"
+    return (
+        line("lines of the log were dropped, nobody read them", {"lines": lines}, process=_process, level="warning")
+        + "\n"
+    )
 
 
 def _add_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -135,6 +137,6 @@ def _configure_libraries(stream: TextIO, shared: list[Processor], renderer: Proc
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _say_why(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
+def _write_traceback(kind: type[BaseException], error: BaseException | None, at: TracebackType | None) -> None:
     """Writes a traceback as Python does."""
     sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, at))))

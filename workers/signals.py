@@ -58,8 +58,8 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _wait() -> str:
-    told = "is being stopped, please wait"
-    return f"{line(f'countermand {told}', process='up')}\n" if in_json() else f"countermand: {told}\n"
+    message = "is being stopped, please wait"
+    return f"{line(f'countermand {message}', process='up')}\n" if in_json() else f"countermand: {message}\n"
 
 
 def _raise_once() -> None:

@@ -101,7 +101,7 @@ class Supervisor:
     @property
     def pid(self) -> int:
         """The process that runs now, or ran last."""
-        assert self._process is not None  # noqa: S101  # told to the type checker
+        assert self._process is not None  # noqa: S101  # for the type checker
         return self._process.pid
 
     def start(self) -> None:

@@ -73,7 +73,7 @@ class Watch:
         answer = self._ask()
         if isinstance(answer, str):
             return [f"http does not answer ({answer}), {self._why('http')}"]
-        away = [told for service, told in _AWAY.items() if not answer[service]]
+        away = [reason for service, reason in _AWAY.items() if not answer[service]]
         silent = [name for name, age in answer["progress"].items() if age is None or age > seconds]
         return away or [f"{name} has not reported, {self._why(name)}" for name in self._programs(silent)]
 

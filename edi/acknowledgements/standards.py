@@ -54,8 +54,8 @@ def _from_its_beginning(text: str, partner: Partner) -> str:
     found = later.search(text, begin, begin + _LONGEST_HEADER)
     if not found:
         start = text[begin : begin + 3]
-        told = f"begins with {start!a}" if start else "is empty"
-        raise UnreadableAcknowledgement(f"{told}, expected {' or '.join(expected)} as in {partner.standard}")
+        beginning = f"begins with {start!a}" if start else "is empty"
+        raise UnreadableAcknowledgement(f"{beginning}, expected {' or '.join(expected)} as in {partner.standard}")
     element = text[found.end() + (found[0] == "UNA")]
     # A segment that came before its envelope is no header: it may reject.
     if segment := re.search(

@@ -1,4 +1,4 @@
-"""What each character set of a document can write: what it lacks is spelled with characters that it has."""
+"""Writes text in the character set of a document; transliterates characters that the set lacks."""
 
 import re
 import string
@@ -13,8 +13,8 @@ from edi.partners import CharacterSet
 _ASCII = frozenset(map(chr, range(0x20, 0x7F)))
 _SMALL = frozenset(string.ascii_lowercase)
 _CONTROLS_TO_SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
-# How ASCII's own punctuation is spelled where a set has not even that; every set has what stands on the right.
-_OTHERWISE = {
+# Replacements for ASCII punctuation that a set lacks; every set has the characters on the right.
+_REPLACEMENTS = {
     "#": "No.", "$": "dollar ", "%": " pct", "*": "-", "<": "(", ">": ")", "@": "(at)", "[": "(", "\\": "/", "]": ")",
     "^": "-", "_": "-", "`": "'", "{": "(", "|": "/", "}": ")", "~": "-",
 }  # fmt: skip
@@ -43,14 +43,14 @@ _REPERTOIRES = {
 
 
 def name_of(character_set: CharacterSet) -> str:
-    """Returns the name that messages call a character set by."""
+    """Returns the name of a character set for messages."""
     return _REPERTOIRES[character_set].name
 
 
 def spell(text: str, character_set: CharacterSet) -> str:
-    """The text in this set on one line, single-spaced; ValueError where a part of it would be lost without a trace.
+    """Returns the text in this set on one line, single-spaced; raises ValueError if content would be lost.
 
-    What the set has stays as it is, the rest is transliterated (Ł becomes L) and, in a set without small letters,
+    Characters of the set stay as they are, others are transliterated (Ł becomes L) and, in a set without small letters,
     upper-cased. Spelling twice changes nothing more.
     """
     if _lacking(character_set).search(text):
@@ -65,13 +65,13 @@ def spell(text: str, character_set: CharacterSet) -> str:
 
 
 def decode(content: bytes) -> str:
-    """Returns the text of a document of ours, for people to read; whatever its bytes are, there is one."""
+    """Returns the text of one of our documents for people to read; never fails."""
     # All that we write is ISO 8859-1 or a part of it.
     return content.decode("latin-1")
 
 
 def encode(text: str, character_set: CharacterSet, *, delimiters: str = "") -> bytes:
-    """Returns the bytes of a document; ValueError if anything but its delimiters got past `spell`."""
+    """Returns the bytes of a document; raises ValueError for a character outside the set, except delimiters."""
     for stray in _lacking(character_set).finditer(text):
         if stray[0] not in delimiters:
             raise ValueError(f"U+{ord(stray[0]):04X} is no character of {name_of(character_set)}")
@@ -89,7 +89,7 @@ def _spell(character: str, character_set: CharacterSet) -> str:
     if not spelled and _is_content(character):
         raise ValueError(f"U+{ord(character):04X} cannot be written in {name_of(character_set)}")
     has = _REPERTOIRES[character_set].characters
-    written = "".join(one if one in has else _OTHERWISE.get(one, one) for one in spelled)
+    written = "".join(one if one in has else _REPLACEMENTS.get(one, one) for one in spelled)
     return written if "a" in has else written.upper()
 
 

@@ -20,9 +20,9 @@ class Misfit(ValueError):
     """One field does not fit; the message does not name the order yet. `limit` is in characters."""
 
     def __init__(
-        self, told: str, field: str = "", problem: Problem = Problem.CHARACTERS, limit: int | None = None
+        self, message: str, field: str = "", problem: Problem = Problem.CHARACTERS, limit: int | None = None
     ) -> None:
-        super().__init__(told)
+        super().__init__(message)
         self.field = field
         self.problem = problem
         self.limit = limit
@@ -31,7 +31,7 @@ class Misfit(ValueError):
 def faults_of(
     role: AddressRole, address: Address, fields: "Fields", parts: Iterable[AddressPart]
 ) -> tuple[AddressFault, ...]:
-    """Returns what the parts of a document's address cannot say of this one; none if it goes in whole."""
+    """Returns why the parts of a document's address cannot hold this one; empty if it fits whole."""
     faults = []
     for part in parts:
         try:
@@ -42,7 +42,7 @@ def faults_of(
 
 
 def refusal(order: OrderDocument, misfit: Misfit) -> CannotRender:
-    """Returns what holds this one order back."""
+    """Returns the error that holds this order back."""
     return CannotRender(
         f"order {order.number}: {misfit}; it is held back until it changes or `countermand export` tries it again"
     )
@@ -56,30 +56,30 @@ class Fields:
     character_set: CharacterSet
 
     def text(self, field: str, value: str | None) -> str:
-        """The value spelled in the character set; blank stays blank."""
+        """Returns the value spelled in the character set; blank stays blank."""
         try:
             return charset.spell(value or "", self.character_set)
         except ValueError as lost:
-            # Names and streets stay out of what is stored and listed; `countermand orders show` has them.
+            # Names and streets must not get into stored errors and lists; `countermand orders show` has them.
             raise Misfit(f"{field}: {lost}", field, Problem.CHARACTERS) from lost
 
     def required(self, field: str, value: str) -> str:
-        """The same of a field that must not be blank."""
+        """Returns the spelled value of a field that must not be blank."""
         text = self.text(field, value)
         if not text:
             raise Misfit(f"{field} is blank, the document needs it", field, Problem.MISSING)
         return text
 
     def identifier(self, field: str, value: str, limit: int, *, at_least: int = 1) -> str:
-        """Goes as it is or not at all: respelled, it might be that of another order or article."""
+        """Returns the value unchanged, or raises Misfit: respelled, it could identify another order or article."""
         text = self.required(field, value)
         if text != value:
             name = charset.name_of(self.character_set)
-            raise Misfit(f"{field} {_shown(value)} is an identification, and {name} could only say {_shown(text)}")
+            raise Misfit(f"{field} {_shown(value)} is an identification, and {name} can only write {_shown(text)}")
         return self.fit(f"{field} {_shown(text)}", text, limit, at_least=at_least)
 
     def fit(self, field: str, text: str, limit: int, *, at_least: int = 0) -> str:
-        """The text if it has a length that the directory allows."""
+        """Returns the text if the directory allows its length, else raises Misfit."""
         if len(text) > limit:
             raise Misfit(
                 f"{field} has {len(text)} characters, {self.version} allows {limit}", field, Problem.TOO_LONG, limit
@@ -94,7 +94,7 @@ class Fields:
         return text
 
     def rows(self, field: str, texts: Sequence[str], limit: int, width: int) -> list[str]:
-        """The texts one after the other, each broken at spaces into rows of this width; nothing is ever cut."""
+        """Returns the texts broken at spaces into rows of this width, and never cuts a text."""
         rows = [row for text in texts for row in _broken(text, width, break_long_words=False)]
         if len(rows) > limit or max(map(len, rows)) > width:
             raise Misfit(
@@ -106,21 +106,21 @@ class Fields:
         return rows
 
     def excerpt(self, value: str, limit: int, width: int) -> list[str]:
-        """Cut to what fits, or left out where it cannot be spelled: for what is only informative."""
+        """Returns informative text cut to what fits, or nothing if it cannot be spelled."""
         try:
             return _broken(charset.spell(value, self.character_set), width, break_long_words=True)[:limit]
         except ValueError:
             return []
 
     def fitting(self, value: str | None, limit: int) -> str:
-        """Blank where it does not fit: for what is only informative, and misleads if it is cut."""
+        """Returns informative text that would mislead if cut, or blank if it does not fit."""
         try:
             return self.fit("", self.text("", value), limit)
         except Misfit:
             return ""
 
     def number(self, field: str, value: Decimal, limit: int) -> str:
-        """Plain notation; the digits are counted before they are written, as 1E+999999 would be a million of them."""
+        """Returns plain notation; counts the digits first, because 1E+999999 would write a million of them."""
         exponent = value.as_tuple().exponent
         if not isinstance(exponent, int):
             raise Misfit(f"{field} {value} is not a number")
@@ -132,7 +132,7 @@ class Fields:
 
 
 def utc(moment: datetime) -> datetime:
-    """The moment in UTC; ValueError if it does not say where."""
+    """Returns the moment in UTC; raises ValueError if it has no time zone."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone, and the one of this machine may not be guessed")
     return moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Numbers of GS1, known by their form and check digit: articles (GTIN) and locations (GLN)."""
+"""GS1 numbers, recognised by their form and check digit: articles (GTIN) and locations (GLN)."""
 
 # Of shorter and longer numbers too many are a store's own. EDIFACT (7143) and X12 (235) call these two the same.
 _ARTICLES = {12: "UP", 13: "EN"}
@@ -6,17 +6,17 @@ _LOCATION = 13
 
 
 def article_type(number: str) -> str | None:
-    """The code for what has the form of a U.P.C. (UP) or of an EAN (EN)."""
+    """Returns the code for a number in the form of a U.P.C. (UP) or of an EAN (EN)."""
     return _ARTICLES.get(len(number)) if _is_checked(number) else None
 
 
 def is_location(number: str) -> bool:
-    """True for what has the form of a GLN."""
+    """Returns True if the number has the form of a GLN."""
     return len(number) == _LOCATION and _is_checked(number)
 
 
 def no_location(number: str) -> str | None:
-    """What keeps a number from having the form of a GLN; None if nothing does."""
+    """Returns why a number does not have the form of a GLN; None if it has."""
     if is_location(number):
         return None
     if len(number) == _LOCATION and _has_digits(number):

@@ -1,4 +1,4 @@
-"""What stands in the place of a city where the post of a country asks for none: documents need one all the same."""
+"""Substitutes for the city where a country's postal addresses need none, because documents require one."""
 
 from types import MappingProxyType
 
@@ -23,14 +23,14 @@ COUNTRIES = MappingProxyType(
         "VG": "British Virgin Islands",
     }
 )
-# What is shorter is a code of the region, and not its name.
+# Anything shorter is a region's code, not its name.
 _SHORTEST_NAME = 4
 
 
 def city_of(address: Address, longest: int) -> str:
     """Returns the city; without one the region's name, if it is not too long, or the country's; blank if it needs one.
 
-    An emirate, a prefecture or a district says more than the country does.
+    An emirate, a prefecture or a district is more specific than the country.
     """
     city, region = address.city.strip(), (address.region or "").strip()
     if city or address.country not in COUNTRIES:

@@ -1,4 +1,4 @@
-"""What an EDI document is made of, whatever its syntax: frozen values, read once from the order."""
+"""The content of an EDI document in any syntax: frozen values, read once from the order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class OrderDocument:
-    """One order as the warehouse is told of it; `placed_at` is aware (UTC), `currency` an ISO 4217 code."""
+    """One order as the warehouse receives it; `placed_at` is aware (UTC), `currency` an ISO 4217 code."""
 
     number: str
     placed_at: datetime

@@ -1,4 +1,4 @@
-"""The document standards as the exporter sees them: which one a partner gets is the partner's affair."""
+"""The document standards behind one interface, chosen by the partner's configuration."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from rules.model import Address, AddressFault, AddressRole
 
 
 def render_order(order: OrderDocument, partner: Partner) -> Message:
-    """The order in the partner's standard, still free of any control number; raises CannotRender."""
+    """Returns the order in the partner's standard, without a control number; raises CannotRender."""
     render = x12.render_order if partner.standard.is_x12 else edifact.render_order
     return render(order, partner)
 
@@ -18,26 +18,26 @@ def render_order(order: OrderDocument, partner: Partner) -> Message:
 def address_faults(
     role: AddressRole, address: Address, standard: Standard, character_set: CharacterSet
 ) -> tuple[AddressFault, ...]:
-    """What of an address no document of this standard could say; none if all of it goes in."""
+    """Returns why a document of this standard cannot hold an address; empty if it fits whole."""
     if standard.is_x12:
         return x12.address_faults(role, address, standard, character_set)
     return edifact.address_faults(role, address, character_set)
 
 
 def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:
-    """The interchange of these messages; ValueError on a count, a number or a partner beyond the standard."""
+    """Returns the interchange of these messages; raises ValueError if the standard does not allow it."""
     assemble_all = x12.assemble if partner.standard.is_x12 else edifact.assemble
     return assemble_all(messages, partner, control_number, prepared_at)
 
 
 def check_partner(partner: Partner) -> None:
-    """ValueError if the partner's identifications or its character set do not exist in its standard."""
+    """Raises ValueError if the partner's standard lacks its identifications or its character set."""
     check = x12.check_partner if partner.standard.is_x12 else edifact.check_partner
     check(partner)
 
 
 def suffix(standard: Standard) -> str:
-    """Returns what the name of an interchange's file ends in."""
+    """Returns the file name extension of an interchange."""
     return ".x12" if standard.is_x12 else ".edi"
 
 

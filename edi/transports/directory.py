@@ -23,17 +23,17 @@ from edi.transports.transport import (
     archived_name,
     check_both_ways,
     conflict,
-    described,
+    describe_content,
+    is_complete_in,
+    is_complete_name,
     is_leftover,
     plain,
     probe_name,
     temporary_name,
-    waits,
-    waits_in,
 )
 
-# How a link is refused without a doubt. After any other error (an answer of a network disk that is missing, a temporary
-# file that somebody has collected) the file may be there, or have been.
+# Errors after which a hard link certainly does not exist. After any other (a lost answer of a network disk, a temporary
+# file that somebody has collected) the file may be there, or may have been.
 _REFUSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 )  # fmt: skip
@@ -41,7 +41,7 @@ _REFUSED = (
 
 @dataclass(frozen=True, slots=True)
 class DirectoryTransport:
-    """A directory that a partner, or whatever takes the files on to it, collects from, and one that it leaves files in.
+    """A directory that a partner, or a program on its behalf, collects from, and another that it leaves files in.
 
     See `Transport` for what each method promises.
     """
@@ -53,56 +53,56 @@ class DirectoryTransport:
         return str(self.folder)
 
     def put(self, filename: str, content: bytes) -> None:
-        """Delivers durably; a folder that is missing is made."""
+        """Delivers durably, and makes the folder if it is missing."""
         final = self.folder / plain(filename)
         _make(self.folder)
-        if not _stands(final, content):
+        if not _is_present(final, content):
             _place(final, content)
         try:
             _sync(self.folder)
         except OSError as error:
             raise DeliveryUnknown(f"{final} is in place, but may not survive a power failure: {error}") from error
-        _sweep(final)
+        _remove_leftovers(final)
 
-    def stands(self, filename: str, content: bytes) -> bool:
-        """Looks at the final name."""
-        return _stands(self.folder / plain(filename), content)
+    def is_present(self, filename: str, content: bytes) -> bool:
+        """Reads what is under the final name."""
+        return _is_present(self.folder / plain(filename), content)
 
     @property
     def has_inbox(self) -> bool:
-        """True if there is a folder for it."""
+        """True if an inbox is configured."""
         return self.inbox is not None
 
     def check(self) -> None:
-        """Tries both ways."""
+        """Checks outbox and inbox."""
         check_both_ways(self.check_outbox, self.check_inbox)
 
     def check_outbox(self) -> None:
-        """Delivers a file and takes it away; while the folder is missing, tries whether it can be made."""
+        """Delivers a file and removes it; if the folder is missing, checks that it can be made."""
         try:
             there = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         except OSError as error:
             raise NotReady(f"{self.folder} cannot be looked at: {error}") from error
         _expect_folder(there, os.W_OK | os.X_OK)
         if there == self.folder:
-            _try_a_delivery(there)
+            _test_delivery(there)
         else:
-            _try_a_link(there, there)
+            _test_link(there, there)
 
     def check_inbox(self) -> None:
-        """Looks at permissions; tries a hard link into `done`, or within the inbox while that is still to be made."""
+        """Checks permissions and a hard link into `done`, or within the inbox if `done` does not exist yet."""
         if self.inbox is None:
             return
         _expect_folder(self.inbox, os.R_OK | os.W_OK | os.X_OK)
         done = self.inbox / DONE
-        # Also a link that leads nowhere is in the way.
+        # A dangling link occupies the name too.
         if not os.path.lexists(done):
             done = self.inbox
         _expect_folder(done, os.W_OK | os.X_OK)
-        _try_a_link(self.inbox, done)
+        _test_link(self.inbox, done)
 
     def list_outbox(self) -> list[str]:
-        """Lists nothing while the folder is still to be made."""
+        """Lists nothing if the folder does not exist yet."""
         with _receiving(self.folder):
             if not self.folder.exists():
                 return []
@@ -110,7 +110,7 @@ class DirectoryTransport:
                 return sorted(islice((one.name for one in entries if not one.name.startswith(".")), MOST_NAMES))
 
     def list_inbox(self) -> list[str]:
-        """Lists regular files only: what a link or a pipe leads to was not left by the partner."""
+        """Lists regular files only: the partner did not leave what a link or a pipe leads to."""
         if self.inbox is None:
             return []
         with _receiving(self.inbox):
@@ -120,11 +120,11 @@ class DirectoryTransport:
                 )
             with os.scandir(self.inbox) as entries:
                 files = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-                return sorted(islice((name for name in files if waits_in(self.inbox, name)), MOST_NAMES))
+                return sorted(islice((name for name in files if is_complete_in(self.inbox, name)), MOST_NAMES))
 
     def read(self, name: str) -> bytes:
-        """Reads the file itself, through no link."""
-        path = self._waiting(name)
+        """Reads the file without following a link."""
+        path = self._inbox_path(name)
         with _receiving(path), open(path, "rb", opener=_open_regular) as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
@@ -132,8 +132,8 @@ class DirectoryTransport:
         return content
 
     def archive(self, name: str) -> None:
-        """Moves by a hard link, since a rename would replace what stands there."""
-        path = self._waiting(name)
+        """Moves by a hard link, because a rename would replace an existing file."""
+        path = self._inbox_path(name)
         with _receiving(path):
             done = path.parent / DONE
             done.mkdir(mode=0o750, exist_ok=True)
@@ -144,8 +144,8 @@ class DirectoryTransport:
                     break
             path.unlink()
 
-    def _waiting(self, name: str) -> Path:
-        if self.inbox is None or not waits(name):
+    def _inbox_path(self, name: str) -> Path:
+        if self.inbox is None or not is_complete_name(name):
             raise ValueError(f"{name!r} cannot be a file of the inbox {self.inbox}")
         return self.inbox / name
 
@@ -154,10 +154,10 @@ def _expect_folder(path: Path, mode: int) -> None:
     if not path.is_dir():
         raise NotReady(f"{path} is {'no directory' if path.exists() else 'not there'}; expected a directory")
     if not os.access(path, mode):
-        raise NotReady(f"the directory {path} does not let us do in it what a transport must")
+        raise NotReady(f"the directory {path} lacks permissions that a transport needs")
 
 
-def _try_a_delivery(folder: Path) -> None:
+def _test_delivery(folder: Path) -> None:
     final = folder / probe_name()
     try:
         _place(final, PROBE)
@@ -170,12 +170,12 @@ def _try_a_delivery(folder: Path) -> None:
     if left := [path for path in folder.iterdir() if final.name in path.name]:
         raise NotTried(
             f"{folder}: a file can be delivered, but {' and '.join(path.name for path in left)} could not be removed "
-            "again, which this check has made: remove it, and let us remove files there"
+            "again: remove it, and allow countermand to remove files there"
         )
 
 
-def _try_a_link(folder: Path, target: Path) -> None:
-    """Some file systems (FAT, some network disks) have no hard links, and none leads from one to another."""
+def _test_link(folder: Path, target: Path) -> None:
+    """Some file systems (FAT, some network disks) have no hard links, and no hard link crosses file systems."""
     first, second = folder / temporary_name(probe_name()), target / temporary_name(probe_name())
     try:
         _write(first, PROBE)
@@ -197,7 +197,7 @@ def _receiving(path: Path) -> Iterator[None]:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    # Without O_NONBLOCK, opening a pipe without a writer would block forever.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -206,7 +206,7 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 def _make(folder: Path) -> None:
-    """A new folder is synced into its parent, else a power failure could take it away with what was delivered."""
+    """Makes a folder and syncs its parent, else a power failure could lose the folder and the deliveries in it."""
     try:
         if not folder.is_dir():
             _make(folder.parent)
@@ -216,16 +216,16 @@ def _make(folder: Path) -> None:
         raise NotDelivered(f"the folder {folder} cannot be made: {error}") from error
 
 
-def _stands(final: Path, content: bytes) -> bool:
-    """True if exactly this content is there, False if nothing is; anything else raises."""
+def _is_present(final: Path, content: bytes) -> bool:
+    """Returns True if exactly this content is there, False if nothing is; raises otherwise."""
     try:
         found = final.read_bytes()
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DeliveryUnknown(f"{final} cannot be read, so nobody knows what it holds: {error}") from error
+        raise DeliveryUnknown(f"{final} cannot be read, so its content is unknown: {error}") from error
     if found != content:
-        raise conflict(final, described(found), content)
+        raise conflict(final, describe_content(found), content)
     return True
 
 
@@ -241,7 +241,7 @@ def _place(final: Path, content: bytes) -> None:
 
 def _write(temporary: Path, content: bytes) -> None:
     try:
-        # Addresses are personal data: whoever collects them is the owner or in the group.
+        # Addresses are personal data: only the owner and the group may read them.
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
             file.write(content)
             file.flush()
@@ -251,12 +251,12 @@ def _write(temporary: Path, content: bytes) -> None:
 
 
 def _link(temporary: Path, final: Path, content: bytes) -> None:
-    """A hard link, since it fails where the name is taken; a rename would replace what another put there meanwhile."""
+    """Uses a hard link, which fails if the name is taken; a rename would replace another attempt's file."""
     try:
         os.link(temporary, final)
     except OSError as error:
-        # The name may be taken by another attempt that delivers the same, which may also have swept our file away.
-        if _stands(final, content):
+        # Another attempt at the same delivery may have taken the name, and may have removed our temporary file.
+        if _is_present(final, content):
             return
         if isinstance(error, FileExistsError):
             raise DeliveryUnknown(f"{final} was there and is gone again: another attempt delivers it") from error
@@ -273,8 +273,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _sweep(final: Path) -> None:
-    """What a crash left of this delivery is taken away; receivers do not read dotfiles, so failing is harmless."""
+def _remove_leftovers(final: Path) -> None:
+    """Removes temporary files that crashes left; receivers ignore dotfiles, so a failure is harmless."""
     with suppress(OSError), os.scandir(final.parent) as entries:
         for entry in entries:
             if is_leftover(entry.name, final.name):

@@ -1,7 +1,7 @@
-"""Delivery by SFTP: written under a hidden name, then renamed, so that no torn file is ever seen under the final name.
+"""Delivery by SFTP: written under a hidden name, then renamed, so that the final name never shows a partial file.
 
 A rename whose answer is lost may have happened, and once the partner has collected the file, its absence proves
-nothing. So NotDelivered is said only where the rename was not sent, or was refused in a way that leaves no doubt.
+nothing. So NotDelivered is raised only if the rename was not sent, or was refused in a way that leaves no doubt.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,14 +27,14 @@ from edi.transports.transport import (
     archived_name,
     check_both_ways,
     conflict,
-    described,
+    describe_content,
+    is_complete_in,
+    is_complete_name,
     is_leftover,
     is_probe,
     plain,
     probe_name,
     temporary_name,
-    waits,
-    waits_in,
 )
 
 __all__ = ["SftpConfig", "SftpTransport"]
@@ -53,35 +53,35 @@ class SftpTransport:
         return f"{self.config}, folder {self._folder}"
 
     def put(self, filename: str, content: bytes) -> None:
-        """Delivers as durably as the server can; the folder must be there."""
+        """Delivers as durably as the server can; the folder must exist."""
         final = self._path(filename)
         with self._session(NotDelivered) as session:
-            if not self._stands(session, final, content):
+            if not self._is_present(session, final, content):
                 self._place(session, filename, content)
-            self._sweep(session, filename)
+            self._remove_leftovers(session, filename)
 
-    def stands(self, filename: str, content: bytes) -> bool:
-        """Looks at the final name."""
+    def is_present(self, filename: str, content: bytes) -> bool:
+        """Reads what is under the final name."""
         with self._session(DeliveryUnknown) as session:
-            return self._stands(session, self._path(filename), content)
+            return self._is_present(session, self._path(filename), content)
 
     @property
     def has_inbox(self) -> bool:
-        """True if there is a folder for it."""
+        """True if an inbox is configured."""
         return self.config.inbox is not None
 
     def check(self) -> None:
-        """Tries both ways."""
+        """Checks outbox and inbox."""
         check_both_ways(self.check_outbox, self.check_inbox)
 
     def check_outbox(self) -> None:
-        """Delivers a file as any other and removes it, unless the server forbids to remove one."""
+        """Delivers a file and removes it, unless the server forbids removing files."""
         with self._session(NotReady) as session:
             self._expect_folder(session, self._folder)
             self._probe(session)
 
     def check_inbox(self) -> None:
-        """Lists it; while `done` is missing, makes and removes another folder, unless it may not remove one."""
+        """Lists it; if `done` is missing, makes and removes a folder, unless the server forbids removing folders."""
         if self.config.inbox is None:
             return
         with self._session(NotReady) as session:
@@ -99,17 +99,19 @@ class SftpTransport:
             return sorted(name for name in session.names(self._folder, MOST_NAMES) if not name.startswith("."))
 
     def list_inbox(self) -> list[str]:
-        """Lists what the server does not call something else than a file."""
+        """Lists all that the server does not describe as something other than a file."""
         if self.config.inbox is None:
             return []
         with self._session(NotReceived) as session:
             found = session.names(self.config.inbox or ".", MOST_NAMES)
         files = (name for name, attributes in found.items() if attributes.may_be_file)
-        return sorted(name for name in files if waits_in(f"{self.config}, folder {self.config.inbox or '.'}", name))
+        return sorted(
+            name for name in files if is_complete_in(f"{self.config}, folder {self.config.inbox or '.'}", name)
+        )
 
     def read(self, name: str) -> bytes:
-        """Reads no more than is allowed, whatever size the server says."""
-        path = self._waiting(name)
+        """Reads at most the allowed size, whatever size the server reports."""
+        path = self._inbox_path(name)
         with self._session(NotReceived) as session:
             content = session.read(path, MOST_BYTES)
         if len(content) > MOST_BYTES:
@@ -117,8 +119,8 @@ class SftpTransport:
         return content
 
     def archive(self, name: str) -> None:
-        """Moves by the plain rename, which fails where the name is taken."""
-        path = self._waiting(name)
+        """Moves by the plain rename, which fails if the name is taken."""
+        path = self._inbox_path(name)
         done = join(self.config.inbox or "", DONE)
         with self._session(NotReceived) as session:
             if session.stat(done) is None:
@@ -136,14 +138,14 @@ class SftpTransport:
     def _path(self, filename: str) -> str:
         return join(self._folder, plain(filename))
 
-    def _waiting(self, name: str) -> str:
-        if self.config.inbox is None or not waits(name):
+    def _inbox_path(self, name: str) -> str:
+        if self.config.inbox is None or not is_complete_name(name):
             raise ValueError(f"{name!r} cannot be a file of the inbox {self.config.inbox}")
         return join(self.config.inbox, name)
 
     @contextmanager
     def _session(self, otherwise: type[TransportError]) -> Iterator[Session]:
-        """Holds a session; what goes wrong in it and is not told more exactly is told as this kind of error."""
+        """Opens a session, and raises `otherwise` for its errors that are not handled more specifically."""
         try:
             with connected(self.config) as session:
                 yield session
@@ -158,8 +160,8 @@ class SftpTransport:
             found = "nothing" if there is None else "no folder"
             raise NotReady(f"{self.config}: {folder}: found {found}, expected a folder")
 
-    def _stands(self, session: Session, final: str, content: bytes) -> bool:
-        """True if exactly this content is there, False if nothing is; anything else raises."""
+    def _is_present(self, session: Session, final: str, content: bytes) -> bool:
+        """Returns True if exactly this content is there, False if nothing is; raises otherwise."""
         there = session.stat(final)
         if there is None:
             return False
@@ -171,7 +173,7 @@ class SftpTransport:
         except Refused as refused:
             raise DeliveryUnknown(f"{where} has the expected size, but cannot be read: {refused}") from refused
         if found != content:
-            raise conflict(where, described(found), content)
+            raise conflict(where, describe_content(found), content)
         return True
 
     def _place(self, session: Session, filename: str, content: bytes) -> None:
@@ -188,8 +190,8 @@ class SftpTransport:
     def _verify(self, session: Session, temporary: str, content: bytes) -> None:
         written = session.stat(temporary)
         if written is None:
-            # Whoever collects hidden files as well has the whole of it; another attempt would have delivered it.
-            raise DeliveryUnknown(f"{self.config}: {temporary} was written and is gone: someone has taken it away")
+            # A receiver that collects hidden files has it whole; another attempt would have delivered it.
+            raise DeliveryUnknown(f"{self.config}: {temporary} was written and is gone: collected or removed")
         if written.size != len(content):
             raise NotDelivered(
                 f"{self.config}: {temporary} was not written whole: found {written.size} bytes, expected {len(content)}"
@@ -204,18 +206,18 @@ class SftpTransport:
             raise DeliveryUnknown(f"{where} may be in place or not, the answer is missing: {lost}") from lost
         except Refused as refused:
             try:
-                # The name may be taken by another attempt that delivers the same, and may have swept our file away.
-                if self._stands(session, final, content):
+                # Another attempt at the same delivery may have taken the name, and may have removed our temporary file.
+                if self._is_present(session, final, content):
                     return
             except SessionError as error:
                 raise DeliveryUnknown(f"{where} was refused ({refused}), and cannot be looked at: {error}") from error
             if refused.code in (Code.PERMISSION_DENIED, Code.OP_UNSUPPORTED):
                 raise NotDelivered(f"{where} cannot be put in place by a rename: {refused}") from refused
-            # Version 3 has no code for `exists`: it may have been there a moment ago, and been collected.
+            # Version 3 has no code for `exists`: the file may have been there a moment ago, and been collected.
             raise DeliveryUnknown(f"{where} was refused ({refused}), though nothing is there now") from refused
 
-    def _sweep(self, session: Session, filename: str) -> None:
-        """What was left of this delivery is taken away; receivers do not read hidden files, so failing is harmless."""
+    def _remove_leftovers(self, session: Session, filename: str) -> None:
+        """Removes temporary files that crashes left; receivers ignore hidden files, so a failure is harmless."""
         with suppress(SessionError):
             for name in session.names(self._folder, MOST_NAMES):
                 if is_leftover(name, filename):
@@ -229,8 +231,8 @@ class SftpTransport:
         except Refused as refused:
             raise NotReady(f"{self.config}: {inbox}: `{DONE}` is not there and cannot be made: {refused}") from refused
         finally:
-            # Also what a check left that was cut.
-            self._sweep_probes(session, inbox, session.remove_folder)
+            # Also removes what an interrupted check left.
+            self._remove_probes(session, inbox, session.remove_folder)
 
     def _probe(self, session: Session) -> None:
         name = probe_name()
@@ -247,15 +249,15 @@ class SftpTransport:
         except TransportError as error:
             raise NotReady(str(error)) from error
         finally:
-            # Also what a check left that was cut.
+            # Also removes what an interrupted check left.
             with suppress(SessionError):
                 session.remove(final)
-            self._sweep_probes(session, self._folder, session.remove)
+            self._remove_probes(session, self._folder, session.remove)
         if session.stat(final) is not None:
             raise NotTried(f"{self.config}: {final} can be delivered, but not removed again: ask the partner to do so")
 
     def _expect_removal(self, remove: Callable[[str], None], missing: str, what: str) -> None:
-        """Raises NotTried where the server does not call a missing name missing: it may forbid removing."""
+        """Raises NotTried unless removing a missing name fails as missing: the server may forbid removing."""
         try:
             remove(missing)
         except Refused as refused:
@@ -265,7 +267,7 @@ class SftpTransport:
                     f"({refused})"
                 ) from refused
 
-    def _sweep_probes(self, session: Session, folder: str, remove: Callable[[str], None]) -> None:
+    def _remove_probes(self, session: Session, folder: str, remove: Callable[[str], None]) -> None:
         with suppress(SessionError):
             for name in filter(is_probe, session.names(folder, MOST_NAMES)):
                 remove(join(folder, name))

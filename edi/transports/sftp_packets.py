@@ -1,4 +1,4 @@
-"""SFTP packets, protocol version 3: what is asked, what an answer says, and how a request can fail."""
+"""SFTP packets, protocol version 3: requests, answers, and the ways in which a request can fail."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -31,7 +31,7 @@ class Packet(IntEnum):
 
 
 class Code(IntEnum):
-    """What a status says, where it matters; version 3 has no code of its own for `exists` or `disk full`."""
+    """The status codes that matter here; version 3 has none for `exists` or `disk full`."""
 
     OK = 0
     EOF = 1
@@ -46,15 +46,15 @@ class SessionError(Exception):
 
 
 class Unsent(SessionError):
-    """The request did not leave us whole, so the server cannot have carried it out."""
+    """The request was not sent completely, so the server cannot have carried it out."""
 
 
 class Lost(SessionError):
-    """The request left, but no answer came that can be understood: it may have been carried out or not."""
+    """The request was sent, but no valid answer came: the server may or may not have carried it out."""
 
 
 class Refused(SessionError):
-    """The server answered that it did not do it."""
+    """The server answered that it did not carry out the request."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"the server says {text!r} (code {code})")
@@ -63,7 +63,7 @@ class Refused(SessionError):
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What the server says of a file; None where it says nothing."""
+    """The attributes that the server reports for a file; None where it reports none."""
 
     size: int | None
     mode: int | None
@@ -101,13 +101,13 @@ class Answer:
         return self._take(self.number())
 
     def data(self) -> bytes:
-        """Takes what was read of a file; none of it is the end, else a server could be asked for ever."""
+        """Takes file content; no content counts as the end, else a server could be asked forever."""
         if data := self.string():
             return data
         raise Refused(Code.EOF, "no data")
 
     def refusal(self) -> Refused | None:
-        """Takes a status; None if it is good."""
+        """Takes a status; returns None for success."""
         if (code := self.number()) == Code.OK:
             return None
         return Refused(code, "" if self.is_read else self.string().decode(errors="replace")[:200])
@@ -135,7 +135,7 @@ class Answer:
     def _take(self, size: int) -> bytes:
         taken = self._packet[self._at : self._at + size]
         if len(taken) < size:
-            raise Lost(f"found an answer of {len(self._packet)} bytes, too short for what it should say")
+            raise Lost(f"found an answer of {len(self._packet)} bytes, too short for its contents")
         self._at += size
         return taken
 

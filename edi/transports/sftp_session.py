@@ -24,7 +24,7 @@ from edi.transports.sftp_packets import (
     text,
 )
 
-# What every server takes in one request, and more than any answers at once.
+# The chunk that every server accepts in one request, and an upper bound for one answer.
 _CHUNK = 32 * 1024
 _LONGEST_ANSWER = 1024 * 1024
 _FOR_READING = 0x01
@@ -32,26 +32,26 @@ _NEW_FOR_WRITING = 0x02 | 0x08 | 0x20  # WRITE, CREAT, EXCL
 
 
 class Channel(Protocol):
-    """What is needed of an SSH channel whose `sftp` subsystem runs."""
+    """The part of an SSH channel with a running `sftp` subsystem that a session needs."""
 
     def sendall(self, data: bytes) -> None:
         """Sends all of it or raises."""
 
     def recv(self, size: int) -> bytes:
-        """Returns what has come, nothing at the end."""
+        """Returns the bytes that have arrived, none at the end."""
 
 
 class Session:
-    """One conversation with a server. After Unsent or Lost it is over; Refused leaves it usable."""
+    """One session with a server. Unsent or Lost ends it; Refused leaves it usable."""
 
-    def __init__(self, channel: Channel, tell: Callable[[Exception], str] = str) -> None:
+    def __init__(self, channel: Channel, describe: Callable[[Exception], str] = str) -> None:
         self._channel = channel
-        self._tell = tell
+        self._describe = describe
         self._asked = 0
         self._offers_fsync = self._greet()
 
     def stat(self, path: str) -> Attributes | None:
-        """Returns what is there, None if nothing is."""
+        """Returns the attributes of a path, or None if nothing is there."""
         try:
             return self._ask(Packet.STAT, text(path), expect=Packet.ATTRS).attributes()
         except Refused as refused:
@@ -78,7 +78,7 @@ class Session:
         return bytes(content)
 
     def names(self, folder: str, limit: int) -> dict[str, Attributes]:
-        """Returns what is in a folder, `limit` names or few more."""
+        """Returns the entries of a folder, at most `limit` and the rest of the last answer."""
         found: dict[str, Attributes] = {}
         handle = self._ask(Packet.OPENDIR, text(folder), expect=Packet.HANDLE).string()
         with self._closing(handle), _until_the_end():
@@ -87,7 +87,7 @@ class Session:
         return found
 
     def rename(self, source: str, target: str) -> None:
-        """Renames where the target does not exist; the plain request, since the POSIX one replaces what is there."""
+        """Renames unless the target exists; uses the plain request, because the POSIX one replaces the target."""
         self._ask(Packet.RENAME, text(source), text(target))
 
     def remove(self, path: str) -> None:
@@ -110,7 +110,7 @@ class Session:
 
     @contextmanager
     def _closing(self, handle: bytes) -> Iterator[None]:
-        """An error at closing counts: a server on a network disk may say only then that it is full."""
+        """Lets an error at closing through: a server on a network disk may report only then that it is full."""
         try:
             yield
         except SessionError:
@@ -147,7 +147,7 @@ class Session:
         try:
             self._channel.sendall(pack(">I", len(packet)) + packet)
         except (OSError, EOFError, SSHException) as error:
-            raise Unsent(self._tell(error)) from error
+            raise Unsent(self._describe(error)) from error
 
     def _receive(self) -> Answer:
         size = int.from_bytes(self._exactly(4), "big")
@@ -161,16 +161,16 @@ class Session:
             try:
                 more = self._channel.recv(size - len(data))
             except (OSError, EOFError, SSHException) as error:
-                raise Lost(self._tell(error)) from error
+                raise Lost(self._describe(error)) from error
             if not more:
-                raise Lost(self._tell(EOFError("the connection ended")))
+                raise Lost(self._describe(EOFError("the connection ended")))
             data += more
         return data
 
 
 @contextmanager
 def _until_the_end() -> Iterator[None]:
-    """The end of a file or a folder is told by a refusal."""
+    """Ends the block quietly at the end of a file or a folder, which the server reports as a refusal."""
     try:
         yield
     except Refused as refused:

@@ -1,6 +1,6 @@
-"""An SSH connection to a partner: one pinned host key, one login, one limit of time for everything.
+"""An SSH connection to a partner: one pinned host key, one login, one time limit for everything.
 
-Nothing that belongs to the user of this machine takes part: no known_hosts, no agent, no keys in a home.
+Nothing of the user who runs it is used: no known_hosts, no agent, no keys in a home directory.
 """
 
 import base64
@@ -21,12 +21,12 @@ from edi.transports.sftp_session import Session
 
 
 class NotConnected(Exception):
-    """No session with the partner came about, so nothing was asked of it."""
+    """No session could be opened, so no request was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The host key that is expected: its fingerprint, and its type if it is known."""
+    """The expected host key: its fingerprint, and its type if known."""
 
     fingerprint: str
     key_type: str | None = None
@@ -47,12 +47,12 @@ class Pin:
                     return cls(f"SHA256:{digest}", words[0])
         raise ValueError(
             "host_key is neither `SHA256:…` nor a public key such as `ssh-ed25519 AAAA…`; "
-            "`ssh-keyscan HOST | ssh-keygen -lf -` prints it: compare it with what the warehouse tells you"
+            "`ssh-keyscan HOST | ssh-keygen -lf -` prints it: compare it with the key that the warehouse gives you"
         )
 
     @property
     def algorithms(self) -> tuple[str, ...] | None:
-        """What to ask the server for, since one with several keys shows only one of them; None: whatever it likes."""
+        """The algorithms to ask for, because a server with several keys shows only one of them; None: any."""
         if self.key_type is None:
             return None
         return ("rsa-sha2-512", "rsa-sha2-256") if self.key_type == "ssh-rsa" else (self.key_type,)
@@ -63,7 +63,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftpConfig:
-    """Where a partner's SFTP server is, how it proves who it is, and how we do. Secrets are given as values."""
+    """A partner's SFTP server, its identity and our login. Secrets are given as values."""
 
     host: str
     port: int = 22
@@ -74,7 +74,7 @@ class SftpConfig:
     password: str | None = field(default=None, repr=False)
     private_key: str | None = field(default=None, repr=False)
     passphrase: str | None = field(default=None, repr=False)
-    # Without a slash in front they count from where the server puts us at login.
+    # Without a leading slash they are relative to the login folder.
     folder: str
     inbox: str | None = None
     # For one call as a whole, from the connection to the last answer; shorter than a claim's lease.
@@ -94,8 +94,8 @@ class SftpConfig:
 
 @contextmanager
 def connected(config: SftpConfig) -> Iterator[Session]:
-    """Holds a session with the partner; raises NotConnected if none comes about."""
-    started, tell = time.monotonic(), _told
+    """Opens a session with the partner for the block; raises NotConnected if that fails."""
+    started, describe = time.monotonic(), _describe
     with ExitStack() as stack:
         try:
             login = read_private_key(config)
@@ -105,19 +105,19 @@ def connected(config: SftpConfig) -> Iterator[Session]:
             transport = paramiko.Transport(line)
             stack.callback(_end, transport, line)
             alarm = stack.enter_context(Alarm(transport, started + config.timeout - time.monotonic()))
-            tell = alarm.tell
+            describe = alarm.describe
             _shake_hands(transport, config)
             _log_in(transport, config, login)
             alarm.channel = channel = transport.open_session()
             stack.callback(_close, channel)
             channel.invoke_subsystem("sftp")
-            session = Session(channel, tell)
-        except Exception as error:  # paramiko hands on whatever the thread that reads the line ran into
-            raise NotConnected(f"{config}: {tell(error)}") from error
+            session = Session(channel, describe)
+        except Exception as error:  # paramiko re-raises any error of its reader thread
+            raise NotConnected(f"{config}: {describe(error)}") from error
         yield session
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or ("the connection ended" if isinstance(error, EOFError) else type(error).__name__)
 
 
@@ -135,7 +135,7 @@ def read_private_key(config: SftpConfig) -> Any:
 
 
 def _kind_of_key(text: str) -> Any:
-    """Looks instead of trying all: each try at a key with a passphrase takes long, and is meant to."""
+    """Reads the type from the key: trying all is slow, because decrypting takes long by design."""
     title, *lines = text.strip().splitlines()
     # The open part of the OpenSSH format names the type; further on a comment may name another.
     start = base64.b64decode("".join(lines)[:256]) if "OPENSSH" in title else title.encode()
@@ -150,8 +150,8 @@ def _kind_of_key(text: str) -> Any:
 
 
 def _shake_hands(transport: Any, config: SftpConfig) -> None:
-    """Negotiates, and goes no further with a server that has not proved to hold the pinned key."""
-    # paramiko's own limits; the alarm rings before them.
+    """Negotiates, and raises ValueError unless the server proves that it holds the pinned key."""
+    # paramiko's own limits; the alarm fires before them.
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = config.timeout + 1
     expected = Pin.parse(config.host_key)
     if expected.algorithms:
@@ -172,7 +172,7 @@ def _log_in(transport: Any, config: SftpConfig, key: Any) -> None:
 
 
 def _close(channel: Any) -> None:
-    """Says good-bye where the line still stands."""
+    """Closes the channel cleanly if the connection is still open."""
     with suppress(OSError, EOFError, paramiko.SSHException):
         channel.close()
 
@@ -188,13 +188,13 @@ def _end(transport: Any, line: socket.socket) -> None:
 
 
 class Alarm:
-    """Ends a connection when its time is up. paramiko waits for the answer to some requests without a limit."""
+    """Ends a connection when its time is up, because paramiko waits for some answers without a limit."""
 
     def __init__(self, transport: Any, seconds: float) -> None:
         self.channel: Any = None
         self._transport = transport
         self._seconds = max(seconds, 0.0)
-        self._rang = False
+        self._fired = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -206,13 +206,13 @@ class Alarm:
         self._over.set()
         self._thread.join()
 
-    def tell(self, error: Exception) -> str:
-        """Says what went wrong: of an error that comes from ending the connection, that its time was up."""
-        return f"no answer within {self._seconds:.1f} seconds" if self._rang else _told(error)
+    def describe(self, error: Exception) -> str:
+        """Returns what went wrong: the time limit, if the error comes from ending the connection."""
+        return f"no answer within {self._seconds:.1f} seconds" if self._fired else _describe(error)
 
-    def ring(self) -> None:
-        """Ends the connection, and paramiko's waiting."""
-        self._rang = True
+    def fire(self) -> None:
+        """Ends the connection, and wakes paramiko if it waits."""
+        self._fired = True
         self._transport.close()
         if self.channel is not None:
             self.channel.event.set()
@@ -220,6 +220,6 @@ class Alarm:
     def _watch(self) -> None:
         patience = self._seconds
         while not self._over.wait(patience):
-            self.ring()
-            # Once more: paramiko forgets a ring, or a cut, that comes just before it begins to wait.
+            self.fire()
+            # Again: paramiko misses a wake-up, or a cut, that comes just before it begins to wait.
             patience = 1.0

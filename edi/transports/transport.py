@@ -1,4 +1,4 @@
-"""What a transport to a partner does, and what is known when it fails."""
+"""What a transport to a partner does, and what its errors say about a delivery."""
 
 import re
 import secrets
@@ -11,137 +11,137 @@ import structlog
 
 _log = structlog.get_logger()
 
-# The most that is read of one file of an inbox.
+# Longer files in an inbox are refused.
 MOST_BYTES = 8 * 1024 * 1024
-# The most names that are looked at in one folder; what lies beyond has its turn once these are archived.
+# At most this many names of a folder are listed; the others follow once these are archived.
 MOST_NAMES = 10_000
-# Where archived files go, inside the inbox.
+# The folder inside the inbox that archived files go to.
 DONE = "done"
-# What programs add to the name of a file while they write it: our own, curl, rsync, WinSCP, browsers, Windows, editors.
+# Suffixes that programs use while they write a file: ours, curl, rsync, WinSCP, browsers, Windows, editors.
 _UNFINISHED = (
     ".part", ".partial", ".tmp", ".temp", ".filepart", ".upload", ".uploading", ".crdownload", ".download",
     ".opdownload", ".inprogress", ".in_progress", ".incomplete", ".writing", ".transfer", ".lock", ".lck", ".swp",
     ".aria2", "~",
 )  # fmt: skip
 _UNFINISHED_BEGINS = ("~", ".")
-# What a check writes: long enough that a disk without any room has none for it.
+# The content of a check's file: long enough that writing it fails on a full disk.
 PROBE = b"written by `countermand partners check`, to be removed at once\n"
 _PROBE = "countermand-check"
 _PROBES = re.compile(rf"\.?{_PROBE}[.-][0-9a-f]{{8}}\.part(\.[0-9a-f]{{8}}\.part)?")
 
 
 class TransportError(Exception):
-    """A transport did not do what it should have."""
+    """A transport failed."""
 
-    # Whether it is certain that this attempt has delivered nothing.
+    # True if this attempt has certainly delivered nothing.
     delivered_nothing: ClassVar[bool] = False
 
 
 class NotDelivered(TransportError):
-    """This attempt has put nothing under the final name; of earlier attempts it says nothing."""
+    """This attempt delivered nothing; an earlier attempt may have."""
 
     delivered_nothing = True
 
 
 class DeliveryUnknown(TransportError):
-    """The file may be under its final name or not: send the same bytes again."""
+    """The file may or may not have been delivered: sending the same bytes again is safe."""
 
 
 class DeliveryConflict(TransportError):
-    """Other content stands under the final name; an operator must look."""
+    """The final name is taken by other content; an operator must look."""
 
     delivered_nothing = True
 
 
 class NotReady(TransportError):
-    """A check found something that would keep the transport from working."""
+    """A check found that the transport cannot work."""
 
 
 class NotTried(TransportError):
-    """A check could not find out whether the transport works, since what it would make could not be removed again."""
+    """A check was inconclusive, because the file or folder that it makes could not be removed again."""
 
 
 class NotReceived(TransportError):
-    """The inbox could not be listed, or a file in it not read or moved away; listing it again tells what is there."""
+    """The inbox could not be listed, or a file in it could not be read or archived; listing it again is safe."""
 
 
 class Transport(Protocol):
-    """A way to one partner. What raises ValueError is a mistake of the caller."""
+    """Sends files to one partner and receives files from it. A ValueError is a mistake of the caller."""
 
     def put(self, filename: str, content: bytes) -> None:
-        """The content was durably under this name when this returns; repeating it changes nothing.
+        """Delivers the content durably under this name; repeating it changes nothing.
 
         Raises NotDelivered, DeliveryUnknown or DeliveryConflict.
         """
 
-    def stands(self, filename: str, content: bytes) -> bool:
-        """True if exactly this is there now; False if nothing is, which proves nothing: it may have been collected.
+    def is_present(self, filename: str, content: bytes) -> bool:
+        """Returns True if exactly this content is there, and False if nothing is: the partner may have collected it.
 
         Raises DeliveryUnknown or DeliveryConflict.
         """
 
     @property
     def has_inbox(self) -> bool:
-        """True if the partner leaves files for us."""
+        """True if the partner has a folder where it leaves files for us."""
 
     def check(self) -> None:
-        """Tries both ways, and leaves nothing behind; raises NotReady or NotTried."""
+        """Checks outbox and inbox, and leaves nothing behind; raises NotReady or NotTried."""
 
     def check_outbox(self) -> None:
-        """Does all that a delivery does, with a file of its own that it removes; raises NotReady or NotTried."""
+        """Delivers a test file and removes it; raises NotReady or NotTried."""
 
     def list_outbox(self) -> list[str]:
-        """The visible names that lie where deliveries are put, sorted; up to MOST_NAMES. Raises NotReceived."""
+        """Returns the visible names in the outbox, sorted, at most MOST_NAMES. Raises NotReceived."""
 
     def list_inbox(self) -> list[str]:
-        """The names of the files that wait in the inbox, sorted; none without an inbox. Raises NotReceived."""
+        """Returns the names of the complete files in the inbox, sorted; none without an inbox. Raises NotReceived."""
 
     def read(self, name: str) -> bytes:
-        """The whole content of a file in the inbox; raises NotReceived, also if it is longer than MOST_BYTES."""
+        """Returns the content of a file in the inbox; raises NotReceived, also if it is longer than MOST_BYTES."""
 
     def archive(self, name: str) -> None:
-        """Moves a file of the inbox into `done` inside it, under another name where its own is taken.
+        """Moves a file of the inbox into its folder `done`, under another name if its own is taken.
 
         Raises NotReceived.
         """
 
 
 def plain(name: str) -> str:
-    """Returns the name if it is that of one visible file in one folder, else raises ValueError."""
+    """Returns the name if it is a visible file name without a path, else raises ValueError."""
     if not _is_plain(name):
         raise ValueError(f"{name!r} is not a plain file name")
     return name
 
 
-def waits(name: str) -> bool:
-    """True for the names in an inbox that a partner has finished writing and that we can handle safely."""
+def is_complete_name(name: str) -> bool:
+    """Returns True if the name belongs to a file that the partner has finished writing and that is safe to handle."""
     is_finished = not name.lower().endswith(_UNFINISHED) and not name.startswith(_UNFINISHED_BEGINS)
     return _is_plain(name) and name != DONE and is_finished
 
 
-def waits_in(inbox: object, name: str) -> bool:
-    """Returns what `waits` does; a visible name that we cannot handle safely, and so never will, is told to the log."""
+def is_complete_in(inbox: object, name: str) -> bool:
+    """Returns what `is_complete_name` does, and logs a visible name that is not safe to handle."""
     if not (_is_plain(name) or name.startswith(".")):
-        _tell_unsafe(str(inbox), name)
-    return waits(name)
+        _warn_of_unsafe_name(str(inbox), name)
+    return is_complete_name(name)
 
 
-# Once a process: an inbox is listed every half a minute.
+# Cached so that a process warns once: an inbox is listed every half a minute.
 @lru_cache(MOST_NAMES)
-def _tell_unsafe(inbox: str, name: str) -> None:
-    _log.warning("a file of the inbox is passed by, rename it", inbox=inbox, file=ascii(name))
+def _warn_of_unsafe_name(inbox: str, name: str) -> None:
+    _log.warning("file in the inbox skipped: its name is not safe", inbox=inbox, file=ascii(name))
 
 
 def _is_plain(name: str) -> bool:
-    # Neither separators nor control characters, nor bytes that were no UTF-8: surrogates are not printable.
+    # No separators, no control characters, and no bytes outside UTF-8, whose surrogates are not printable.
     return bool(name) and name.isprintable() and not name.startswith(".") and not set(name) & {"/", "\\"}
 
 
 def temporary_name(filename: str) -> str:
-    """Returns a hidden name for one attempt to deliver this file.
+    """Returns a hidden name for one attempt to deliver this file, which no other attempt shares.
 
-    A worker that stalled and the one that took over would share `.x.part`, and the first could then put in place what
-    the second has only half written.
+    If a stalled worker and the one that took over shared `.x.part`, the first could put in place a file that the second
+    has only half written.
     """
     return f".{filename}.{secrets.token_hex(4)}.part"
 
@@ -149,18 +149,18 @@ def temporary_name(filename: str) -> str:
 def probe_name() -> str:
     """Returns a name for the file of one check.
 
-    It is visible, as those of deliveries are, and ends as an unfinished file does: whoever collects passes by it.
+    It is visible, like the names of deliveries, but has an unfinished file's suffix, so that no receiver collects it.
     """
     return f"{_PROBE}-{secrets.token_hex(4)}.part"
 
 
 def is_probe(name: str) -> bool:
-    """True for what a check has left that was cut, under its final name or its temporary one."""
+    """Returns True if an interrupted check left this file, under its final or its temporary name."""
     return _PROBES.fullmatch(name) is not None
 
 
 def check_both_ways(check_outbox: Callable[[], None], check_inbox: Callable[[], None]) -> None:
-    """Does both checks, also where the first could not find out; what does not work is raised before that."""
+    """Runs both checks even if the first is inconclusive; a failure of the second then takes precedence."""
     try:
         check_outbox()
     except NotTried:
@@ -170,24 +170,24 @@ def check_both_ways(check_outbox: Callable[[], None], check_inbox: Callable[[], 
 
 
 def is_leftover(name: str, filename: str) -> bool:
-    """True if this is the temporary name of an attempt to deliver exactly this file."""
+    """Returns True if this is the temporary name of an attempt to deliver exactly this file."""
     return re.fullmatch(rf"\.{re.escape(filename)}\.[0-9a-f]{{8}}\.part", name) is not None
 
 
 def archived_name(name: str, attempt: int) -> str:
-    """Returns the name to archive a file under at the first, second … attempt."""
+    """Returns the name to archive a file under at the given attempt, counted from 1."""
     return name if attempt == 1 else f"{name}.{attempt}"
 
 
-def described(content: bytes) -> str:
-    """Describes content without quoting any of it."""
+def describe_content(content: bytes) -> str:
+    """Returns the length and the hash of the content, and quotes none of it."""
     return f"{len(content)} bytes with sha256 {sha256(content).hexdigest()}"
 
 
 def conflict(final: object, found: str, content: bytes) -> DeliveryConflict:
-    """Returns the error that says what stands where this content should."""
+    """Returns the error for a final name that is taken by other content."""
     return DeliveryConflict(
-        f"{final} exists with other content: found {found}, expected {described(content)}. "
+        f"{final} exists with other content: found {found}, expected {describe_content(content)}. "
         "It was left as it is: find out who wrote it and move it away, then send again; if an older backup was "
         "restored, it is an interchange that the backup does not know: see `countermand partners next-number`"
     )

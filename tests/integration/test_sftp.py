@@ -35,7 +35,7 @@ def test_sending_the_same_bytes_again_writes_nothing(warehouse: Warehouse, trans
     warehouse.journal.clear()
     transport.put(NAME, CONTENT)
     assert not {"open hidden", "write", "rename"} & set(warehouse.journal)
-    assert transport.stands(NAME, CONTENT)
+    assert transport.is_present(NAME, CONTENT)
 
 
 @pytest.mark.parametrize("theirs", [b"theirs", THEIRS], ids=["of another size", "of the same size"])
@@ -43,7 +43,7 @@ def test_other_content_under_the_name_is_left_alone_and_described(
     warehouse: Warehouse, transport: SftpTransport, theirs: bytes
 ) -> None:
     (warehouse.drop / NAME).write_bytes(theirs)
-    for look in (transport.put, transport.stands):
+    for look in (transport.put, transport.is_present):
         with pytest.raises(DeliveryConflict, match=f"found {len(theirs)} bytes.*, expected {len(CONTENT)} bytes with"):
             look(NAME, CONTENT)
     assert (warehouse.drop / NAME).read_bytes() == theirs
@@ -59,10 +59,10 @@ def test_a_file_that_cannot_be_read_back_means_unknown(warehouse: Warehouse, tra
 
 
 def test_a_look_that_is_cut_means_unknown(warehouse: Warehouse, transport: SftpTransport) -> None:
-    assert not transport.stands(NAME, CONTENT)
+    assert not transport.is_present(NAME, CONTENT)
     warehouse.cut = Cut("stat visible", 2)
     with pytest.raises(DeliveryUnknown, match="the connection ended"):
-        transport.stands(NAME, CONTENT)
+        transport.is_present(NAME, CONTENT)
 
 
 def test_a_partner_that_collects_at_once_is_no_error(warehouse: Warehouse, transport: SftpTransport) -> None:
@@ -79,7 +79,7 @@ def test_what_was_collected_before_its_answer_came_is_sent_again(
     warehouse.cut = Cut("rename", moment=Moment.UNANSWERED)
     with pytest.raises(DeliveryUnknown, match="may be in place or not"):
         transport.put(NAME, CONTENT)
-    assert not transport.stands(NAME, CONTENT)  # which proves nothing
+    assert not transport.is_present(NAME, CONTENT)  # which proves nothing
     warehouse.then.clear()
     transport.put(NAME, CONTENT)
     assert collected.read_bytes() == (warehouse.drop / NAME).read_bytes() == CONTENT
@@ -140,7 +140,7 @@ def test_a_refused_rename_is_unknown_if_nobody_can_look(warehouse: Warehouse, tr
 
 def test_a_temporary_file_that_is_taken_away_means_unknown(warehouse: Warehouse, transport: SftpTransport) -> None:
     warehouse.then["close"] = lambda: next(warehouse.drop.glob(".*.part")).unlink()
-    with pytest.raises(DeliveryUnknown, match="someone has taken it away"):
+    with pytest.raises(DeliveryUnknown, match="gone: collected or removed"):
         transport.put(NAME, CONTENT)
 
 

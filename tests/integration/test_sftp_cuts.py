@@ -114,7 +114,7 @@ def test_a_server_that_hangs_at_this_step_is_left_when_the_time_is_up(
             return super().__enter__()
 
     monkeypatch.setattr(ssh, "Alarm", Noted)
-    warehouse.hangs_at, warehouse.hanging = step, lambda: alarms[0].ring()
+    warehouse.hangs_at, warehouse.hanging = step, lambda: alarms[0].fire()
     expected = outcome(step, Moment.BEFORE)
     with pytest.raises(expected, match=r"no answer within \d+\.\d seconds") if expected else nullcontext():
         transport.put(NAME, CONTENT)

@@ -206,8 +206,8 @@ def test_an_end_that_paramiko_forgets_does_not_make_us_wait_for_ever(
     clear, rung = paramiko.Channel._event_pending, threading.Event()
 
     class Noted(ssh.Alarm):
-        def ring(self) -> None:
-            super().ring()
+        def fire(self) -> None:
+            super().fire()
             rung.set()
 
     def end_and_clear(channel: Any) -> None:

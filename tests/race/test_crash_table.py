@@ -129,7 +129,7 @@ def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_ha
         "directory._link: link",
         "directory._place: unlink",
         "directory._sync: fsync",
-        "directory._sweep: unlink",
+        "directory._remove_leftovers: unlink",
         "export._send: COMMIT",
         "export._send: waking countermand.apply_changes",
     }

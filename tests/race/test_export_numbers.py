@@ -25,7 +25,7 @@ PARTNERS = {"NORTH": ("edifact-orders-d96a", "UNOC", ".edi"), "SOUTH": ("x12-940
 NUMBERS_IN = re.compile(rb"(?:BGM\+[^+]*\+|W05\*[^*]*\*)([^+*'~]+)")
 # Before the file is there, while it is hidden, when it can be seen; before and after all of it is sent.
 DEATHS = (
-    "directory._stands: open",
+    "directory._is_present: open",
     "directory._write: fsync",
     "directory._link: link",
     "directory._place: unlink",

@@ -71,7 +71,7 @@ def test_a_name_that_cannot_be_handled_safely_is_told_once_and_as_text(
         for _ in range(2):
             assert transport.list_inbox() == ["c.edi"]
     assert {(log["log_level"], log["event"], log["inbox"]) for log in logs} == {
-        ("warning", "a file of the inbox is passed by, rename it", str(inbox))
+        ("warning", "file in the inbox skipped: its name is not safe", str(inbox))
     }
     told = sorted(log["file"] for log in logs)
     assert told == [r"'a\\b.edi'", r"'a\x1b[31m.edi'", r"'latin-1 \udce4.edi'"]

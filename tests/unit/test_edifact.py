@@ -232,8 +232,8 @@ def test_the_bytes_are_those_of_the_set_that_is_declared(
     [
         (CharacterSet.UNOA, replace(ORDER, number="so-1"), "number 'so-1' is an identification, and UNOA could only"),
         (CharacterSet.UNOA, first_line(sku="sku-red"), "line 1 sku 'sku-red' is an identification"),
-        (CharacterSet.UNOB, first_line(sku="SKU_RED"), "and UNOB could only say 'SKU-RED'"),
-        (CharacterSet.UNOB, replace(ORDER, number="SO-é"), "could only say 'SO-e'"),
+        (CharacterSet.UNOB, first_line(sku="SKU_RED"), "and UNOB can only write 'SKU-RED'"),
+        (CharacterSet.UNOB, replace(ORDER, number="SO-é"), "can only write 'SO-e'"),
     ],
 )
 def test_an_identification_is_never_respelled(character_set: CharacterSet, order: OrderDocument, says: str) -> None:
@@ -249,7 +249,7 @@ def test_an_identification_is_never_respelled(character_set: CharacterSet, order
         ({"our_id": "S" * 36}, "our_id 'SSSS"),
         ({"their_id": ""}, "their_id is blank"),
         ({"our_qualifier": "ZZZZZ"}, "our_qualifier 'ZZZZZ' has 5 characters, D.96A allows 4"),
-        ({"their_id": "Depot", "character_set": CharacterSet.UNOA}, "UNOA could only say 'DEPOT'"),
+        ({"their_id": "Depot", "character_set": CharacterSet.UNOA}, "UNOA can only write 'DEPOT'"),
         ({"character_set": CharacterSet.X12_BASIC}, "EDIFACT has no character set x12-basic; it has UNOA, UNOB, UNOC"),
     ],
 )
@@ -308,7 +308,7 @@ def test_a_price_is_written_in_plain_notation(price: str, written: str) -> None:
     ("order", "says"),
     [
         (replace(ORDER, number="S" * 36), "has 36 characters, D.96A allows 35"),
-        (replace(ORDER, number="SO-Ł1"), "is an identification, and ISO 8859-1 could only say 'SO-L1'"),
+        (replace(ORDER, number="SO-Ł1"), "is an identification, and ISO 8859-1 can only write 'SO-L1'"),
         (replace(ORDER, number=""), "number is blank"),
         (replace(ORDER, currency="EURO"), "currency 'EURO' has 4 characters"),
         (shipping(name=" "), "shipping name is blank"),

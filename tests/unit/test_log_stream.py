@@ -13,7 +13,7 @@ import structlog
 
 from workers import logs
 from workers.log_files import Followed
-from workers.log_stream import Said, unblocked
+from workers.log_stream import LineLogger, unblocked
 
 LINE = f"{'x' * 99}\n"
 
@@ -91,7 +91,7 @@ def test_a_file_is_appended_to_where_others_write_too(tmp_path: Path) -> None:
 
 def test_what_libraries_print_becomes_lines_of_the_log_and_blank_lines_do_not() -> None:
     lines: list[str] = []
-    said = Said(lines.append, 2)
+    said = LineLogger(lines.append, 2)
     print("\nworker: Warm shutdown\nhalf", end="", file=said)
     print(" a line", file=said)
     assert lines == ["worker: Warm shutdown", "half a line"]

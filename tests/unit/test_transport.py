@@ -198,11 +198,11 @@ def test_a_name_that_leads_elsewhere_is_a_mistake_of_the_caller(tmp_path: Path, 
 
 def test_it_stands_or_it_does_not_or_something_else_does(tmp_path: Path) -> None:
     transport = DirectoryTransport(tmp_path)
-    assert not transport.stands(NAME, CONTENT)
+    assert not transport.is_present(NAME, CONTENT)
     put(tmp_path, NAME, CONTENT)
-    assert transport.stands(NAME, CONTENT)
+    assert transport.is_present(NAME, CONTENT)
     with pytest.raises(DeliveryConflict):
-        transport.stands(NAME, b"other")
+        transport.is_present(NAME, b"other")
 
 
 def test_a_check_makes_nothing(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_check_finds_what_a_folder_cannot_be_made_in(tmp_path: Path, monkeypat
     with pytest.raises(NotReady, match="in is not there; expected a directory"):
         DirectoryTransport(tmp_path, tmp_path / "in").check()
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
-    with pytest.raises(NotReady, match="does not let us do in it"):
+    with pytest.raises(NotReady, match="lacks permissions that a transport needs"):
         DirectoryTransport(tmp_path).check()
 
 

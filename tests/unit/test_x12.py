@@ -213,7 +213,7 @@ def test_a_delimiter_is_no_part_of_a_name_and_no_part_of_an_identification(delim
     ("order", "says"),
     [
         (replace(ORDER, number="S" * 23), "has 23 characters, 004010 allows 22"),
-        (replace(ORDER, number="SO-é1"), "the extended character set of X12 could only say 'SO-e1'"),
+        (replace(ORDER, number="SO-é1"), "the extended character set of X12 can only write 'SO-e1'"),
         (replace(ORDER, number=""), "number is blank"),
         (shipping(name=" "), "shipping name is blank"),
         (shipping(name="Ann \ue000"), "U+E000 cannot be written in the extended character set of X12"),
@@ -244,7 +244,7 @@ def test_an_order_that_does_not_fit_is_refused_with_what_to_do(order: OrderDocum
 
 def test_small_letters_in_an_identification_do_not_fit_the_basic_set() -> None:
     assert interchange(first_line(sku="sku-blue"))
-    with pytest.raises(CannotRender, match="the basic character set of X12 could only say 'SKU-BLUE'"):
+    with pytest.raises(CannotRender, match="the basic character set of X12 can only write 'SKU-BLUE'"):
         render_order(first_line(sku="sku-blue"), BASIC)
 
 
@@ -254,8 +254,8 @@ def test_small_letters_in_an_identification_do_not_fit_the_basic_set() -> None:
         ({"our_id": "S" * 16}, "our_id 'SSSSSSSSSSSSSSSS' has 16 characters, 004010 allows 15"),
         ({"their_id": "S"}, "their_id 'S' has 1 characters, 004010 wants 2"),
         ({"our_qualifier": "ZZZ"}, "our_qualifier 'ZZZ' has 3 characters, 004010 allows 2"),
-        ({"their_id": "A*B"}, "could only say 'A-B'"),
-        ({"their_id": "Depot", "character_set": CharacterSet.X12_BASIC}, "could only say 'DEPOT'"),
+        ({"their_id": "A*B"}, "can only write 'A-B'"),
+        ({"their_id": "Depot", "character_set": CharacterSet.X12_BASIC}, "can only write 'DEPOT'"),
         ({"character_set": CharacterSet.UNOC}, "X12 has no character set UNOC; it has x12-basic, x12-extended"),
     ],
 )

@@ -15,7 +15,7 @@ import psutil
 import psycopg
 from sqlalchemy import URL
 
-from workers.accounts import Account, is_root, let_pass
+from workers.accounts import Account, allow_traversal, is_root
 from workers.embedded.processes import (
     ServiceError,
     end_orphans,
@@ -49,7 +49,7 @@ def postgres(home: Path, durable: bool) -> Iterator[str]:
 
     with _socket_folder(home, account) as sockets:
         if account:
-            let_pass(*sockets.parents)
+            allow_traversal(*sockets.parents)
         _initialise(data, program.with_name("initdb"), durable, account)
 
         def tidy_up() -> None:

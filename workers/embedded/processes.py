@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import psutil
 
-from workers.accounts import SERVERS, Account, is_root, let_pass, system_user
+from workers.accounts import SERVERS, Account, allow_traversal, is_root, system_user
 
 PATIENCE_SECONDS = 60  # for a start with a long log to replay, and for a stop with much to write
 
@@ -63,7 +63,7 @@ def servers_user(home: Path, data: Path, program: Path) -> Account | None:
         # They stay root's, who writes there. Through them passes the group of the servers, and nobody else.
         os.chown(above, -1, account.gid)
         above.chmod(0o710)
-    let_pass(*home.parents, *program.parents)
+    allow_traversal(*home.parents, *program.parents)
     for folder, folders, files in os.walk(data):
         # An earlier version ran as `pgserver`.
         for path in (Path(folder), *(Path(folder, name) for name in (*folders, *files))):

@@ -38,7 +38,7 @@ class Outbox:
             self.put(filename, content)
         self.ended.pop()
 
-    def stands(self, filename: str, content: bytes) -> bool:
+    def is_present(self, filename: str, content: bytes) -> bool:
         """True if this is there."""
         if self.files.get(filename, content) != content:
             raise DeliveryConflict("something else stands there")
