@@ -669,9 +669,9 @@ def test_requests_are_listed_by_state_outcome_and_reason(countermand: Counterman
 
 
 @pytest.mark.usefixtures("system")
-def test_the_examples_end_as_the_readme_shows_it(countermand: Countermand) -> None:
+def test_the_examples_end_as_getting_started_shows_it(countermand: Countermand) -> None:
     root = Path(__file__).parents[2]
-    readme, examples = (root / "README.md").read_text("utf-8"), root / "docs" / "examples"
+    page, examples = (root / "docs/getting-started.md").read_text("utf-8"), root / "docs" / "examples"
     submitted = countermand("requests", "submit", str(examples / "requests.ndjson"))
     deliver(*(examples / "requests.ndjson").read_bytes().splitlines())
     loaded = countermand("orders", "load", str(examples / "orders.ndjson"))
@@ -680,7 +680,7 @@ def test_the_examples_end_as_the_readme_shows_it(countermand: Countermand) -> No
     assert [ended.code for ended in (submitted, loaded, listed)] == [0, 0, 0]
     assert listed.out.count("zendesk:acme") == 3
     for name, ended in (("requests submit", submitted), ("orders load", loaded), ("requests list", listed)):
-        assert re.search(rf"\$ \.venv/bin/countermand {name}[^\n]*\n{re.escape(ended.out)}", readme)
+        assert re.search(rf"\$ \.venv/bin/countermand {name}[^\n]*\n{re.escape(ended.out)}", page)
 
 
 @pytest.mark.usefixtures("system")

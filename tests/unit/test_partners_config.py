@@ -152,7 +152,7 @@ def test_two_partners_may_have_the_same_ids_if_one_of_them_is_a_test_or_of_anoth
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/partners.md"])
+@pytest.mark.parametrize("page", ["docs/connecting.md", "docs/partners.md"])
 def test_the_example_of_a_page_is_a_good_file(file: Path, page: str) -> None:
     text = Path(__file__).parents[2].joinpath(page).read_text("utf-8")
     (example,) = re.findall(r"^```toml\n(\[partners\..*?)^```", text, re.MULTILINE | re.DOTALL)
