@@ -199,7 +199,7 @@ def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping
             difference = Difference(refused)
             if difference.name not in harmless or harmless[difference.name] not in (None, difference.found):
                 raise UnusableQueue(
-                    f"RabbitMQ's {difference}: move its messages away and delete it; it is made anew as README.md says"
+                    f"RabbitMQ's {difference}: move its messages away and delete it; it is declared again as docs/messages.md says"
                 ) from refused
             found[difference.name] = difference.found
         else:

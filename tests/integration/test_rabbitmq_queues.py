@@ -210,7 +210,7 @@ def test_a_queue_that_could_lose_messages_is_told_in_a_line_until_it_is_away(
 ) -> None:
     declare(url, name, **arguments)
     expected = (
-        f"RabbitMQ's queue {name} has {why}: move its messages away and delete it; it is made anew as README.md says"
+        f"RabbitMQ's queue {name} has {why}: move its messages away and delete it; it is declared again as docs/messages.md says"
     )
     with pytest.raises(UnusableQueue) as told:
         QueueBroker(url).backlog()
