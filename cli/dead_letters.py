@@ -3,7 +3,6 @@
 import base64
 import sys
 from collections.abc import Collection
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -68,7 +67,7 @@ def list_(
 ) -> int:
     """List dead letters, oldest first."""
     find_database()
-    rows = in_transaction(partial(list_dead_letters, state=state, reason=reason, limit=limit))
+    rows = in_transaction(list_dead_letters, state=state, reason=reason, limit=limit)
     found = [_summary(row) for row in rows]
     if as_json:
         print_json(found)
@@ -94,7 +93,7 @@ def show(
     if raw and (as_json or sys.stdout.isatty()):
         raise UsageError("--raw writes the bytes as they came: without --json, and into a file (> FILE)")
     find_database()
-    row = in_transaction(partial(_find, letter_id=letter_id))
+    row = in_transaction(_find, letter_id)
     letter = _summary(row)
     if raw:
         sys.stdout.buffer.write(row.raw)

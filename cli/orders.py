@@ -93,7 +93,7 @@ class _Loader:
             return
         messages = [message for _, message in batch]
         try:
-            loaded = in_transaction(lambda connection: load_orders(connection, messages))
+            loaded = in_transaction(load_orders, messages)
         except DBAPIError as error:
             if classify(error) is not Fault.PERMANENT:
                 raise
@@ -142,7 +142,7 @@ class _Loader:
 def show(number: Annotated[str, typer.Argument(help="The order's number.")], as_json: AsJson = False) -> int:
     """Show an order with its lines, its interchange and its changelog."""
     find_database()
-    order = in_transaction(lambda connection: show_order(connection, number))
+    order = in_transaction(show_order, number)
     if order is None:
         raise UsageError(f"order {number} is not known")
     if as_json:
@@ -192,7 +192,7 @@ def _written(address: Address) -> str:
 
 def _where_it_is(interchange: dict[str, Any]) -> str:
     partner, number = interchange["partner"], interchange["control_number"]
-    found = in_transaction(lambda connection: show_interchange(connection, partner, number)) or interchange
+    found = in_transaction(show_interchange, partner, number) or interchange
     moments = [f"sent {brief(found['sent_at'])} UTC"] if found["sent_at"] else ["claimed, and not known to be sent"]
     if answered_at := found.get("answered_at"):
         moments.append(f"{found['state']} {brief(answered_at)} UTC")
@@ -208,7 +208,7 @@ def list_(
 ) -> int:
     """List orders, in the sequence in which they were loaded."""
     find_database()
-    found = in_transaction(lambda connection: list_orders(connection, status=status, edi=edi, limit=limit))
+    found = in_transaction(list_orders, status=status, edi=edi, limit=limit)
     if as_json:
         print_json(found)
         return 0

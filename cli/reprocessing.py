@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from typing import Annotated, Any, TypeAlias
 
@@ -98,7 +97,7 @@ class _Reprocessing:
 
     def _go_on(self) -> None:
         with counting_progress() as bar:
-            total = in_transaction(partial(count_parked, wanted=self._wanted))
+            total = in_transaction(count_parked, self._wanted)
             task = bar.add_task("reprocessing", total=total)
             if self._wanted == Filter():
                 for effects in revive_effects():
@@ -129,7 +128,7 @@ def _dead(effects: int) -> str:
 
 def _show(wanted: Filter, *, as_json: bool) -> None:
     effects = in_transaction(count_dead) if wanted == Filter() else 0
-    total = in_transaction(partial(count_parked, wanted=wanted))
+    total = in_transaction(count_parked, wanted)
     ends: _Ends = Counter()
     first: list[_Preview] = []
     with counting_progress(prints_meanwhile=as_json) as bar:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -77,7 +76,7 @@ def show(
 ) -> int:
     """Show a request with its decision, what followed, and what the customer or colleagues were told."""
     find_database()
-    request = in_transaction(lambda connection: show_request(connection, source, request_id))
+    request = in_transaction(show_request, source, request_id)
     if request is None:
         raise UsageError(f"request {request_id} of {source} is not known")
     if as_json:
@@ -126,7 +125,7 @@ def list_(
     check_reason(reason)
     find_database()
     wanted = {"state": state, "outcome": outcome, "order_number": order, "ticket": ticket}
-    found = in_transaction(partial(list_requests, wanted=wanted, reason=reason, dead=dead, limit=limit))
+    found = in_transaction(list_requests, wanted, reason=reason, dead=dead, limit=limit)
     if as_json:
         print_json(found)
         return 0

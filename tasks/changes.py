@@ -68,7 +68,7 @@ def apply_changes() -> None:
 def park_unknown() -> None:
     """Parks requests that have waited for their order long enough."""
     patience = settings().patience
-    while in_transaction(lambda connection: park_unknown_orders(connection, patience=patience, limit=500)):
+    while in_transaction(park_unknown_orders, patience=patience, limit=500):
         pass
     # Of what waits or is parked colleagues are told.
     wake(WakeUp.NOTE)

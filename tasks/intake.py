@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from database.faults import Fault, classify, in_a_line
-from database.transactions import in_transaction
+from database.transactions import Attempts, in_transaction
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.decisions import Effects
 from orders.inbox import Accepted, Delivery, accept, arrive, sift
@@ -24,7 +24,7 @@ _MAX_BYTES = 8 * 1024 * 1024
 # So few are decided here, in the time that it would take to ring for a worker and be heard. More come when more comes
 # than this process alone can decide.
 _FEW = CHANGES.limit
-_TRIES = 2
+_FEW_ATTEMPTS = Attempts(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def _keep_and_ring(deliveries: Sequence[Delivery]) -> Accepted:
 def _decide_few(deliveries: Sequence[Delivery], waker: Waker) -> Accepted | None:
     """Takes and decides; None where anything of it fails: then nothing is taken, and all is to be kept first."""
     try:
-        taken = in_transaction(lambda connection: accept_and_decide(connection, deliveries), tries=_TRIES)
+        taken = _FEW_ATTEMPTS.in_transaction(accept_and_decide, deliveries)
     except Exception as error:
         if classify(error) is Fault.OUTAGE:
             raise
@@ -115,7 +115,7 @@ def _keep(deliveries: Sequence[Delivery]) -> Accepted:
     if _is_much(deliveries):
         return _keep_halves(deliveries)
     try:
-        return in_transaction(lambda connection: accept(connection, deliveries))
+        return in_transaction(accept, deliveries)
     except Exception as error:
         if classify(error) is not Fault.PERMANENT:
             raise
@@ -133,5 +133,5 @@ def _refused(delivery: Delivery, error: Exception) -> Accepted:
     told = f"{refused_by}: {type(error).__name__}"
     _log.error("a delivery failed", origin=delivery.origin, position=delivery.position, error=told)
     letter = DeadLetter(delivery.origin, delivery.position, delivery.raw, Unreadable.INVALID_MESSAGE, told)
-    in_transaction(lambda connection: keep_dead_letters(connection, [letter]))
+    in_transaction(keep_dead_letters, [letter])
     return Accepted(new=0, repeated=0, dead=1)

@@ -74,7 +74,7 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
 
 
 def _note(desk: Desk, ticket: str) -> Receipt:
-    in_transaction(lambda connection: tickets.note(connection, desk.source, [ticket]))
+    in_transaction(tickets.note, desk.source, [ticket])
     _log.info("webhook names a ticket, which is to be read", desk=desk.name, ticket=ticket)
     return Receipt(Received.NOTED, {"source": desk.source, "ticket": ticket, "state": "to_be_read"})
 
@@ -118,7 +118,7 @@ def _keep(desk: Desk, webhook: Webhook, message: ChangeMessage, event: bytes) ->
         _log.info("webhook accepted", desk=desk.name, source=message.source, request=message.id)
         request = {"source": message.source, "id": message.id, "state": RequestState.RECEIVED}
         return Receipt(Received.NEW, request)
-    known = in_transaction(lambda connection: show_request(connection, message.source, message.id))
+    known = in_transaction(show_request, message.source, message.id)
     if accepted.repeated:
         return Receipt(Received.REPEATED, known)
     if known:

@@ -44,13 +44,17 @@ def not_ready() -> JSONResponse:
 
 async def _database_takes_writes() -> bool:
     try:
-        await in_database(lambda: in_transaction(_could_work))
+        await in_database(_try_to_write)
     except HTTPException:
         return False
     return True
 
 
-def _could_work(connection: Connection) -> None:
+def _try_to_write() -> None:
+    in_transaction(_check_usable)
+
+
+def _check_usable(connection: Connection) -> None:
     # Settings may have changed since the session began.
     session.check(session.of(connection))
     check_writable(connection)
@@ -58,7 +62,7 @@ def _could_work(connection: Connection) -> None:
 
 async def _ages() -> dict[str, float]:
     try:
-        return await in_database(lambda: reading(ages))
+        return await in_database(reading, ages)
     except HTTPException:
         return {}
 

@@ -35,7 +35,7 @@ async def receive_webhook(request: Request) -> JSONResponse:
         # First here: what is not the desk's takes no place of what is.
         desk.verify(webhook)
         with a_place(request):
-            receipt = await in_database(lambda: receive(desk, webhook))
+            receipt = await in_database(receive, desk, webhook)
     except Unauthorized as refused:
         _log.warning("webhook refused", desk=name, why=str(refused))
         # RFC 9110 asks for a challenge, and knows no scheme for signatures over a body.
