@@ -170,7 +170,7 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
             tickets.note(connection, *named)
             return None
         body = _as_published(row)
-        sum(broker.publish([body]))
+        broker.publish([body])
         return body
 
     body = in_transaction(put_back)

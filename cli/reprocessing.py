@@ -27,8 +27,7 @@ from orders.effects import count_dead
 from orders.messages import Moment
 from orders.reprocessing import Filter, count_parked
 from rules.model import Address, Outcome, ParkedReason
-from tasks.reprocessing import previews, revive_effects
-from tasks.reprocessing import reprocess as reprocess_slices
+from tasks.reprocessing import iterate_previews, iterate_reprocessing, iterate_revived_effects
 from workers.app import app
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
@@ -100,9 +99,9 @@ class _Reprocessing:
             total = in_transaction(count_parked, self._wanted)
             task = bar.add_task("reprocessing", total=total)
             if self._wanted == Filter():
-                for effects in revive_effects():
+                for effects in iterate_revived_effects():
                     self._effects += effects
-            for requests in reprocess_slices(self._wanted):
+            for requests in iterate_reprocessing(self._wanted):
                 _tell_a_log("reprocessing", self._requests, self._requests + requests, total)
                 self._requests += requests
                 bar.advance(task, requests)
@@ -138,7 +137,7 @@ def _show(wanted: Filter, *, as_json: bool) -> None:
             bar.advance(task)
             _tell_a_log("looking", ends.total() - 1, ends.total(), total)
 
-        found = _counted(previews(wanted), ends, advance)
+        found = _counted(iterate_previews(wanted), ends, advance)
         if as_json:
             print_json_list("would_be_decided", found, lambda: {"summary": _as_json(ends), "dead_effects": effects})
         else:

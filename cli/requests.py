@@ -48,14 +48,12 @@ def submit(file: InputFile, as_json: AsJson = False) -> int:
 
 
 def _publish(broker: Broker, bodies: Iterator[bytes]) -> int:
-    submitted = 0
+    chunks: list[int] = []
     try:
-        for count in broker.publish(bodies):
-            submitted += count
+        return broker.publish(bodies, on_chunk=chunks.append)
     except BROKER_OUTAGES as error:
         again = "submit the same file again, what is there already counts once"
-        raise Unreachable(f"{describe_broker_fault(error)}; {submitted:,} submitted before: {again}") from error
-    return submitted
+        raise Unreachable(f"{describe_broker_fault(error)}; {sum(chunks):,} submitted before: {again}") from error
 
 
 def _readable(file: str, rejected: list[dict[str, Any]]) -> Iterator[bytes]:

@@ -17,8 +17,8 @@ _SLICE = 500
 _SLICE_OF_PREVIEW = 100
 
 
-def reprocess(wanted: Filter) -> Iterator[int]:
-    """Makes parked requests undecided again; yields for each slice how many still were parked."""
+def iterate_reprocessing(wanted: Filter) -> Iterator[int]:
+    """As it is iterated, makes parked requests undecided again; yields for each slice how many still were parked."""
     place = BEGINNING
     while slice_ := in_transaction(_revive_next, wanted, place):
         revived, ended = slice_
@@ -38,7 +38,7 @@ def _revive_next(connection: Connection, wanted: Filter, after: Place) -> tuple[
     return revive(connection, requests), Place(requests[-1].order_number, requests[-1].id)
 
 
-def previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
+def iterate_previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
     """Yields for each parked request what would be decided now; writes nothing. Raises ConfigurationError."""
     place, check = BEGINNING, address_check()
     while (found := in_transaction(preview, wanted, place, check=check, limit=_SLICE_OF_PREVIEW)).shown:
@@ -46,8 +46,8 @@ def previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
         place = found.place
 
 
-def revive_effects() -> Iterator[int]:
-    """Makes dead effects pending again, and dead notes on tickets; yields for each slice of effects how many."""
+def iterate_revived_effects() -> Iterator[int]:
+    """As it is iterated, makes dead effects and dead notes pending again; yields how many effects a slice had."""
     after = 0
     while ids := in_transaction(revive_dead, limit=_SLICE, after=after):
         yield len(ids)

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kombu
@@ -83,9 +83,20 @@ class Broker(ABC):
     # What an intake has in hand is missing from the backlog for about this long.
     blind_seconds = 0.0
 
+    def publish(self, bodies: Iterable[bytes], *, on_chunk: Callable[[int], object] = lambda _: None) -> int:
+        """Publishes messages in their sequence and returns how many; `on_chunk` gets the size of each published chunk.
+
+        Where it raises, the chunks of which `on_chunk` was told are on the broker.
+        """
+        published = 0
+        for count in self._iterate_published(bodies):
+            on_chunk(count)
+            published += count
+        return published
+
     @abstractmethod
-    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
-        """Publishes messages in their sequence; yields how many more are on the broker, chunk by chunk."""
+    def _iterate_published(self, bodies: Iterable[bytes]) -> Iterator[int]:
+        """Publishes chunk by chunk, as it is iterated; yields the size of each chunk once it is on the broker."""
 
     @abstractmethod
     def backlog(self) -> int:
@@ -98,7 +109,7 @@ class StreamBroker(Broker):
     def __init__(self, url: str) -> None:
         self._client = client_of(url)
 
-    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+    def _iterate_published(self, bodies: Iterable[bytes]) -> Iterator[int]:
         for chunk in _chunks(bodies):
             deadline = time.monotonic() + _PATIENCE_SECONDS
             while not self._has_room_for(chunk, deadline):
@@ -130,7 +141,7 @@ class QueueBroker(Broker):
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+    def _iterate_published(self, bodies: Iterable[bytes]) -> Iterator[int]:
         # Confirmed: RabbitMQ has the message on disk when the publish returns.
         with connection_to(self._url, confirm_publish=True) as connection, connection.Producer() as producer:
             declare_queues(connection)

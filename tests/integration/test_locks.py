@@ -29,7 +29,7 @@ from orders.tickets import ReadFailure
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
-from tasks.reprocessing import revive_effects
+from tasks.reprocessing import iterate_revived_effects
 from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows
 from tests.rooms import ROOMS
@@ -214,7 +214,7 @@ _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[st
     "take what is unreadable": (due, lambda: taken(a_request(), b"{"), ["dead_letter", "orders"]),
     "park unknown": (lambda: deliver(a_request("unknown")), park, ["change_request"]),
     "reprocess": (parked, reprocess, ["change_request"]),
-    "revive dead effects": (died, lambda: list(revive_effects()), ["effect"]),
+    "revive dead effects": (died, lambda: list(iterate_revived_effects()), ["effect"]),
     "count a failed request": (asked_for, count_a_failed_request, ["change_request"]),
     "fail to read a ticket": (named, fail_to_read, ["ticket_to_read", "desk_progress"]),
     "give up reading a ticket": (named, give_up_reading, ["dead_letter", "ticket_to_read", "desk_progress"]),

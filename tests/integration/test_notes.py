@@ -20,7 +20,7 @@ from tasks.answers import answer_one
 from tasks.helpdesks import helpdesks
 from tasks.notes import note
 from tasks.partners import partners
-from tasks.reprocessing import revive_effects
+from tasks.reprocessing import iterate_revived_effects
 from tasks.webhooks import Received, receive
 from tests.builders import EMAIL, a_request, an_order, deliver, load, request, rows, settle
 from tests.deliveries import sign
@@ -303,7 +303,7 @@ def test_a_note_that_is_refused_is_dead_a_warning_of_the_audit_and_can_be_revive
     assert found["warnings"] == [
         f"a note for colleagues is not on ticket {TICKET} of zendesk:acme (unknown_order): {row.error}"
     ]
-    assert sum(revive_effects()) == 0
+    assert sum(iterate_revived_effects()) == 0
     assert len(told(desk)) == 1
 
 

@@ -75,7 +75,7 @@ def take_one(url: str) -> None:
     """Lets an intake take a request and leave its decision to the worker."""
     load(an_order())
     rows_before = rows("SELECT count(*) AS n FROM change_request")[0].n
-    sum(QueueBroker(url).publish([encoded(a_request())]))
+    QueueBroker(url).publish([encoded(a_request())])
 
     class Taken(Stop):
         def is_set(self) -> bool:

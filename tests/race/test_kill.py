@@ -207,10 +207,10 @@ class Reprocessing(Cancellation):
             park(event)
 
     def look(self, passed: Sequence[str]) -> None:
-        revived = [has_passed(f"reprocessing.reprocess: COMMIT{nth}", passed) for nth in ("", ", 2")]
+        revived = [has_passed(f"reprocessing.iterate_reprocessing: COMMIT{nth}", passed) for nth in ("", ", 2")]
         states = [request(event)["state"] for event in (self.event, self._other)]
         assert states == ["received" if one else "parked" for one in revived]
-        is_revived = has_passed("reprocessing.revive_effects: COMMIT", passed)
+        is_revived = has_passed("reprocessing.iterate_revived_effects: COMMIT", passed)
         assert request(self._dead)["effects"][0]["state"] == ("pending" if is_revived else "dead")
 
     def check(self) -> None:
@@ -256,7 +256,10 @@ def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
     kill_everywhere(parking, Parking(), record_property)
 
 
-@kills_around("reprocessing.reprocess: COMMIT", "reprocessing.revive_effects: COMMIT")
+@kills_around("reprocessing.iterate_reprocessing: COMMIT", "reprocessing.iterate_revived_effects: COMMIT")
 def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
-    steps = "reprocessing.reprocess: COMMIT, 2", "reprocessing.reprocess: waking countermand.apply_changes, 2"
+    steps = (
+        "reprocessing.iterate_reprocessing: COMMIT, 2",
+        "reprocessing.iterate_reprocessing: waking countermand.apply_changes, 2",
+    )
     kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)
