@@ -80,7 +80,7 @@ _DECIDE_WAITING = _statement(
     """
 )
 # The ids are handed out in the sequence of the places.
-_ACCEPT_DECIDED = _statement(
+_STORE_DECIDED = _statement(
     f"""
             INSERT INTO change_request ({inbox.COLUMNS}, outcome, reasons, address_faults, state, decided_at,
                 decided_place)
@@ -113,7 +113,7 @@ def record_decisions(
     return _write(connection, _DECIDE_WAITING, requests, open_orders, placed, hold)
 
 
-def accept_decided(
+def store_decided(
     connection: Connection,
     new: Sequence[IncomingRequest],
     open_orders: Sequence[OpenOrder[IncomingRequest]],
@@ -121,7 +121,7 @@ def accept_decided(
     *,
     hold: timedelta,
 ) -> Effects:
-    """Writes new requests into the inbox, in their sequence, and the decisions of those of them that are decided.
+    """Stores new requests, in their sequence, and the decisions of those that are decided.
 
     All or nothing, and returns the effects, as `record_decisions`.
     """
@@ -132,7 +132,7 @@ def accept_decided(
     decisions = {place: {"state": "decided", "decided_place": place, **_answer(one)} for place, one in placed}
     undecided = {"state": "received", "reasons": []}
     requests = [{**one.as_row(), **decisions.get(place, undecided), "place": place} for place, one in enumerate(new)]
-    return _write(connection, _ACCEPT_DECIDED, requests, open_orders, placed, hold)
+    return _write(connection, _STORE_DECIDED, requests, open_orders, placed, hold)
 
 
 def _write(

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from database.transactions import in_transaction
-from orders.inbox import Accepted, Delivery, accept
+from orders.inbox import Accepted, Delivery, store
 from orders.loading import load_orders
 from orders.messages import OrderMessage
 from orders.reading import show_order, show_request
@@ -82,7 +82,7 @@ def deliver(*requests: dict[str, Any] | bytes) -> Accepted:
     """Takes requests into the inbox, in one transaction, as an intake does."""
     raw = [request if isinstance(request, bytes) else encoded(request) for request in requests]
     deliveries = [Delivery("test", None, body) for body in raw]
-    return in_transaction(lambda connection: accept(connection, deliveries))
+    return in_transaction(lambda connection: store(connection, deliveries))
 
 
 def _decisions_alone(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:

@@ -73,12 +73,12 @@ def _answer(receipt: Receipt) -> JSONResponse:
         case Received.REPEATED:
             return JSONResponse(_decision(receipt.request or {}))
         case Received.IGNORED:
-            return JSONResponse({"state": "ignored", "why": receipt.told})
+            return JSONResponse({"state": "ignored", "why": receipt.reason})
         case Received.CONFLICT:
-            raise HTTPException(409, receipt.told)
+            raise HTTPException(409, receipt.reason)
         case Received.UNUSABLE:
             # No fault of the way here: after a few 4xx a desk would send nothing more, good forms included.
-            answer = {"state": "dead_letter", "error": receipt.told}
+            answer = {"state": "dead_letter", "error": receipt.reason}
             return JSONResponse(answer, background=BackgroundTask(wake, WakeUp.ANSWER))
 
 

@@ -50,7 +50,7 @@ NOT_KILLED = {
             "requests.list_: COMMIT",
             "requests.show: COMMIT",
             "requests.wait_until_settled: COMMIT",
-            "webhooks._keep: COMMIT",
+            "webhooks._store: COMMIT",
         ),
         _READS,
     ),

@@ -132,7 +132,7 @@ class Taking(Cancellation):
 
 
 # What someone may have had in hand before is kept, and decided later.
-TAKEN = "intake._decide_few: COMMIT", "intake._keep: COMMIT"
+TAKEN = "intake._decide_few: COMMIT", "intake._store: COMMIT"
 # With the next look for something new; before one for what someone may have had in hand.
 WITH_THE_NEXT = "intake_stream.StreamSource._read: the broker's XDEL and the broker's XACK and the broker's XREADGROUP"
 ALONE = "intake_stream.StreamSource.flush: the broker's XDEL and the broker's XACK"
@@ -220,7 +220,7 @@ class Reprocessing(Cancellation):
         assert {one["state"] for one in request(self._dead)["effects"]} == {"done"}
 
 
-@kills_around("intake._decide_few: COMMIT", "intake._keep: COMMIT")
+@kills_around("intake._decide_few: COMMIT", "intake._store: COMMIT")
 def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
     broker: redis.Redis, record_property: Record
 ) -> None:

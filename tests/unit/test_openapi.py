@@ -150,8 +150,8 @@ async def _never_ending() -> AsyncIterator[bytes]:
     await anyio.sleep_forever()
 
 
-def _receipt(received: Received, request: Any = None, told: str | None = None) -> Callable[..., Receipt]:
-    return lambda *_: Receipt(received, request, told)
+def _receipt(received: Received, request: Any = None, reason: str | None = None) -> Callable[..., Receipt]:
+    return lambda *_: Receipt(received, request, reason)
 
 
 def _raise(error: Exception) -> Callable[..., Any]:
@@ -187,15 +187,15 @@ NOTHING: dict[str, Any] = {}
 # Operation and status, what makes the application answer so, and how it is asked.
 PROVOKED: list[tuple[str, int, dict[str, Any], Callable[[Starlette], httpx2.Response]]] = [
     (WEBHOOK, 200, {"receive": _receipt(Received.REPEATED, ANSWERS["RequestShown"])}, _send()),
-    (WEBHOOK, 200, {"receive": _receipt(Received.IGNORED, told="an event that is none of ours")}, _send()),
+    (WEBHOOK, 200, {"receive": _receipt(Received.IGNORED, reason="an event that is none of ours")}, _send()),
     (WEBHOOK, 202, {"receive": _receipt(Received.NEW, ANSWERS["Accepted"]), "ring": lambda _: None}, _send()),
     (WEBHOOK, 401, {"receive": _raise(Unauthorized("header X is missing"))}, _send()),
     (WEBHOOK, 404, NOTHING, lambda app: _ask(app, "POST", "/webhooks/another", content=b"{}")),
     (WEBHOOK, 408, {"_BODY_SECONDS": 0.01}, _stream(_never_ending)),
-    (WEBHOOK, 409, {"receive": _receipt(Received.CONFLICT, told="known with other data")}, _send()),
+    (WEBHOOK, 409, {"receive": _receipt(Received.CONFLICT, reason="known with other data")}, _send()),
     (WEBHOOK, 413, NOTHING, _send(content=b" " * (MAX_MESSAGE_BYTES + 1))),
     (WEBHOOK, 413, NOTHING, _stream(_in_pieces)),
-    (WEBHOOK, 200, {"receive": _receipt(Received.UNUSABLE, told="the body is not JSON")}, _send()),
+    (WEBHOOK, 200, {"receive": _receipt(Received.UNUSABLE, reason="the body is not JSON")}, _send()),
     (WEBHOOK, 500, {"receive": _raise(FAULT)}, _send()),
     (WEBHOOK, 503, {"receive": _raise(AWAY)}, _send()),
     (READ, 200, {"in_transaction": lambda _: ANSWERS["RequestShown"]}, _read()),
