@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Connection
 
 from cli.terminal import AsJson, Limit, brief, err, out, plain, print_json, print_list, read_file
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import DeadLetterState
 from database.transactions import in_transaction
 from desks.desk import Ignored, Unusable, Webhook

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import change_request
 from database.tables import changelog as changelog_table
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
 
-from database.locks import has_no_open_request_sql, lock_numbers_for_accepting
+from database.exportable import has_no_open_request_sql
+from database.locks import lock_numbers_for_accepting
 from database.order_numbers import order_meant
 from database.tables import change_request
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters

@@ -8,12 +8,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from database.locks import (
-    AnyRow,
-    is_one_of,
     lock_numbers_for_accepting,
     lock_orders_by_number,
     lock_requests_that_mean,
 )
+from database.queries import AnyRow, is_one_of
 from database.tables import RequestState, change_request, constant, order_line, orders
 from orders import changelog
 from orders.messages import OrderMessage

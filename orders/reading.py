@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, exists, func, select
 
-from database.locks import AnyRow, is_one_of
+from database.queries import AnyRow, is_one_of
 from database.tables import (
     EffectState,
     RequestState,

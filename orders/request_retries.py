@@ -1,10 +1,12 @@
 """Setting requests aside: what cannot be decided is counted, delayed and in the end parked, visibly."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, case, func, select, update
 
-from database.locks import claim_unknown, find_overdue_unknown, lock_numbers_for_accepting
+from database.locks import claim_unknown, lock_numbers_for_accepting, of_unknown_orders
+from database.queries import AnyRow
 from database.tables import RequestState, change_request
 from rules.model import ParkedReason
 
@@ -49,7 +51,7 @@ def uncount_attempt(connection: Connection, request_id: int) -> None:
 def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: int) -> int:
     """Parks requests whose order nobody loaded within the patience; returns how many were found."""
     since = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()
-    overdue = find_overdue_unknown(connection, limit=limit, patience_since=since)
+    overdue = find_overdue(connection, limit=limit, patience_since=since)
     if not overdue:
         return 0
     # Whoever loads such an order does that under the same lock: he finds them parked, or they find it loaded.
@@ -66,3 +68,10 @@ def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: i
         )
     )
     return len(overdue)
+
+
+def find_overdue(connection: Connection, *, limit: int, patience_since: datetime) -> Sequence[AnyRow]:
+    """Returns up to `limit` requests that have waited out their patience for an order nobody loaded."""
+    request = change_request.c
+    overdue = of_unknown_orders(request.id, request.order_number).where(request.undecided_since <= patience_since)
+    return connection.execute(overdue.order_by(request.id).limit(limit)).all()

@@ -5,7 +5,8 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from database.locks import AnyRow, claim_notices, claim_restocks
+from database.locks import claim_notices, claim_restocks
+from database.queries import AnyRow
 from database.tables import NotificationState
 from desks.channels import Channel, LogChannel
 from desks.mail import MailChannel

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, event
 import orders
 from database import locks
 from database.locks import claim_restocks
+from database.tables import metadata
 from database.transactions import in_transaction
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight
@@ -247,6 +248,17 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
         "ticket_to_read",
         "desk_progress",
     ]
+
+
+def test_the_lock_order_of_the_document_is_that_of_the_docstring() -> None:
+    section = (_HOUSE / "docs/architecture.md").read_text().partition("## Lock order")[2].partition("\n\nBefore all")[0]
+    assert re.findall(r"\d+\. `(\w+)`", section) == ORDER
+
+
+def test_the_document_says_what_every_table_holds() -> None:
+    section = (_HOUSE / "docs/architecture.md").read_text().partition("## Tables")[2].partition("## Lock order")[0]
+    first_cells = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", first_cells)) == metadata.tables.keys()
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 import tasks.reprocessing
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.transactions import in_transaction
 from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm
