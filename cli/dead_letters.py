@@ -16,7 +16,7 @@ from desks.desk import Ignored, Unusable, Webhook
 from orders import dead_letters, tickets
 from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
 from orders.messages import Unreadable, UnreadableMessage, parse_change
-from orders.reading import as_utc
+from orders.views import as_utc
 from tasks.helpdesks import desk_to_read_by
 from tasks.running.wakeups import WakeUp, wake
 from tasks.webhooks import ORIGIN

@@ -25,6 +25,7 @@ from database.tables import EffectState, RequestState
 from database.transactions import in_transaction
 from orders.messages import UnreadableMessage, parse_change
 from orders.reading import count_requests, list_requests, show_request
+from orders.views import EffectShown, ListedRequest, to_json
 from rules.model import Effect, Outcome, ParkedReason, Reason
 from workers.broker import BROKER_OUTAGES, Broker, broker_at
 from workers.discovery import find_database, find_services
@@ -78,32 +79,32 @@ def show(
     if request is None:
         raise UsageError(f"request {request_id} of {source} is not known")
     if as_json:
-        print_json(request)
+        print_json(to_json(request))
         return 0
-    what = f"request {request['id']} of {request['source']}: {request['kind']} for order {request['order']}"
+    what = f"request {request.id} of {request.source}: {request.kind} for order {request.order}"
     out.print(plain(what), style="bold")
-    state = request["outcome"] or request["state"]
-    out.print(f"{state}: {', '.join(request['reasons'])}" if request["reasons"] else state)
-    decided = f"decided {brief(request['decided_at'])} UTC" if request["decided_at"] else "decided not yet"
-    out.print(f"received {brief(request['received_at'])} UTC, {decided}", highlight=False)
-    for effect in request["effects"]:
-        out.print(plain(_told_effect(effect)), highlight=False, soft_wrap=True)
-    if request["error"]:
-        out.print(plain(f"\n{request['error']}"))
-    if request["advice"]:
-        waits = any(effect["kind"] == Effect.NOTIFY and not effect["done_at"] for effect in request["effects"])
-        told = request["notification"] or {"body": request["advice"]}
-        out.print(plain(f"\n{'not told yet: ' if waits else ''}{told['body']}"))
+    state = request.outcome or request.state
+    out.print(f"{state}: {', '.join(request.reasons)}" if request.reasons else state)
+    decided = f"decided {brief(request.decided_at)} UTC" if request.decided_at else "decided not yet"
+    out.print(f"received {brief(request.received_at)} UTC, {decided}", highlight=False)
+    for effect in request.effects:
+        out.print(plain(_describe_effect(effect)), highlight=False, soft_wrap=True)
+    if request.error:
+        out.print(plain(f"\n{request.error}"))
+    if request.advice:
+        waits = any(effect.kind == Effect.NOTIFY and not effect.done_at for effect in request.effects)
+        text = request.notification.body if request.notification else request.advice
+        out.print(plain(f"\n{'not told yet: ' if waits else ''}{text}"))
     return 0
 
 
-def _told_effect(effect: dict[str, Any]) -> str:
-    if "error" not in effect:
-        done = f" {brief(effect['done_at'])} UTC" if effect["done_at"] else ""
-        return f"{effect['kind']}: {effect['state']}{done}"
-    tries = f"{effect['state']} after {counted(effect['attempts'], 'try', 'tries')}: {effect['error']}"
-    dead = effect["state"] == EffectState.DEAD
-    return f"{effect['kind']}: {tries}; {'`countermand reprocess` tries it again' if dead else 'it is tried again'}"
+def _describe_effect(effect: EffectShown) -> str:
+    if effect.error is None or effect.attempts is None:
+        done = f" {brief(effect.done_at)} UTC" if effect.done_at else ""
+        return f"{effect.kind}: {effect.state}{done}"
+    tries = f"{effect.state} after {counted(effect.attempts, 'try', 'tries')}: {effect.error}"
+    dead = effect.state == EffectState.DEAD
+    return f"{effect.kind}: {tries}; {'`countermand reprocess` tries it again' if dead else 'it is tried again'}"
 
 
 @cli.command(name="list")
@@ -125,17 +126,17 @@ def list_(
     wanted = {"state": state, "outcome": outcome, "order_number": order, "ticket": ticket}
     found = in_transaction(list_requests, wanted, reason=reason, dead=dead, limit=limit)
     if as_json:
-        print_json(found)
+        print_json([to_json(one) for one in found])
         return 0
     names = ("source", "id", "order", "kind", "state", "outcome")
-    print_list(names, (([request[name] for name in names], _because(request)) for request in found))
+    print_list(names, (([getattr(request, name) for name in names], _because(request)) for request in found))
     return 0
 
 
-def _because(request: dict[str, Any]) -> str:
+def _because(request: ListedRequest) -> str:
     """Returns the reasons, or why it is parked, and which effects are dead of what."""
-    why = [", ".join(request["reasons"]), request["error"]]
-    why += [f"{kind} is dead: {error}" for kind, error in request.get("dead_errors", {}).items()]
+    why = [", ".join(request.reasons), request.error]
+    why += [f"{kind} is dead: {error}" for kind, error in (request.dead_errors or {}).items()]
     return "; ".join(filter(None, why))
 
 

@@ -23,7 +23,7 @@ from edi.drafts import Draft
 from edi.partners import Partner
 from orders import changelog
 from orders.fingerprint import ORDER_SHA256
-from orders.reading import as_utc
+from orders.views import as_utc
 from rules.model import Edi
 
 # Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes

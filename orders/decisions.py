@@ -45,7 +45,7 @@ def _statement(decided_requests: str) -> TextClause:
         ), written AS (
             SELECT array_agg(id ORDER BY place) AS ids FROM decided_requests
         ), logged AS (
-            {changelog.insert(_ITS_REQUEST, where=f"{_ITS_REQUEST} IS NOT NULL")}
+            {changelog.insert_statement(_ITS_REQUEST, where=f"{_ITS_REQUEST} IS NOT NULL")}
         ), follows AS (
             INSERT INTO effect (change_request_id, kind, payload)
             SELECT {_ITS_REQUEST}, kind, payload

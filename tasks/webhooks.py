@@ -20,6 +20,7 @@ from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.notes import Cause, NoteRow, write_notes
 from orders.reading import show_request
+from orders.views import to_json
 from tasks.intake import store
 
 _log = structlog.get_logger()
@@ -121,7 +122,7 @@ def _store(desk: Desk, webhook: Webhook, message: ChangeMessage, event: bytes) -
         return Receipt(Received.NEW, request)
     known = in_transaction(show_request, message.source, message.id)
     if accepted.repeated:
-        return Receipt(Received.REPEATED, known)
+        return Receipt(Received.REPEATED, to_json(known) if known else None)
     if known:
         reason = f"request {message.id} of {message.source} is known with other data; the first one stays"
         return Receipt(Received.CONFLICT, reason=reason)

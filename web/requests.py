@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 
 from database.transactions import reading
 from orders.reading import show_request
+from orders.views import to_json
 from web.database import in_database
 from web.room import a_place
 from web.tokens import authorize
@@ -24,7 +25,7 @@ async def read_request(request: Request) -> JSONResponse:
         shown = await in_database(reading, show_request, source, request_id)
     if shown is None:
         raise HTTPException(404, "this request is not known")
-    return JSONResponse(shown)
+    return JSONResponse(to_json(shown))
 
 
 def _key(raw_path: bytes) -> tuple[str, str] | None:

@@ -502,11 +502,11 @@ def test_pauses_double_until_after_the_last_try_the_answer_is_dead_and_reported_
     assert event["id"] in told
     assert "dead" in told
     (listed,) = in_transaction(list_requests)
-    assert listed["dead_effects"] == ["notify"]
+    assert listed.dead_effects == ["notify"]
     assert sum(iterate_revived_effects()) == 1
     try_again()
     assert_told_once(desk, event)
-    assert in_transaction(list_requests)[0]["dead_effects"] == []
+    assert in_transaction(list_requests)[0].dead_effects == []
 
 
 def test_an_answer_that_may_stand_there_is_looked_for_even_after_it_was_dead_and_revived(desk: FakeDesk) -> None:

@@ -16,6 +16,7 @@ from orders.audit import audit
 from orders.effects import MAX_ATTEMPTS
 from orders.reading import show_request
 from orders.request_retries import count_failure, park_unknown_orders
+from orders.views import to_json
 from tasks.answers import answer_one
 from tasks.helpdesks import helpdesks
 from tasks.notes import note
@@ -361,7 +362,8 @@ def test_what_failed_repeatedly_is_not_revived_by_loading_its_order_again(desk: 
 
 
 def shown(event: dict[str, Any]) -> Any:
-    return in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
+    found = in_transaction(show_request, event["source"], event["id"])
+    return found and to_json(found)
 
 
 # Before an export

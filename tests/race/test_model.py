@@ -168,7 +168,7 @@ class Histories(RuleBasedStateMachine):
             return
         is_anything_due = any(self.model.next_ones())
         found = run_batch(replace(DECIDING, limit=limit))
-        decided = {(one["source"], one["id"]) for one in in_transaction(list_requests) if one["outcome"]}
+        decided = {(one.source, one.id) for one in in_transaction(list_requests) if one.outcome}
         now = [one for one in self.model.requests.values() if one.state == "received" and one.key in decided]
         for request in now:
             self.model.decide(request)

@@ -20,6 +20,7 @@ from orders.messages import parse_order
 from orders.reading import show_order, show_request
 from orders.reprocessing import Filter, find_parked, revive
 from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
+from orders.views import to_json
 from tasks.intake import store_and_decide
 from tasks.running.batches import Job
 from tests.builders import DECIDING, deliver, encoded, rows, settle
@@ -141,14 +142,14 @@ def order(index: int) -> dict[str, Any]:
     """Returns the order of one run."""
     found = in_transaction(lambda connection: show_order(connection, str(index)))
     assert found is not None
-    return found
+    return to_json(found)
 
 
 def request(index: int, name: str = "r") -> dict[str, Any]:
     """Returns a request of one run."""
     found = in_transaction(lambda connection: show_request(connection, "zendesk:acme", f"{name}{index}"))
     assert found is not None
-    return found
+    return to_json(found)
 
 
 def actions(index: int) -> list[str]:
