@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -271,5 +271,5 @@ def test_the_check_would_tell_a_field_or_a_status_that_nobody_has_described() ->
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_example_of_an_answer_is_one_by_its_model(name: str) -> None:
-    model: type[BaseModel] = getattr(models, name)
-    model.model_validate_json(encoded(ANSWERS[name]), extra="forbid")
+    model = RequestShown if name == RequestShown.__name__ else getattr(models, name)
+    TypeAdapter(model).validate_json(encoded(ANSWERS[name]), extra="forbid")
