@@ -190,9 +190,9 @@ def _warn_of(body: bytes) -> None:
     try:
         parse_change(body)
     except UnreadableMessage as unreadable:
-        told = f"it still cannot be taken ({unreadable.reason}: {unreadable}) and will be a dead letter again"
+        problem = f"it still cannot be taken ({unreadable.reason}: {unreadable}) and will be a dead letter again"
         err.print(
-            f"{told}; `countermand dead-letters repair` keeps another in its place", markup=False, highlight=False
+            f"{problem}; `countermand dead-letters repair` keeps another in its place", markup=False, highlight=False
         )
 
 

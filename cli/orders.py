@@ -54,7 +54,7 @@ def load(file: InputFile, as_json: AsJson = False) -> int:
         for number, line in read_lines(file, "loading orders"):
             loader.add(number, line)
     except UsageError:
-        # The file broke off: what was read is loaded all the same, and told before the error.
+        # The file broke off: what was read is loaded all the same, and reported before the error.
         if number:
             loader.flush()
             loader.report(file, as_json=as_json)

@@ -165,8 +165,8 @@ def wait(
     else:
         words = "settled" if counts["settled"] else f"not settled after {timeout:g} s"
         # Nothing is on the broker where all is settled.
-        told = {name: n for name, n in counts.items() if name != "settled" and (n or name != "on_broker")}
-        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items())
+        shown = {name: n for name, n in counts.items() if name != "settled" and (n or name != "on_broker")}
+        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in shown.items())
         out.print(f"{words}: {rest}", soft_wrap=True)
     return 0 if counts["settled"] else 1
 

@@ -1,4 +1,4 @@
-"""Every lock, in the one order in which whoever waits takes them. A test captures the SQL and holds us to it.
+"""Every lock, in the one order in which a transaction that waits takes them. A test captures the SQL and checks it.
 
 1. `partner`         the exporter's counter row
 2. `interchange`     the one being sent
@@ -16,9 +16,9 @@
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
-Beside these rows stands one advisory lock a number: accepting a request locks the *number* of its order (the order
-itself may not be there yet), in the order of the keys, before anything else, and so does loading orders; the exporter
-only ever tries that lock. All ways to write a number are one lock (`database.order_numbers`).
+Beside these rows there is one advisory lock for each number: accepting a request locks the *number* of its order (the
+order itself may not be there yet), in the order of the keys, before anything else, and so does loading orders; the
+exporter only ever tries that lock. All ways to write a number are one lock (`database.order_numbers`).
 One more is for the claims of answers and notes, taken before anything else too: they go one after the other. The one
 for the turns of inboxes is only ever tried.
 """
@@ -103,7 +103,7 @@ _LOCK_IN_FLIGHT = sql(
     f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE partner = :partner AND state = 'claimed' FOR NO KEY UPDATE"  # noqa: S608
 )
 _LOCK_INTERCHANGE = sql(f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE id = :id FOR NO KEY UPDATE")  # noqa: S608
-# Counted there, as nobody needs the rows.
+# Counted in the database, as no caller needs the rows.
 _LOCK_ORDERS_OF_INTERCHANGE = sql(
     """
     SELECT count(*) FROM (
@@ -208,7 +208,7 @@ def lock_partner(connection: Connection, name: str) -> AnyRow | None:
 
 def try_turns(connection: Connection) -> bool:
     """Locks the turns of inboxes; False if somebody else is taking one."""
-    # Prevents: two that each see nobody reading, and both begin.
+    # Prevents: two processes that each see no other reading, and both begin.
     return bool(connection.execute(_TRY_TURNS, {"space": _SPACE}).scalar_one())
 
 
@@ -357,7 +357,7 @@ def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> 
 
     Prevents: a rival writes the notification and commits between our look and our lock. It changes nothing in the
     effect's row, so the lock does not look again by itself; the second notification would be refused, and that be
-    counted as a failure of the effect, which cuts short the lease of whoever delivers it by then.
+    counted as a failure of the effect, which cuts short the lease of the process that delivers it by then.
     """
     requests = [row.change_request_id for row in claimed]
     done = set(connection.scalars(_WITH_NOTIFICATION, {"requests": requests}))

@@ -54,7 +54,7 @@ def engine() -> Engine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=5,
-        # What lies behind a pooler has to be asked; PostgreSQL itself says so when it goes.
+        # A server behind a pooler has to be asked whether it is there; PostgreSQL itself says so when it goes.
         pool_pre_ping=pooled,
         # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
         hide_parameters=True,
@@ -110,7 +110,7 @@ def _leave_one_that_has_ended(connection: psycopg.Connection[Any], record: Conne
     was_used, record.info["was_used"] = record.info.get("was_used", False), True
     line = select.poll()
     line.register(connection.fileno(), select.POLLIN)
-    # What becomes of a new one is the transaction's to tell: the pool tries no third time.
+    # Whether a new one works is seen by the transaction: the pool tries no third time.
     if was_used and line.poll(0):
         raise DisconnectionError("the server has ended this connection")
 

@@ -79,7 +79,7 @@ _Request = TypeVar("_Request", bound=OpenRequest)
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An undecided request, as it lies in the inbox."""
+    """An undecided request in the inbox."""
 
     id: int
     body: bytes

@@ -20,9 +20,9 @@ Effects: TypeAlias = Mapping[Effect, Sequence[int]]
 _ADDRESS_CHANGES = (changelog.Action.SHIPPING_ADDRESS_CHANGED, changelog.Action.BILLING_ADDRESS_CHANGED)
 
 # One statement, as a lone request waits for every round trip. It takes its rows as JSON parameters, so that it is the
-# same for any number of rows and is prepared once. The locks of the orders are had before it. Entries and effects name
-# a request by its place in the batch, as one that has just arrived gets its id here. They are written for those that
-# were, so that a lost guard is told as what it is; whoever is told rolls back.
+# same for any number of rows and is prepared once. The orders are locked before it. Entries and effects name
+# a request by its place in the batch, as one that has just arrived gets its id here. They are written for those
+# that were inserted or updated, so that a stale row is reported as such; the caller then rolls back.
 _ITS_REQUEST = "(SELECT ids FROM written)[place + 1]"
 
 
@@ -220,8 +220,8 @@ def _note(one: Decided[Any], action: changelog.Action) -> str | None:
     note = (one.message.data.note or "").strip()
     asked_at = one.message.asked_at(one.request.received_at)
     if action in _ADDRESS_CHANGES and asked_at != one.message.time:
-        told = f"Its time, {one.message.time:%Y-%m-%dT%H:%M:%SZ}, lay ahead: it counts as asked when it was received."
-        note = f"{note}\n{told}" if note else told
+        remark = f"Its time, {one.message.time:%Y-%m-%dT%H:%M:%SZ}, lay ahead: it counts as asked when it was received."
+        note = f"{note}\n{remark}" if note else remark
     return note or None
 
 

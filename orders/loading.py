@@ -43,7 +43,7 @@ class Loaded:
 def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loaded:
     """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest.
 
-    Requests that were parked because nobody knew their order are undecided again with that.
+    Requests that were parked because their order was not known become undecided again.
     """
     # Prevents: a request that is parked, as of an unknown order, beside the transaction that loads it.
     lock_numbers_for_accepting(connection, [message.number for message in messages])

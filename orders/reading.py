@@ -90,7 +90,7 @@ def _holds(connection: Connection, order: AnyRow) -> Sequence[AnyRow]:
 
 
 def standings(connection: Connection, numbers: Sequence[str]) -> dict[str, AnyRow]:
-    """Returns where known orders stand, by their numbers: the customer's name, both states, until when it is held."""
+    """Returns the state of known orders, by their numbers: the customer's name, both states, until when it is held."""
     hold = escalation_hold.c
     held = select(func.max(hold.held_until)).where(hold.order_id == orders.c.id, hold.held_until > func.now())
     found = select(

@@ -88,7 +88,7 @@ def revive(connection: Connection, requests: Sequence[AnyRow]) -> int:
 
 
 def revive_unknown(connection: Connection, numbers: Sequence[str]) -> int:
-    """Makes requests undecided again that were parked because nobody knew these orders; returns how many.
+    """Makes requests undecided again that were parked because these orders were not known; returns how many.
 
     Comes after `lock_numbers_for_accepting` with these numbers.
     """

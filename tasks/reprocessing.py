@@ -22,7 +22,7 @@ def iterate_reprocessing(wanted: Filter) -> Iterator[int]:
     place = BEGINNING
     while slice_ := in_transaction(_revive_next, wanted, place):
         revived, ended = slice_
-        # At the first slice and after the last: between them a worker goes on by itself, or at beat's next ring.
+        # At the first slice and after the last: between them a worker goes on by itself, or at beat's next wake-up.
         if place == BEGINNING:
             wake(WakeUp.APPLY_CHANGES)
         place = ended

@@ -17,7 +17,7 @@ from tasks.running import progress
 from web.database import in_database
 from workers.broker import BROKER_OUTAGES, broker_at
 
-# Who asks whether we are ready does not wait for long.
+# A readiness check does not wait for long.
 _SECONDS = 4.0
 _unheard = Outage("not ready, the broker does not answer", over="the broker answers")
 
@@ -38,7 +38,7 @@ async def readyz(_: Request) -> JSONResponse:
 
 
 def not_ready() -> JSONResponse:
-    """Returns what is told before anything is known."""
+    """Returns the answer before anything is known."""
     return JSONResponse({"ok": False, "database": False, "broker": False}, status_code=503)
 
 

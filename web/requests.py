@@ -1,4 +1,4 @@
-"""`GET /requests/{source}/{id}`: what became of a request, for whoever knows the API token."""
+"""`GET /requests/{source}/{id}`: what became of a request, for clients with the API token."""
 
 from urllib.parse import unquote_to_bytes
 

@@ -66,7 +66,7 @@ def _check_size(size: int) -> None:
 def _answer(receipt: Receipt) -> JSONResponse:
     match receipt.received:
         case Received.NEW:
-            # After the answer: the broker may be slow, and beat rings in seconds anyway.
+            # After the answer: the broker may be slow, and beat sends a wake-up in seconds anyway.
             return JSONResponse(receipt.request, 202, background=BackgroundTask(wake, WakeUp.APPLY_CHANGES))
         case Received.NOTED:
             return JSONResponse(receipt.request, 202, background=BackgroundTask(wake, WakeUp.READ_TICKETS))
