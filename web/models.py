@@ -76,7 +76,7 @@ class Ready(_Answer):
     database: bool
     broker: bool
     progress: dict[str, float | None]
-    """How many seconds ago each did its last step: beat, the intake, and whoever works off each queue of wake-ups; null
+    """How many seconds ago each did its last step: beat, the intake, and the workers of each queue of wake-ups; null
     where none is known."""
     stalled: list[str]
     """Those that have done no step for a minute."""
