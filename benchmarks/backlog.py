@@ -77,8 +77,7 @@ def work_off(processes: Processes, messages: Sequence[bytes], title: str = "requ
 
 def publish(messages: Sequence[bytes]) -> None:
     """Publishes messages as an integration would, which stays connected."""
-    for _ in _connected(settings().broker_url or "").publish(messages):
-        pass
+    _connected(settings().broker_url or "").publish(messages)
 
 
 @cache

@@ -3,21 +3,20 @@
 import base64
 import sys
 from collections.abc import Collection
-from functools import partial
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection
 
 from cli.terminal import AsJson, Limit, brief, err, out, plain, print_json, print_list, read_file
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import DeadLetterState
 from database.transactions import in_transaction
 from desks.desk import Ignored, Unusable, Webhook
 from orders import dead_letters, tickets
 from orders.dead_letters import find_dead_letter, list_dead_letters, mark_requeued
 from orders.messages import Unreadable, UnreadableMessage, parse_change
-from orders.reading import as_utc
+from orders.views import as_utc
 from tasks.helpdesks import desk_to_read_by
 from tasks.running.wakeups import WakeUp, wake
 from tasks.webhooks import ORIGIN
@@ -68,7 +67,7 @@ def list_(
 ) -> int:
     """List dead letters, oldest first."""
     find_database()
-    rows = in_transaction(partial(list_dead_letters, state=state, reason=reason, limit=limit))
+    rows = in_transaction(list_dead_letters, state=state, reason=reason, limit=limit)
     found = [_summary(row) for row in rows]
     if as_json:
         print_json(found)
@@ -94,7 +93,7 @@ def show(
     if raw and (as_json or sys.stdout.isatty()):
         raise UsageError("--raw writes the bytes as they came: without --json, and into a file (> FILE)")
     find_database()
-    row = in_transaction(partial(_find, letter_id=letter_id))
+    row = in_transaction(_find, letter_id)
     letter = _summary(row)
     if raw:
         sys.stdout.buffer.write(row.raw)
@@ -171,7 +170,7 @@ def requeue(letter_id: LetterId, as_json: AsJson = False) -> int:
             tickets.note(connection, *named)
             return None
         body = _as_published(row)
-        sum(broker.publish([body]))
+        broker.publish([body])
         return body
 
     body = in_transaction(put_back)
@@ -191,9 +190,9 @@ def _warn_of(body: bytes) -> None:
     try:
         parse_change(body)
     except UnreadableMessage as unreadable:
-        told = f"it still cannot be taken ({unreadable.reason}: {unreadable}) and will be a dead letter again"
+        problem = f"it still cannot be taken ({unreadable.reason}: {unreadable}) and will be a dead letter again"
         err.print(
-            f"{told}; `countermand dead-letters repair` keeps another in its place", markup=False, highlight=False
+            f"{problem}; `countermand dead-letters repair` keeps another in its place", markup=False, highlight=False
         )
 
 

@@ -27,6 +27,7 @@ from edi.reading import show_interchange
 from orders.loading import Loaded, load_orders
 from orders.messages import OrderMessage, UnreadableMessage, parse_order
 from orders.reading import list_orders, show_order
+from orders.views import InterchangeOfOrder, ListedOrder, OrderShown, to_json
 from rules.model import Address, Edi, Status
 from rules.postal import postal_lines
 from tasks.running.wakeups import WakeUp, wake
@@ -53,7 +54,7 @@ def load(file: InputFile, as_json: AsJson = False) -> int:
         for number, line in read_lines(file, "loading orders"):
             loader.add(number, line)
     except UsageError:
-        # The file broke off: what was read is loaded all the same, and told before the error.
+        # The file broke off: what was read is loaded all the same, and reported before the error.
         if number:
             loader.flush()
             loader.report(file, as_json=as_json)
@@ -93,7 +94,7 @@ class _Loader:
             return
         messages = [message for _, message in batch]
         try:
-            loaded = in_transaction(lambda connection: load_orders(connection, messages))
+            loaded = in_transaction(load_orders, messages)
         except DBAPIError as error:
             if classify(error) is not Fault.PERMANENT:
                 raise
@@ -142,42 +143,42 @@ class _Loader:
 def show(number: Annotated[str, typer.Argument(help="The order's number.")], as_json: AsJson = False) -> int:
     """Show an order with its lines, its interchange and its changelog."""
     find_database()
-    order = in_transaction(lambda connection: show_order(connection, number))
+    order = in_transaction(show_order, number)
     if order is None:
         raise UsageError(f"order {number} is not known")
     if as_json:
-        print_json(order)
+        print_json(to_json(order))
     else:
-        _tell_order(order)
+        _print_order(order)
     return 0
 
 
-def _tell_order(order: dict[str, Any]) -> None:
-    state = f"{order['status']}, EDI {order['edi']}, version {order['version']}"
-    out.print(plain(f"order {order['number']}  {state}"), style="bold")
-    if order["interchange"]:
-        out.print(plain(_where_it_is(order["interchange"])), highlight=False)
+def _print_order(order: OrderShown) -> None:
+    state = f"{order.status}, EDI {order.edi}, version {order.version}"
+    out.print(plain(f"order {order.number}  {state}"), style="bold")
+    if order.interchange:
+        out.print(plain(_where_it_is(order.interchange)), highlight=False)
     for held_back in _held_back(order):
         out.print(plain(held_back), style="red", highlight=False)
-    placed = f"placed {brief(order['placed_at'])} UTC, warehouse {order['warehouse']}, {order['customer']['name']}"
+    placed = f"placed {brief(order.placed_at)} UTC, warehouse {order.warehouse}, {order.customer['name']}"
     out.print(plain(placed), highlight=False)
     for role in ("shipping", "billing"):
-        out.print(paragraph(f"{role:<8}", _written(Address(**order[role]))))
+        out.print(paragraph(f"{role:<8}", _written(Address(**getattr(order, role)))))
     lines = table("line", "sku", "description", "quantity", "unit price")
     # Of all columns the description gives way first; one that is as long as a line gives way too.
-    lines.columns[1].no_wrap = all(len(line["sku"]) <= _LONG_SKU for line in order["lines"])
-    for number, line in enumerate(order["lines"], start=1):
-        cells = (number, line["sku"], line["description"], line["quantity"], line["unit_price"])
+    lines.columns[1].no_wrap = all(len(line.sku) <= _LONG_SKU for line in order.lines)
+    for number, line in enumerate(order.lines, start=1):
+        cells = (number, line.sku, line.description, line.quantity, line.unit_price)
         lines.add_row(*map(plain, cells))
     out.print(lines, "")
     print_list(
         ("at (UTC)", "actor", "action", "request"),
         (
             (
-                (brief(entry["at"]), entry["actor"], entry["action"], entry["request"] and entry["request"]["id"]),
-                entry["note"],
+                (brief(entry.at), entry.actor, entry.action, entry.request and entry.request.id),
+                entry.note,
             )
-            for entry in order["changelog"]
+            for entry in order.changelog
         ),
     )
 
@@ -190,9 +191,9 @@ def _written(address: Address) -> str:
     return ", ".join([*postal_lines(address), *phone])
 
 
-def _where_it_is(interchange: dict[str, Any]) -> str:
-    partner, number = interchange["partner"], interchange["control_number"]
-    found = in_transaction(lambda connection: show_interchange(connection, partner, number)) or interchange
+def _where_it_is(interchange: InterchangeOfOrder) -> str:
+    partner, number = interchange.partner, interchange.control_number
+    found = in_transaction(show_interchange, partner, number) or to_json(interchange)
     moments = [f"sent {brief(found['sent_at'])} UTC"] if found["sent_at"] else ["claimed, and not known to be sent"]
     if answered_at := found.get("answered_at"):
         moments.append(f"{found['state']} {brief(answered_at)} UTC")
@@ -208,18 +209,18 @@ def list_(
 ) -> int:
     """List orders, in the sequence in which they were loaded."""
     find_database()
-    found = in_transaction(lambda connection: list_orders(connection, status=status, edi=edi, limit=limit))
+    found = in_transaction(list_orders, status=status, edi=edi, limit=limit)
     if as_json:
-        print_json(found)
+        print_json([to_json(one) for one in found])
         return 0
     names = ("number", "status", "edi", "warehouse")
-    print_list(names, (([order[name] for name in names], "; ".join(_held_back(order))) for order in found))
+    print_list(names, (([getattr(order, name) for name in names], "; ".join(_held_back(order))) for order in found))
     return 0
 
 
-def _held_back(order: dict[str, Any]) -> Iterator[str]:
-    if error := order.get("export_error"):
-        yield f"held back from export: {error}"
-    if until := order.get("held_until"):
-        reasons = f" ({', '.join(order['held_for'])})" if "held_for" in order else ""
-        yield f"held back from export until {brief(until)} UTC: a colleague has to decide first{reasons}"
+def _held_back(order: OrderShown | ListedOrder) -> Iterator[str]:
+    if order.export_error:
+        yield f"held back from export: {order.export_error}"
+    if order.held_until:
+        reasons = f" ({', '.join(order.held_for)})" if isinstance(order, OrderShown) and order.held_for else ""
+        yield f"held back from export until {brief(order.held_until)} UTC: a colleague has to decide first{reasons}"

@@ -15,7 +15,7 @@ from edi.documents import gs1
 from edi.operator_actions import NotPossible
 from edi.partners import Partner, served_warehouses
 from edi.transports.transport import NotTried, TransportError
-from orders.reading import as_utc
+from orders.views import as_utc
 from tasks.partners import partners
 from workers.accounts import work_as_owner_of
 from workers.discovery import find_database

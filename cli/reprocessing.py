@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from typing import Annotated, Any, TypeAlias
 
@@ -28,8 +27,7 @@ from orders.effects import count_dead
 from orders.messages import Moment
 from orders.reprocessing import Filter, count_parked
 from rules.model import Address, Outcome, ParkedReason
-from tasks.reprocessing import previews, revive_effects
-from tasks.reprocessing import reprocess as reprocess_slices
+from tasks.reprocessing import iterate_previews, iterate_reprocessing, iterate_revived_effects
 from workers.app import app
 from workers.discovery import find_database, find_services
 from workers.errors import UsageError
@@ -88,7 +86,7 @@ class _Reprocessing:
         try:
             self._go_on()
         except (KeyboardInterrupt, DBAPIError):
-            # What was done is told before the error.
+            # What was done is reported before the error.
             if self._requests or self._effects:
                 self._report()
                 if not self._as_json:
@@ -98,13 +96,13 @@ class _Reprocessing:
 
     def _go_on(self) -> None:
         with counting_progress() as bar:
-            total = in_transaction(partial(count_parked, wanted=self._wanted))
+            total = in_transaction(count_parked, self._wanted)
             task = bar.add_task("reprocessing", total=total)
             if self._wanted == Filter():
-                for effects in revive_effects():
+                for effects in iterate_revived_effects():
                     self._effects += effects
-            for requests in reprocess_slices(self._wanted):
-                _tell_a_log("reprocessing", self._requests, self._requests + requests, total)
+            for requests in iterate_reprocessing(self._wanted):
+                _log_progress("reprocessing", self._requests, self._requests + requests, total)
                 self._requests += requests
                 bar.advance(task, requests)
 
@@ -117,8 +115,8 @@ class _Reprocessing:
             out.print(f"to be tried again: {_dead(self._effects)}", highlight=False)
 
 
-def _tell_a_log(what: str, before: int, done: int, total: int) -> None:
-    """Tells a standard error that is no terminal, and shows no bar, how far it is."""
+def _log_progress(what: str, before: int, done: int, total: int) -> None:
+    """Prints how far it is to a standard error that is no terminal, and so shows no bar."""
     if not err.is_terminal and done // _TOLD_EVERY > before // _TOLD_EVERY:
         err.print(f"{what}: {done:,} of {counted(total, 'request')}", highlight=False)
 
@@ -129,7 +127,7 @@ def _dead(effects: int) -> str:
 
 def _show(wanted: Filter, *, as_json: bool) -> None:
     effects = in_transaction(count_dead) if wanted == Filter() else 0
-    total = in_transaction(partial(count_parked, wanted=wanted))
+    total = in_transaction(count_parked, wanted)
     ends: _Ends = Counter()
     first: list[_Preview] = []
     with counting_progress(prints_meanwhile=as_json) as bar:
@@ -137,16 +135,16 @@ def _show(wanted: Filter, *, as_json: bool) -> None:
 
         def advance() -> None:
             bar.advance(task)
-            _tell_a_log("looking", ends.total() - 1, ends.total(), total)
+            _log_progress("looking", ends.total() - 1, ends.total(), total)
 
-        found = _counted(previews(wanted), ends, advance)
+        found = _counted(iterate_previews(wanted), ends, advance)
         if as_json:
             print_json_list("would_be_decided", found, lambda: {"summary": _as_json(ends), "dead_effects": effects})
         else:
             first += islice(found, _SHOWN)
             deque(found, maxlen=0)
     if not as_json:
-        _tell(first, ends, effects)
+        _print(first, ends, effects)
 
 
 def _counted(found: Iterator[_Preview], ends: _Ends, advance: Callable[[], None]) -> Iterator[_Preview]:
@@ -163,7 +161,7 @@ def _as_json(ends: _Ends) -> list[dict[str, Any]]:
     ]
 
 
-def _tell(first: Sequence[_Preview], ends: _Ends, effects: int) -> None:
+def _print(first: Sequence[_Preview], ends: _Ends, effects: int) -> None:
     if first:
         print_list(
             ("source", "id", "order", "kind", "is → would be"),
@@ -192,16 +190,18 @@ def _end(of: Mapping[str, Any]) -> str:
 def _difference(one: _Preview) -> str:
     """Says what a decision would change: the reasons, and below them what of the order."""
     error = f" ({one['error']})" if "error" in one else ""
-    told = [_arrow(", ".join(one["was"]), ", ".join(one["reasons"])) + error]
+    changes = [_arrow(", ".join(one["was"]), ", ".join(one["reasons"])) + error]
     for change in one["changes"]:
         for name, after in change["after"].items():
             before = change["before"][name]
             if isinstance(after, str):
-                told.append(f"{name}: {_arrow(before, after)}")
+                changes.append(f"{name}: {_arrow(before, after)}")
             else:
                 fields = [field for field in Address.__slots__ if before.get(field) != after.get(field)]
-                told += [f"{name} {field}: {_arrow(before.get(field, '–'), after.get(field, '–'))}" for field in fields]
-    return "\n    ".join(told)
+                changes += [
+                    f"{name} {field}: {_arrow(before.get(field, '–'), after.get(field, '–'))}" for field in fields
+                ]
+    return "\n    ".join(changes)
 
 
 def _arrow(was: str, then: str) -> str:

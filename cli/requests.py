@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +25,7 @@ from database.tables import EffectState, RequestState
 from database.transactions import in_transaction
 from orders.messages import UnreadableMessage, parse_change
 from orders.reading import count_requests, list_requests, show_request
+from orders.views import EffectShown, ListedRequest, to_json
 from rules.model import Effect, Outcome, ParkedReason, Reason
 from workers.broker import BROKER_OUTAGES, Broker, broker_at
 from workers.discovery import find_database, find_services
@@ -49,14 +49,12 @@ def submit(file: InputFile, as_json: AsJson = False) -> int:
 
 
 def _publish(broker: Broker, bodies: Iterator[bytes]) -> int:
-    submitted = 0
+    chunks: list[int] = []
     try:
-        for count in broker.publish(bodies):
-            submitted += count
+        return broker.publish(bodies, on_chunk=chunks.append)
     except BROKER_OUTAGES as error:
         again = "submit the same file again, what is there already counts once"
-        raise Unreachable(f"{describe_broker_fault(error)}; {submitted:,} submitted before: {again}") from error
-    return submitted
+        raise Unreachable(f"{describe_broker_fault(error)}; {sum(chunks):,} submitted before: {again}") from error
 
 
 def _readable(file: str, rejected: list[dict[str, Any]]) -> Iterator[bytes]:
@@ -77,36 +75,36 @@ def show(
 ) -> int:
     """Show a request with its decision, what followed, and what the customer or colleagues were told."""
     find_database()
-    request = in_transaction(lambda connection: show_request(connection, source, request_id))
+    request = in_transaction(show_request, source, request_id)
     if request is None:
         raise UsageError(f"request {request_id} of {source} is not known")
     if as_json:
-        print_json(request)
+        print_json(to_json(request))
         return 0
-    what = f"request {request['id']} of {request['source']}: {request['kind']} for order {request['order']}"
+    what = f"request {request.id} of {request.source}: {request.kind} for order {request.order}"
     out.print(plain(what), style="bold")
-    state = request["outcome"] or request["state"]
-    out.print(f"{state}: {', '.join(request['reasons'])}" if request["reasons"] else state)
-    decided = f"decided {brief(request['decided_at'])} UTC" if request["decided_at"] else "decided not yet"
-    out.print(f"received {brief(request['received_at'])} UTC, {decided}", highlight=False)
-    for effect in request["effects"]:
-        out.print(plain(_told_effect(effect)), highlight=False, soft_wrap=True)
-    if request["error"]:
-        out.print(plain(f"\n{request['error']}"))
-    if request["advice"]:
-        waits = any(effect["kind"] == Effect.NOTIFY and not effect["done_at"] for effect in request["effects"])
-        told = request["notification"] or {"body": request["advice"]}
-        out.print(plain(f"\n{'not told yet: ' if waits else ''}{told['body']}"))
+    state = request.outcome or request.state
+    out.print(f"{state}: {', '.join(request.reasons)}" if request.reasons else state)
+    decided = f"decided {brief(request.decided_at)} UTC" if request.decided_at else "decided not yet"
+    out.print(f"received {brief(request.received_at)} UTC, {decided}", highlight=False)
+    for effect in request.effects:
+        out.print(plain(_describe_effect(effect)), highlight=False, soft_wrap=True)
+    if request.error:
+        out.print(plain(f"\n{request.error}"))
+    if request.advice:
+        waits = any(effect.kind == Effect.NOTIFY and not effect.done_at for effect in request.effects)
+        text = request.notification.body if request.notification else request.advice
+        out.print(plain(f"\n{'not told yet: ' if waits else ''}{text}"))
     return 0
 
 
-def _told_effect(effect: dict[str, Any]) -> str:
-    if "error" not in effect:
-        done = f" {brief(effect['done_at'])} UTC" if effect["done_at"] else ""
-        return f"{effect['kind']}: {effect['state']}{done}"
-    tries = f"{effect['state']} after {counted(effect['attempts'], 'try', 'tries')}: {effect['error']}"
-    dead = effect["state"] == EffectState.DEAD
-    return f"{effect['kind']}: {tries}; {'`countermand reprocess` tries it again' if dead else 'it is tried again'}"
+def _describe_effect(effect: EffectShown) -> str:
+    if effect.error is None or effect.attempts is None:
+        done = f" {brief(effect.done_at)} UTC" if effect.done_at else ""
+        return f"{effect.kind}: {effect.state}{done}"
+    tries = f"{effect.state} after {counted(effect.attempts, 'try', 'tries')}: {effect.error}"
+    dead = effect.state == EffectState.DEAD
+    return f"{effect.kind}: {tries}; {'`countermand reprocess` tries it again' if dead else 'it is tried again'}"
 
 
 @cli.command(name="list")
@@ -126,19 +124,19 @@ def list_(
     check_reason(reason)
     find_database()
     wanted = {"state": state, "outcome": outcome, "order_number": order, "ticket": ticket}
-    found = in_transaction(partial(list_requests, wanted=wanted, reason=reason, dead=dead, limit=limit))
+    found = in_transaction(list_requests, wanted, reason=reason, dead=dead, limit=limit)
     if as_json:
-        print_json(found)
+        print_json([to_json(one) for one in found])
         return 0
     names = ("source", "id", "order", "kind", "state", "outcome")
-    print_list(names, (([request[name] for name in names], _because(request)) for request in found))
+    print_list(names, (([getattr(request, name) for name in names], _because(request)) for request in found))
     return 0
 
 
-def _because(request: dict[str, Any]) -> str:
+def _because(request: ListedRequest) -> str:
     """Returns the reasons, or why it is parked, and which effects are dead of what."""
-    why = [", ".join(request["reasons"]), request["error"]]
-    why += [f"{kind} is dead: {error}" for kind, error in request.get("dead_errors", {}).items()]
+    why = [", ".join(request.reasons), request.error]
+    why += [f"{kind} is dead: {error}" for kind, error in (request.dead_errors or {}).items()]
     return "; ".join(filter(None, why))
 
 
@@ -167,8 +165,8 @@ def wait(
     else:
         words = "settled" if counts["settled"] else f"not settled after {timeout:g} s"
         # Nothing is on the broker where all is settled.
-        told = {name: n for name, n in counts.items() if name != "settled" and (n or name != "on_broker")}
-        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items())
+        shown = {name: n for name, n in counts.items() if name != "settled" and (n or name != "on_broker")}
+        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in shown.items())
         out.print(f"{words}: {rest}", soft_wrap=True)
     return 0 if counts["settled"] else 1
 

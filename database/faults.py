@@ -1,4 +1,4 @@
-"""What a database error means for the work at hand, told by its SQLSTATE."""
+"""What a database error means for the work at hand, by its SQLSTATE."""
 
 from enum import Enum, auto
 
@@ -13,11 +13,11 @@ INSUFFICIENT_PRIVILEGE = "42501"
 # No such table, no such column: `migrate` is still to be run.
 OTHER_SCHEMA = ("42P01", "42703")
 _READ_ONLY = "25006"
-# Told by `database.session`, not by a server: a setting that breaks a promise, and tables of a version after this one.
+# Raised by `database.session`, not by a server: a setting that breaks a promise; tables of a version after this one.
 UNFIT_SESSION = "F0000"
 NEWER_SCHEMA = "CM001"
 # Connection lost, resources exhausted (disk full, too many connections), shutdown, read-only, no privilege, another
-# schema: nobody's request is to blame, and trying at once will not help. See PostgreSQL, Appendix A.
+# schema: no request is to blame, and trying at once will not help. See PostgreSQL, Appendix A.
 _OUTAGE_CLASSES = ("08", "53", "57P", "58")
 _OUTAGES = (_READ_ONLY, INSUFFICIENT_PRIVILEGE, *OTHER_SCHEMA, UNFIT_SESSION, NEWER_SCHEMA)
 # The server is there, and something else must be done first.
@@ -52,8 +52,8 @@ class Fault(Enum):
 
 
 def classify(error: BaseException) -> Fault:
-    """Tells a passing conflict (AGAIN) and an outage of the database (OUTAGE) from work that cannot be done (WORK)."""
-    # Whoever goes on after a connection was lost is told of the transaction that is still to be rolled back.
+    """Returns whether an error is a passing conflict, an outage of the database, or work that cannot be done."""
+    # After a connection was lost, SQLAlchemy asks for the rollback of the transaction that was open on it.
     if isinstance(error, PoolTimeout | PendingRollbackError):
         return Fault.OUTAGE
     if not isinstance(error, DBAPIError | psycopg.Error):
@@ -68,7 +68,7 @@ def classify(error: BaseException) -> Fault:
 
 
 def _refused_by_the_driver(error: BaseException) -> bool:
-    """Tells values and statements that the driver refuses to send from a server that says nothing any more.
+    """Returns True for what the driver refuses to send, False for a server that no longer answers.
 
     The driver also says of a connection that it lost unawares that it cannot be used so (a ProgrammingError): at its
     start, or at its end, there is no statement.

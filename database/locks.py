@@ -1,4 +1,4 @@
-"""Every lock, in the one order in which whoever waits takes them. A test captures the SQL and holds us to it.
+"""Every lock, in the one order in which a transaction that waits takes them. A test captures the SQL and checks it.
 
 1. `partner`         the exporter's counter row
 2. `interchange`     the one being sent
@@ -16,17 +16,16 @@
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
-Beside these rows stands one advisory lock a number: accepting a request locks the *number* of its order (the order
-itself may not be there yet), in the order of the keys, before anything else, and so does loading orders; the exporter
-only ever tries that lock. All ways to write a number are one lock (`database.order_numbers`).
+Beside these rows there is one advisory lock for each number: accepting a request locks the *number* of its order (the
+order itself may not be there yet), in the order of the keys, before anything else, and so does loading orders; the
+exporter only ever tries that lock. All ways to write a number are one lock (`database.order_numbers`).
 One more is for the claims of answers and notes, taken before anything else too: they go one after the other. The one
 for the turns of inboxes is only ever tried.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,8 +34,6 @@ from sqlalchemy import (
     Table,
     TextClause,
     and_,
-    any_,
-    bindparam,
     case,
     exists,
     func,
@@ -44,9 +41,12 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import text as sql
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from database import next_delivery
+from database.exportable import IS_DUE, Exportable
+from database.planner import FORCE_INDEX_PLANS, force_index_plans
+from database.queries import AnyRow as AnyRow
+from database.queries import is_one_of
 from database.tables import (
     EffectState,
     NoteState,
@@ -64,9 +64,6 @@ from database.tables import (
 from database.tables import orders as orders_table
 from rules.model import Edi
 
-# SQLAlchemy types a row by its columns in sequence; ours are read by name.
-AnyRow: TypeAlias = Any
-
 # The first half of every advisory key, so that we do not meet another program's locks in the same database.
 _SPACE = 0x434D  # "CM"
 
@@ -76,26 +73,11 @@ def _columns(table: Table, *, without: str = "") -> str:
     return ", ".join(column.name for column in table.c if column.name != without)
 
 
-# Whoever claims wants the first few of an index, in its sequence. The planner, whose statistics are of a time when
-# nothing was due, believes that few are, and would fetch and sort the whole backlog for every batch. What it believes
-# of two tables that are joined is worse: so each claim of requests reads one table a statement. It holds for what is
-# written under the locks too: PostgreSQL plans the look-up of a foreign key once a session, and would go through the
-# whole inbox for each row for as long as it lives, had that been empty then.
-_FORCE_INDEX_PLANS = """
-    SELECT set_config(name, 'off', true)
-    FROM unnest(ARRAY['enable_sort', 'enable_bitmapscan', 'enable_seqscan', 'enable_hashjoin', 'enable_mergejoin',
-        'enable_material']) AS name
-"""
-_FORCE_INDEX_PLANS_STATEMENT = sql(_FORCE_INDEX_PLANS)
-_BEGIN_TO_CLAIM = sql(
-    f"""
-    WITH planned AS MATERIALIZED ({_FORCE_INDEX_PLANS}) SELECT clock_timestamp(), (SELECT count(*) FROM planned)
-    """  # noqa: S608  # our own constant
-)
-# Whoever accepts goes on to claim: told in the same statement, as a lone request waits for every round trip.
+# An intake goes on to claim orders: the plans are set in the same statement, as a lone request waits for every round
+# trip.
 _LOCK_NUMBERS = sql(
     f"""
-    WITH planned AS MATERIALIZED ({_FORCE_INDEX_PLANS})
+    WITH planned AS MATERIALIZED ({FORCE_INDEX_PLANS})
     SELECT pg_advisory_xact_lock(:space, key), (SELECT count(*) FROM planned)
     FROM (SELECT DISTINCT hashtext(order_key(number)) AS key
           FROM unnest(CAST(:numbers AS text[])) AS number ORDER BY key) AS keys
@@ -121,7 +103,7 @@ _LOCK_IN_FLIGHT = sql(
     f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE partner = :partner AND state = 'claimed' FOR NO KEY UPDATE"  # noqa: S608
 )
 _LOCK_INTERCHANGE = sql(f"SELECT {_ALL_BUT_CONTENT} FROM interchange WHERE id = :id FOR NO KEY UPDATE")  # noqa: S608
-# Counted there, as nobody needs the rows.
+# Counted in the database, as no caller needs the rows.
 _LOCK_ORDERS_OF_INTERCHANGE = sql(
     """
     SELECT count(*) FROM (
@@ -130,49 +112,11 @@ _LOCK_ORDERS_OF_INTERCHANGE = sql(
 )
 
 
-def has_no_open_request_sql(number: str, more: str = "") -> str:
-    """Returns the condition that an order has no undecided request."""
-    # By name: the exporter's role may not read the other columns of a request (`database.roles`). Neither `=` nor
-    # EXISTS: of those the planner may make a join that reads every undecided request for each order.
-    return f"""(
-        SELECT order_number FROM change_request
-        WHERE order_number BETWEEN {number} AND {number} AND state = 'received' {more}
-        ORDER BY order_number LIMIT 1) IS NULL
-    """  # noqa: S608  # our own constants
-
-
-# A cancellation that could not be decided is told to colleagues before its order goes out; for as long as the patience
-# is, should that not be possible. By name, and no join, as above.
-_COLLEAGUES_KNOW = """(
-        SELECT order_number FROM change_request AS parked
-        WHERE order_number BETWEEN orders.number AND orders.number AND state = 'parked' AND kind = 'cancel'
-            AND ticket IS NOT NULL AND parked_at > :patience_since
-            AND (SELECT change_request_id FROM ticket_note
-                 WHERE change_request_id = parked.id AND ticket_note.state IN ('sent', 'dead') LIMIT 1) IS NULL
-        ORDER BY order_number LIMIT 1) IS NULL
-"""
-# Not EXISTS, for the same reason: a join would go through all holds there ever were.
-_IS_NOT_HELD = """(
-    SELECT held_until FROM escalation_hold
-    WHERE order_id = orders.id AND held_until > now() LIMIT 1) IS NULL
-"""
-_IS_FREE = f"""
-    {has_no_open_request_sql("orders.number", "AND undecided_since > :patience_since")}
-    AND {_COLLEAGUES_KNOW} AND {_IS_NOT_HELD}
-"""
-_IS_DUE = f"""
-    status = 'validated' AND edi_state = 'not_sent' AND export_error IS NULL
-    AND validated_at <= :validated_before AND (hold_until IS NULL OR hold_until <= now())
-    AND (CAST(:warehouses AS text[]) IS NULL OR warehouse = ANY(CAST(:warehouses AS text[])))
-    AND warehouse <> ALL(CAST(:others AS text[]))
-    AND {_IS_FREE}
-"""
-_LINES = "(SELECT count(*) FROM order_line WHERE order_id = orders.id) AS lines"
 # Each returns its ids as one array: an export is as quick as Python is, which has to read every row.
 _CLAIM_EXPORTABLE = sql(
     f"""
     SELECT coalesce(array_agg(id), '{{}}') FROM (
-        SELECT id FROM orders WHERE {_IS_DUE} ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) AS locked
+        SELECT id FROM orders WHERE {IS_DUE} ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) AS locked
     """  # noqa: S608  # our own constants
 )
 _TRY_NUMBERS = sql(
@@ -181,15 +125,6 @@ _TRY_NUMBERS = sql(
         SELECT id, pg_try_advisory_xact_lock(:space, hashtext(order_key(number))) AS is_free
         FROM orders WHERE id = ANY(CAST(:ids AS bigint[]))) AS tried
     """
-)
-_NEXT_EXPORTABLE = sql(
-    f"SELECT id, {_LINES} FROM orders WHERE {_IS_DUE} AND id > :after ORDER BY id LIMIT :limit"  # noqa: S608
-)
-_IS_ANYTHING_EXPORTABLE = sql(f"SELECT EXISTS (SELECT FROM orders WHERE {_IS_DUE})")  # noqa: S608
-_WITHOUT_UNDECIDED = sql(
-    f"""
-    SELECT id, version, {_LINES} FROM orders WHERE id = ANY(CAST(:ids AS bigint[])) AND {_IS_FREE} ORDER BY id
-    """  # noqa: S608
 )
 _WITH_NOTIFICATION = sql(
     "SELECT change_request_id FROM notification WHERE change_request_id = ANY(CAST(:requests AS bigint[]))"
@@ -257,37 +192,13 @@ def lock_numbers_for_accepting(connection: Connection, numbers: Sequence[str]) -
     connection.execute(_LOCK_NUMBERS, {"space": _SPACE, "numbers": list(numbers)})
 
 
-def due_requests(connection: Connection, *, limit: int, among: Sequence[int] | None, after: int) -> Sequence[AnyRow]:
-    """Returns up to `limit` undecided requests that are due, oldest first, with ids above `after`; locks nothing.
-
-    `among` narrows it to these ids.
-    """
-    request = change_request.c
-    due = select(request.id, request.order_number).where(
-        request.state == constant(RequestState.RECEIVED), request.not_before <= func.now(), request.id > after
-    )
-    if among is not None:
-        due = due.where(is_one_of(request.id, among))
-    connection.execute(_FORCE_INDEX_PLANS_STATEMENT)
-    return connection.execute(due.order_by(request.id).limit(limit)).all()
-
-
 def claim_orders(connection: Connection, numbers: Sequence[str], *, limit: int) -> Sequence[AnyRow]:
     """Locks the first `limit` of these orders that are known, not in flight and not locked, and returns them.
 
-    Comes after `due_requests` or `lock_numbers_for_accepting`, which tell the planner what to think of its statistics.
+    Comes after `force_index_plans` or `lock_numbers_for_accepting`, which does the same.
     Their requests must be read by a later statement: rows joined to a locking one may be older than the lock.
     """
     return connection.execute(_CLAIM_ORDERS, {"numbers": list(numbers), "limit": limit}).all()
-
-
-def is_one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """Returns `column = ANY(values)`, all one parameter: the statement is the same for any number of them."""
-    return column == any_(_array(values, column))
-
-
-def _array(values: Sequence[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return bindparam(None, list(values), type_=ARRAY(column.type))
 
 
 def lock_partner(connection: Connection, name: str) -> AnyRow | None:
@@ -297,7 +208,7 @@ def lock_partner(connection: Connection, name: str) -> AnyRow | None:
 
 def try_turns(connection: Connection) -> bool:
     """Locks the turns of inboxes; False if somebody else is taking one."""
-    # Prevents: two that each see nobody reading, and both begin.
+    # Prevents: two processes that each see no other reading, and both begin.
     return bool(connection.execute(_TRY_TURNS, {"space": _SPACE}).scalar_one())
 
 
@@ -331,57 +242,16 @@ def lock_orders_of_interchange(connection: Connection, interchange_id: int) -> N
     connection.execute(_LOCK_ORDERS_OF_INTERCHANGE, {"id": interchange_id})
 
 
-def force_index_plans(connection: Connection) -> datetime:
-    """Tells the planner what to think of its statistics of what is due; returns the time by the database's clock."""
-    now: datetime = connection.execute(_BEGIN_TO_CLAIM).scalar_one()
-    return now
-
-
-@dataclass(frozen=True, slots=True)
-class Exportable:
-    """Which orders a partner gets now: of these warehouses (None: of all but the others), validated before this.
-
-    A request accepted after `patience_since` holds its order back, and so does an escalation until its hold is over.
-    """
-
-    warehouses: Collection[str] | None
-    others: Collection[str]
-    validated_before: datetime
-    patience_since: datetime
-
-    def values(self) -> dict[str, Any]:
-        """Returns it as the statements take it."""
-        return {
-            "warehouses": None if self.warehouses is None else list(self.warehouses),
-            "others": list(self.others),
-            "validated_before": self.validated_before,
-            "patience_since": self.patience_since,
-        }
-
-
 def claim_exportable(connection: Connection, wanted: Exportable, *, limit: int) -> list[int]:
     """Locks up to `limit` orders that are due, by id, with the numbers that no intake holds; returns their ids.
 
     Whether a request was accepted or escalated in the meantime must be asked in a later statement
-    (`without_undecided`): only that one sees what was committed while this one took its locks. Comes after
-    `force_index_plans`.
+    (`database.exportable.without_undecided`): only that one sees what was committed while this one took its
+    locks. Comes after `force_index_plans_at`.
     """
     claimed = connection.execute(_CLAIM_EXPORTABLE, {**wanted.values(), "limit": limit}).scalar_one()
     ids: list[int] = connection.execute(_TRY_NUMBERS, {"space": _SPACE, "ids": claimed}).scalar_one()
     return ids
-
-
-def next_exportable(connection: Connection, wanted: Exportable, *, limit: int, after: int) -> Sequence[AnyRow]:
-    """Returns up to `limit` orders that are due, by their ids, all above `after`, with the number of their lines.
-
-    Locks nothing. Comes after `force_index_plans`.
-    """
-    return connection.execute(_NEXT_EXPORTABLE, {**wanted.values(), "after": after, "limit": limit}).all()
-
-
-def is_anything_exportable(connection: Connection, wanted: Exportable) -> bool:
-    """True if orders are due, also those that someone else has locked at the moment."""
-    return bool(connection.execute(_IS_ANYTHING_EXPORTABLE, wanted.values()).scalar_one())
 
 
 def claim_held_back(connection: Connection) -> list[int]:
@@ -391,25 +261,10 @@ def claim_held_back(connection: Connection) -> list[int]:
     return list(connection.scalars(held.with_for_update(key_share=True, skip_locked=True)))
 
 
-def without_undecided(connection: Connection, ids: Sequence[int], patience_since: datetime) -> Sequence[AnyRow]:
-    """Returns those of the claimed orders that no undecided request and no escalation holds back, by id.
-
-    Of each its id, version and number of lines.
-    """
-    return connection.execute(_WITHOUT_UNDECIDED, {"ids": list(ids), "patience_since": patience_since}).all()
-
-
 def lock_orders_by_number(connection: Connection, numbers: Sequence[str]) -> Sequence[AnyRow]:
     """Locks known orders, by id, and returns them."""
     known = select(orders_table).where(orders_table.c.number.in_(numbers)).order_by(orders_table.c.id)
     return connection.execute(known.with_for_update(key_share=True)).all()
-
-
-def find_overdue_unknown(connection: Connection, *, limit: int, patience_since: datetime) -> Sequence[AnyRow]:
-    """Returns up to `limit` requests that have waited out their patience for an order nobody loaded; locks nothing."""
-    request = change_request.c
-    overdue = _of_unknown_orders(request.id, request.order_number).where(request.undecided_since <= patience_since)
-    return connection.execute(overdue.order_by(request.id).limit(limit)).all()
 
 
 def claim_unknown(connection: Connection, ids: Sequence[int]) -> list[int]:
@@ -418,11 +273,12 @@ def claim_unknown(connection: Connection, ids: Sequence[int]) -> list[int]:
     Comes after `lock_numbers_for_accepting` with their numbers, in a statement that sees who had that lock before.
     """
     request = change_request.c
-    claimed = _of_unknown_orders(request.id).where(is_one_of(request.id, ids)).order_by(request.id)
+    claimed = of_unknown_orders(request.id).where(is_one_of(request.id, ids)).order_by(request.id)
     return list(connection.scalars(claimed.with_for_update(key_share=True, skip_locked=True)))
 
 
-def _of_unknown_orders(*columns: ColumnElement[Any]) -> Select[Any]:
+def of_unknown_orders(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Returns the query for columns of the undecided requests whose order is not there."""
     return select(*columns).where(
         change_request.c.state == constant(RequestState.RECEIVED),
         ~exists().where(orders_table.c.number == change_request.c.order_number),
@@ -490,7 +346,7 @@ def claim_notices(connection: Connection, *, limit: int, among: Sequence[int] | 
 def _claim_effects(
     connection: Connection, claims: _Claims, limit: int, among: Sequence[int] | None
 ) -> Sequence[AnyRow]:
-    connection.execute(_FORCE_INDEX_PLANS_STATEMENT)
+    force_index_plans(connection)
     if among is None:
         return connection.execute(claims.due, {"limit": limit}).all()
     return connection.execute(claims.among, {"limit": limit, "among": list(among)}).all()
@@ -501,7 +357,7 @@ def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> 
 
     Prevents: a rival writes the notification and commits between our look and our lock. It changes nothing in the
     effect's row, so the lock does not look again by itself; the second notification would be refused, and that be
-    counted as a failure of the effect, which cuts short the lease of whoever delivers it by then.
+    counted as a failure of the effect, which cuts short the lease of the process that delivers it by then.
     """
     requests = [row.change_request_id for row in claimed]
     done = set(connection.scalars(_WITH_NOTIFICATION, {"requests": requests}))
@@ -516,7 +372,7 @@ def claim_delivery(connection: Connection) -> AnyRow | None:
     # Prevents: two claims at once, each blind to the other's, that take two answers on one ticket; where a desk's tags
     # are read and written back, one of the two would be lost.
     connection.execute(_LOCK_CLAIMS_OF_DELIVERIES, {"space": _SPACE})
-    connection.execute(_FORCE_INDEX_PLANS_STATEMENT)
+    force_index_plans(connection)
     for one in next_delivery.next_due(connection):
         lock = _LOCK_DUE_NOTE if one.is_note else _LOCK_DUE_ANSWER
         if connection.execute(lock, {"id": one.id}).scalar_one_or_none() is not None:

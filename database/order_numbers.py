@@ -5,7 +5,7 @@ every look-up agree on it.
 """
 
 # Most numbers are their own key, which is seen at once. `[[:alnum:]…]` stands for a letter or a digit of any script,
-# its opposite for punctuation and blanks. Characters that nobody sees (soft hyphen, joiners, direction marks, variation
+# its opposite for punctuation and blanks. Invisible characters (soft hyphen, joiners, direction marks, variation
 # selectors, a byte order mark) go first; then dashes and blanks are one each, ASCII letters capital, and what stands
 # around the number is taken away. Words in front of it need a blank or one of `.:#°` behind them, for NO12 and ORD-12
 # are numbers themselves.
@@ -33,7 +33,7 @@ $$
 def order_meant(written: str) -> str:
     """Returns the SQL expression for the number of the order that is meant by `written`, itself an SQL expression.
 
-    That is the order of exactly this number; else the only one with its key; else what was written. Whoever asks holds
+    That is the order of exactly this number; else the only one with its key; else what was written. The caller holds
     the lock on the number (`database.locks`), or the order may be loaded in between.
     """
     return f"""coalesce(

@@ -1,7 +1,7 @@
 """Least privilege: the roles of the database, and exactly what the processes of each may do.
 
-All are group roles that nobody logs in by; an operator grants them to login users. A trigger is no defence against
-whoever owns its table, so no process of ours runs as the owner. Roles belong to the whole server, hence the prefix.
+All are group roles without a login; an operator grants them to login users. A trigger is no defence against
+the owner of its table, so no process of ours runs as the owner. Roles belong to the whole server, hence the prefix.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "order_line": {Role.WORKER: "SELECT, INSERT", Role.EXPORTER: "SELECT", Role.READER: "SELECT"},
-    # Nobody may change what was asked: a trigger lets the order's number be spelled as the order's own, and no more.
+    # No process may change what was asked: a trigger allows another spelling of the order's number, and no more.
     # The exporter sees that there is a request, of which kind, and nothing it says.
     "change_request": {
         Role.WORKER: """
@@ -63,7 +63,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.EXPORTER: "SELECT (id, order_number, state, undecided_since, kind, ticket, parked_at)",
         Role.READER: "SELECT",
     },
-    # Whoever writes it can neither read it, nor take anything back, nor choose its moment.
+    # A process that writes it can neither read it, nor take anything back, nor choose its moment.
     "changelog": {Role.WORKER: _LOGGED, Role.EXPORTER: _LOGGED, Role.READER: "SELECT"},
     "effect": {
         Role.WORKER: """
@@ -73,7 +73,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
             """,
         Role.READER: "SELECT",
     },
-    # Whoever decides may hold an order, and cannot date that back. The exporter sees until when, and not why.
+    # A process that decides may hold an order, and cannot date that back. The exporter sees until when, and not why.
     "escalation_hold": {
         Role.WORKER: "SELECT, INSERT (order_id, reason, change_request_id, held_until)",
         Role.EXPORTER: "SELECT (order_id, held_until)",
@@ -95,7 +95,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
             """,
         Role.READER: "SELECT",
     },
-    # The exporter asks whether a parked request was told, and sees nothing of the words.
+    # The exporter asks whether colleagues know of a parked request, and sees nothing of the words.
     "ticket_note": {
         Role.WORKER: """
             SELECT,
@@ -158,13 +158,13 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.READER: "SELECT",
     },
     "acknowledgement": {Role.EXPORTER: "SELECT, INSERT", Role.READER: "SELECT"},
-    # Whoever gets on says so.
+    # Every process records its progress.
     "progress": {
         Role.WORKER: "SELECT, INSERT, UPDATE (at)",
         Role.EXPORTER: "SELECT, INSERT, UPDATE (at)",
         Role.READER: "SELECT",
     },
-    # Whoever connects looks whether the tables are those of its version.
+    # Every process checks at each connection that the tables are those of its version.
     "alembic_version": dict.fromkeys((Role.WORKER, Role.EXPORTER, Role.READER), "SELECT"),
 }
 
@@ -191,10 +191,10 @@ def make_roles(connection: Connection, prefix: str) -> list[str]:
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
             raise
-        told = str(error.orig).partition("\n")[0]
+        reason = str(error.orig).partition("\n")[0]
         raise NotAllowed(
-            f"the database user {user} may not make the roles ({told}): do it as a user that owns the database and its "
-            f"tables and may make roles (ALTER ROLE {user} CREATEROLE), or as a superuser; nothing was changed"
+            f"the database user {user} may not make the roles ({reason}): do it as a user that owns the database and "
+            f"its tables and may make roles (ALTER ROLE {user} CREATEROLE), or as a superuser; nothing was changed"
         ) from None
     return made
 
@@ -225,7 +225,7 @@ def _hand_over(connection: Connection, owner: str) -> None:
 
 
 def _grant(connection: Connection, names: Mapping[Role, str]) -> None:
-    """Takes everything from everyone, and gives back what stands in PRIVILEGES; nobody sees the moment between."""
+    """Revokes every privilege and grants those in PRIVILEGES; no other session sees the moment between."""
     at_work = ", ".join(names[role] for role in Role if role is not Role.OWNER)
     schema = _schema(connection)
     # Until PostgreSQL 14 everyone could put a table or a function of his own there, and have it used for ours.

@@ -11,14 +11,14 @@ from database.revisions import revisions
 
 # A database, a role or a server may have other values for each. They are written as PostgreSQL shows them.
 #
-# Nothing of ours holds a lock for a second; who waits longer had better say so than wait on. What has to wait longer
+# Nothing of ours holds a lock for a second; a longer wait had better be an error than go on. What has to wait longer
 # (`database.migrate`, `orders.audit`) says so itself.
 SESSION = {
     "lock_timeout": "5s",
     "statement_timeout": "1min",
     "idle_in_transaction_session_timeout": "1min",
     "idle_session_timeout": "0",
-    # Whoever has waited for a lock sees what its holder has done: the export passes over a request otherwise.
+    # After waiting for a lock a transaction sees what its holder has done: the export passes over a request otherwise.
     "default_transaction_isolation": "read committed",
     # What was accepted is on the disk. With `remote_apply` it would be no safer.
     "synchronous_commit": "on",

@@ -4,8 +4,9 @@ import random
 import select
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import structlog
@@ -20,11 +21,10 @@ from configuration.settings import settings
 from database import session
 from database.faults import OURS_TO_MEND, Fault, classify, describe_fault, sqlstate
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _log = structlog.get_logger()
 
-# Passing conflicts (deadlock, lock timeout) before one is believed to be none.
-_TRIES = 5
 # How many connections a process holds at most. One that does one thing at a time never has a second one.
 CONNECTIONS = 5
 
@@ -54,7 +54,7 @@ def engine() -> Engine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=5,
-        # What lies behind a pooler has to be asked; PostgreSQL itself says so when it goes.
+        # A server behind a pooler has to be asked whether it is there; PostgreSQL itself says so when it goes.
         pool_pre_ping=pooled,
         # An error quotes the statement, never its values: they are names and addresses, and errors are logged.
         hide_parameters=True,
@@ -110,7 +110,7 @@ def _leave_one_that_has_ended(connection: psycopg.Connection[Any], record: Conne
     was_used, record.info["was_used"] = record.info.get("was_used", False), True
     line = select.poll()
     line.register(connection.fileno(), select.POLLIN)
-    # What becomes of a new one is the transaction's to tell: the pool tries no third time.
+    # Whether a new one works is seen by the transaction: the pool tries no third time.
     if was_used and line.poll(0):
         raise DisconnectionError("the server has ended this connection")
 
@@ -125,36 +125,57 @@ def _leave_out_the_detail(context: ExceptionContext) -> None:
             error.args = (line, *error.args[1:])
 
 
-def in_transaction(work: Callable[[Connection], _T], *, tries: int = _TRIES) -> _T:
-    """Runs `work` in one transaction and commits it; on a passing conflict runs all of it again, up to `tries` times.
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How many times a transaction runs, at most, while it meets passing conflicts: deadlocks and lock timeouts."""
 
-    Raises what `work` raised, and the database's error when a conflict does not pass or the database is away.
+    at_most: int
+
+    def in_transaction(
+        self, work: Callable[Concatenate[Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Does what the function `in_transaction` does, with this many attempts."""
+
+        def commit() -> _T:
+            with engine().begin() as connection:
+                return work(connection, *args, **kwargs)
+
+        return self._run(commit)
+
+    def reading(self, work: Callable[Concatenate[Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Does what the function `reading` does, with this many attempts."""
+
+        def read() -> _T:
+            with engine().connect() as connection:
+                return work(connection, *args, **kwargs)
+
+        return self._run(read)
+
+    def _run(self, transaction: Callable[[], _T]) -> _T:
+        for attempt in range(1, self.at_most + 1):
+            try:
+                return transaction()
+            except DBAPIError as error:
+                if classify(error) is not Fault.RETRYABLE or attempt == self.at_most:
+                    raise
+                _log.info("conflict, trying again", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
+                time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads rivals, hides nothing
+        raise AssertionError("the last attempt returns or raises")
+
+
+# A conflict that has not passed after so many is believed to be none that passes.
+_USUAL = Attempts(5)
+
+
+def in_transaction(work: Callable[Concatenate[Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Runs `work(connection, *args, **kwargs)` in one transaction, commits it, and returns the result.
+
+    A passing conflict runs all of it again, up to five times. Raises what `work` raised, and the database's error
+    when a conflict does not pass or the database is away.
     """
-
-    def commit() -> _T:
-        with engine().begin() as connection:
-            return work(connection)
-
-    return _tried(commit, tries)
+    return _USUAL.in_transaction(work, *args, **kwargs)
 
 
-def reading(work: Callable[[Connection], _T]) -> _T:
-    """Runs `work`, which only reads, as `in_transaction` does; nothing is committed."""
-
-    def read() -> _T:
-        with engine().connect() as connection:
-            return work(connection)
-
-    return _tried(read, _TRIES)
-
-
-def _tried(run: Callable[[], _T], tries: int) -> _T:
-    for attempt in range(1, tries + 1):
-        try:
-            return run()
-        except DBAPIError as error:
-            if classify(error) is not Fault.RETRYABLE or attempt == tries:
-                raise
-            _log.info("conflict, trying again", attempt=attempt, sqlstate=getattr(error.orig, "sqlstate", None))
-            time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  # spreads rivals, hides nothing
-    raise AssertionError("the last try returns or raises")
+def reading(work: Callable[Concatenate[Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Runs `work`, which only reads, as `in_transaction` does, and commits nothing."""
+    return _USUAL.reading(work, *args, **kwargs)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from database import locks
-from database.locks import AnyRow, Exportable
+from database.exportable import Exportable, next_exportable
+from database.planner import force_index_plans_at
+from database.queries import AnyRow
 from edi import rests
 from edi.documents.order import CannotRender, Line, Message, OrderDocument
 from edi.documents.standards import render_order
@@ -65,11 +66,11 @@ def make(connection: Connection, partner: Partner, *, patience: timedelta, after
     Of what cannot be rendered there is none. From the beginning (`after` is 0) there are none while a claim would find
     nothing: while an interchange is on its way or the partner rests.
     """
-    now = locks.force_index_plans(connection)
+    now = force_index_plans_at(connection)
     if not after and not rests.may_be_claimed_for(connection, partner.name, now):
         return Drafts({})
     limit = partner.orders_per_interchange
-    due = locks.next_exportable(connection, wanted(partner, now, patience), limit=limit, after=after)
+    due = next_exportable(connection, wanted(partner, now, patience), limit=limit, after=after)
     together = within(partner.lines_per_interchange, due)
     if not together:
         return Drafts({})

@@ -12,7 +12,9 @@ from types import MappingProxyType
 from sqlalchemy import Connection, func, text, update
 
 from database import locks
-from database.locks import AnyRow
+from database.exportable import is_anything_exportable, without_undecided
+from database.planner import force_index_plans_at
+from database.queries import AnyRow, is_one_of
 from database.tables import interchange, orders
 from edi import counters, drafts
 from edi.documents.order import Message
@@ -21,7 +23,7 @@ from edi.drafts import Draft
 from edi.partners import Partner
 from orders import changelog
 from orders.fingerprint import ORDER_SHA256
-from orders.reading import as_utc
+from orders.views import as_utc
 from rules.model import Edi
 
 # Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes
@@ -82,7 +84,7 @@ def claim(
     """
     counter = counters.lock(connection, partner)
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
-    now = locks.force_index_plans(connection)
+    now = force_index_plans_at(connection)
     if on_its_way is not None:
         if on_its_way.lease_until <= now:
             return Claim(take_over(connection, on_its_way))
@@ -94,7 +96,7 @@ def claim(
     since = now - patience
     wanted = drafts.wanted(partner, now, patience)
     if counter.not_before is not None and counter.not_before > now:
-        if not locks.is_anything_exportable(connection, wanted):
+        if not is_anything_exportable(connection, wanted):
             return Claim(None)
         failed = "1 failed delivery" if counter.failures == 1 else f"{counter.failures} failed deliveries"
         again = f"it is tried again after {_to_the_second(counter.not_before)}"
@@ -103,13 +105,13 @@ def claim(
     if number > largest_control_number(partner.standard):
         return Claim(None, waits_for=f"its control numbers are used up: {number} is beyond what {partner.standard} has")
     ids = locks.claim_exportable(connection, wanted, limit=partner.orders_per_interchange)
-    free = locks.without_undecided(connection, ids, since)
+    free = without_undecided(connection, ids, since)
     together = drafts.within(partner.lines_per_interchange, free)
     messages, unrenderable = drafts.of_claimed(connection, together, partner, made)
     _hold_back(connection, unrenderable)
     if not messages:
         # Passed by because of somebody's lock; a cut-off must not be over before they have gone.
-        is_busy = not unrenderable and locks.is_anything_exportable(connection, wanted)
+        is_busy = not unrenderable and is_anything_exportable(connection, wanted)
         return Claim(None, len(unrenderable), waits_for="due orders are locked at the moment" if is_busy else None)
     return Claim(_store(connection, partner, number, messages, now, since), len(unrenderable))
 
@@ -209,7 +211,7 @@ def _store(
 def retry_held_back(connection: Connection) -> None:
     """Lets orders that could not be rendered be tried once more: they, the partner or the program may have changed."""
     ids = locks.claim_held_back(connection)
-    connection.execute(update(orders).where(locks.is_one_of(orders.c.id, ids)).values(export_error=None))
+    connection.execute(update(orders).where(is_one_of(orders.c.id, ids)).values(export_error=None))
 
 
 def expect_all(expected: int, found: int, row: AnyRow) -> None:

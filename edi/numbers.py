@@ -10,7 +10,7 @@ from edi import counters
 from edi.documents.standards import largest_control_number
 from edi.operator_actions import NotPossible
 from edi.partners import Partner
-from orders.reading import as_utc
+from orders.views import as_utc
 
 
 def show(connection: Connection, partner: Partner) -> dict[str, Any]:

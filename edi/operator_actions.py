@@ -11,7 +11,7 @@ from edi import interchanges, outcomes, rests
 from edi.interchanges import InFlight
 from edi.partners import Partner
 from orders import changelog
-from orders.reading import as_utc
+from orders.views import as_utc
 from rules.model import Edi
 
 OPERATOR = "operator"

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 from database.locks import AnyRow, interchange_of_number
 from database.tables import acknowledgement, interchange, orders, partner_file
 from database.tables import partner as partner_table
-from orders.reading import as_utc
+from orders.views import as_utc
 
 
 def list_interchanges(

@@ -40,7 +40,7 @@ CHECKS = (
         FROM change_request AS request LEFT JOIN orders ON orders.number = order_number
         LEFT JOIN interchange ON interchange.id = interchange_id AND edi_state = 'claimed'
         WHERE (request.state = 'received'
-               -- One that waits for an interchange is forgotten when nobody brings that to its end either.
+               -- One that waits for an interchange is forgotten when that does not come to its end either.
                AND (claimed_at IS NULL OR claimed_at < now() - :patience - :forgotten_after)
                AND not_before < now() - :forgotten_after
                AND undecided_since < now() - :patience - :forgotten_after
@@ -363,24 +363,24 @@ def audit(
     parameters["served"] = None if served is None else list(served)
     parameters["configured"] = None if configured is None else list(configured)
     warnings = server_warnings(connection)
-    warnings += [told for warning in WARNINGS for told in _warn(connection, warning, parameters)]
+    warnings += [line for warning in WARNINGS for line in _warn(connection, warning, parameters)]
     result = {"ok": not any(check["violations"] for check in checks), "checks": checks}
     return {**result, "warnings": warnings} if warnings else result
 
 
 def _warn(connection: Connection, warning: str, parameters: Mapping[str, Any]) -> list[str]:
     query = text(warning)
-    told: list[str] = list(connection.scalars(query, _used(query, parameters)))
-    more = [f"… and {len(told) - EXAMPLES} more like the last"] if len(told) > EXAMPLES else []
-    return told[:EXAMPLES] + more
+    lines: list[str] = list(connection.scalars(query, _used(query, parameters)))
+    more = [f"… and {len(lines) - EXAMPLES} more like the last"] if len(lines) > EXAMPLES else []
+    return lines[:EXAMPLES] + more
 
 
 def _run(connection: Connection, check: Check, parameters: Mapping[str, Any]) -> dict[str, Any]:
     # Counted and quoted in one pass: a broken promise may be broken a million times.
     violations = text(
         f"""
-        WITH violation (told) AS MATERIALIZED ({check.violations})
-        SELECT (SELECT count(*) FROM violation) AS n, ARRAY(SELECT told FROM violation LIMIT {EXAMPLES}) AS examples
+        WITH violation (example) AS MATERIALIZED ({check.violations})
+        SELECT (SELECT count(*) FROM violation) AS n, ARRAY(SELECT example FROM violation LIMIT {EXAMPLES}) AS examples
         """  # noqa: S608  # our own queries
     )
     found = connection.execute(violations, _used(violations, parameters)).one()

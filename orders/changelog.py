@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import change_request
 from database.tables import changelog as changelog_table
 
 
-def insert(request_of: str = "CAST(NULL AS bigint)", where: str = "true") -> str:
+def insert_statement(request_of: str = "CAST(NULL AS bigint)", where: str = "true") -> str:
     """Returns the statement that appends those of the rows `:entries` (`as_rows`) for which `where` holds, in sequence.
 
     `request_of` is the id of the request that caused an entry; it may use the entry's `place`.
@@ -28,7 +28,7 @@ def insert(request_of: str = "CAST(NULL AS bigint)", where: str = "true") -> str
     """  # noqa: S608  # our own constants
 
 
-_WRITE = text(insert())
+_WRITE = text(insert_statement())
 
 
 class Action(StrEnum):
@@ -68,7 +68,7 @@ def write(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def as_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Returns entries as `insert` takes them, once they are JSON."""
+    """Returns entries as `insert_statement` takes them, once they are JSON."""
     return [{field: getattr(entry, field) for field in Entry.__slots__} for entry in entries]
 
 

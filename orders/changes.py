@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 
-from database.locks import AnyRow, claim_orders, due_requests
+from database.locks import claim_orders
+from database.planner import force_index_plans
+from database.queries import AnyRow, is_one_of
+from database.tables import RequestState, change_request, constant
 from orders.inbox import IncomingRequest
 from orders.messages import ChangeMessage, parse_change
 from rules.decide import Faults, decide
@@ -76,7 +79,7 @@ _Request = TypeVar("_Request", bound=OpenRequest)
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An undecided request, as it lies in the inbox."""
+    """An undecided request in the inbox."""
 
     id: int
     body: bytes
@@ -118,7 +121,7 @@ def claim_open_orders(
     given ids): none overtakes another.
     """
     after, many = 0, limit
-    while due := due_requests(connection, limit=many, among=among, after=after):
+    while due := _due_requests(connection, limit=many, among=among, after=after):
         numbers = list(dict.fromkeys(row.order_number for row in due))
         while claimed := claim_orders(connection, numbers, limit=limit):
             if open_orders := _with_their_requests(connection, claimed, limit, among):
@@ -128,6 +131,21 @@ def claim_open_orders(
         # All of these wait: for their order, its interchange, another worker or an earlier try. Others need not.
         after, many = due[-1].id, min(many * 4, _LOOK_AHEAD)
     return []
+
+
+def _due_requests(connection: Connection, *, limit: int, among: Sequence[int] | None, after: int) -> Sequence[AnyRow]:
+    """Returns up to `limit` undecided requests that are due, oldest first, with ids above `after`.
+
+    `among` narrows it to these ids.
+    """
+    request = change_request.c
+    due = select(request.id, request.order_number).where(
+        request.state == constant(RequestState.RECEIVED), request.not_before <= func.now(), request.id > after
+    )
+    if among is not None:
+        due = due.where(is_one_of(request.id, among))
+    force_index_plans(connection)
+    return connection.execute(due.order_by(request.id).limit(limit)).all()
 
 
 def claim_orders_of(connection: Connection, arrived: Sequence[IncomingRequest]) -> list[OpenOrder[IncomingRequest]]:

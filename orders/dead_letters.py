@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Update, and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import DeadLetterState, change_request, dead_letter
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 

@@ -20,9 +20,9 @@ Effects: TypeAlias = Mapping[Effect, Sequence[int]]
 _ADDRESS_CHANGES = (changelog.Action.SHIPPING_ADDRESS_CHANGED, changelog.Action.BILLING_ADDRESS_CHANGED)
 
 # One statement, as a lone request waits for every round trip. It takes its rows as JSON parameters, so that it is the
-# same for any number of rows and is prepared once. The locks of the orders are had before it. Entries and effects name
-# a request by its place in the batch, as one that has just arrived gets its id here. They are written for those that
-# were, so that a lost guard is told as what it is; whoever is told rolls back.
+# same for any number of rows and is prepared once. The orders are locked before it. Entries and effects name
+# a request by its place in the batch, as one that has just arrived gets its id here. They are written for those
+# that were inserted or updated, so that a stale row is reported as such; the caller then rolls back.
 _ITS_REQUEST = "(SELECT ids FROM written)[place + 1]"
 
 
@@ -45,7 +45,7 @@ def _statement(decided_requests: str) -> TextClause:
         ), written AS (
             SELECT array_agg(id ORDER BY place) AS ids FROM decided_requests
         ), logged AS (
-            {changelog.insert(_ITS_REQUEST, where=f"{_ITS_REQUEST} IS NOT NULL")}
+            {changelog.insert_statement(_ITS_REQUEST, where=f"{_ITS_REQUEST} IS NOT NULL")}
         ), follows AS (
             INSERT INTO effect (change_request_id, kind, payload)
             SELECT {_ITS_REQUEST}, kind, payload
@@ -80,7 +80,7 @@ _DECIDE_WAITING = _statement(
     """
 )
 # The ids are handed out in the sequence of the places.
-_ACCEPT_DECIDED = _statement(
+_STORE_DECIDED = _statement(
     f"""
             INSERT INTO change_request ({inbox.COLUMNS}, outcome, reasons, address_faults, state, decided_at,
                 decided_place)
@@ -113,7 +113,7 @@ def record_decisions(
     return _write(connection, _DECIDE_WAITING, requests, open_orders, placed, hold)
 
 
-def accept_decided(
+def store_decided(
     connection: Connection,
     new: Sequence[IncomingRequest],
     open_orders: Sequence[OpenOrder[IncomingRequest]],
@@ -121,7 +121,7 @@ def accept_decided(
     *,
     hold: timedelta,
 ) -> Effects:
-    """Writes new requests into the inbox, in their sequence, and the decisions of those of them that are decided.
+    """Stores new requests, in their sequence, and the decisions of those that are decided.
 
     All or nothing, and returns the effects, as `record_decisions`.
     """
@@ -132,7 +132,7 @@ def accept_decided(
     decisions = {place: {"state": "decided", "decided_place": place, **_answer(one)} for place, one in placed}
     undecided = {"state": "received", "reasons": []}
     requests = [{**one.as_row(), **decisions.get(place, undecided), "place": place} for place, one in enumerate(new)]
-    return _write(connection, _ACCEPT_DECIDED, requests, open_orders, placed, hold)
+    return _write(connection, _STORE_DECIDED, requests, open_orders, placed, hold)
 
 
 def _write(
@@ -220,8 +220,8 @@ def _note(one: Decided[Any], action: changelog.Action) -> str | None:
     note = (one.message.data.note or "").strip()
     asked_at = one.message.asked_at(one.request.received_at)
     if action in _ADDRESS_CHANGES and asked_at != one.message.time:
-        told = f"Its time, {one.message.time:%Y-%m-%dT%H:%M:%SZ}, lay ahead: it counts as asked when it was received."
-        note = f"{note}\n{told}" if note else told
+        remark = f"Its time, {one.message.time:%Y-%m-%dT%H:%M:%SZ}, lay ahead: it counts as asked when it was received."
+        note = f"{note}\n{remark}" if note else remark
     return note or None
 
 

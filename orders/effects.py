@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
 
-from database.locks import is_one_of, lock_dead_effects
+from database.locks import lock_dead_effects
+from database.queries import is_one_of
 from database.tables import EffectState, effect
 
 # Tries before an effect is dead; the pauses between them double, from two seconds, and make some fifty minutes.

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
 
-from database.locks import has_no_open_request_sql, lock_numbers_for_accepting
+from database.exportable import has_no_open_request_sql
+from database.locks import lock_numbers_for_accepting
 from database.order_numbers import order_meant
 from database.tables import change_request
 from orders.dead_letters import DeadLetter, explain_conflict, keep_dead_letters
@@ -49,7 +50,8 @@ _LOOK = text(
 class Delivery:
     """One message as a broker handed it over; `position` is the broker's own id of it, where it has one.
 
-    `given_up` says why it is put aside unread, `is_redelivered` that someone has had it in hand before.
+    `given_up` says why it becomes a dead letter unread, `is_redelivered` that it was delivered before and not
+    acknowledged. `message` is what `raw` says, where that was parsed already.
     """
 
     origin: str
@@ -57,11 +59,12 @@ class Delivery:
     raw: bytes
     given_up: str | None = None
     is_redelivered: bool = False
+    message: ChangeMessage | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch of deliveries: how many were new, repeated, and put to the dead letters."""
+    """What became of a batch of deliveries: how many were new, repeated, or became dead letters."""
 
     new: int
     repeated: int
@@ -110,38 +113,38 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """What of a batch is new, in its sequence; what of that has no request before it; and what contradicts another."""
+    """The new requests of a batch, in its sequence; those without an undecided request before them; the conflicts."""
 
     new: list[IncomingRequest]
     decidable_now: list[IncomingRequest]
     conflicts: list[DeadLetter]
 
 
-def accept(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
-    """Takes a batch of deliveries into the inbox, in their sequence; what cannot be taken becomes a dead letter.
+def store(connection: Connection, deliveries: Sequence[Delivery]) -> Accepted:
+    """Stores a batch of deliveries undecided, in their sequence; what is no new or repeated request is a dead letter.
 
-    Nothing is lost and nothing is taken twice: a key that is known already keeps its first request, and counts as
+    Nothing is lost and nothing is stored twice: a key that is known already keeps its first request, and counts as
     repeated when the data are the same, as a conflict when they are not.
     """
-    arrived, dead = arrive(connection, deliveries)
+    arrived, dead = receive(connection, deliveries)
     new = _insert(connection, arrived)
-    # What was inserted has met nothing that it could contradict.
+    # A request that was inserted cannot contradict an earlier one.
     conflicts = _conflicts(connection, arrived) if new < len(arrived) else []
     keep_dead_letters(connection, dead + conflicts)
     return Accepted(new, len(arrived) - new - len(conflicts), len(dead) + len(conflicts))
 
 
-def arrive(connection: Connection, deliveries: Sequence[Delivery]) -> tuple[list[IncomingRequest], list[DeadLetter]]:
-    """Parses deliveries and locks the numbers of their orders; what cannot be read is to become a dead letter."""
+def receive(connection: Connection, deliveries: Sequence[Delivery]) -> tuple[list[IncomingRequest], list[DeadLetter]]:
+    """Parses deliveries and locks the numbers of their orders; returns the requests, and what cannot be parsed."""
     arrived, dead = _parse(deliveries)
     lock_numbers_for_accepting(connection, [one.order_number for one in arrived])
     return arrived, dead
 
 
-def sift(connection: Connection, arrived: Sequence[IncomingRequest]) -> Classified:
-    """Looks up what has arrived, before it is written; see `accept` for what counts as new.
+def classify(connection: Connection, arrived: Sequence[IncomingRequest]) -> Classified:
+    """Looks up requests before they are stored; see `store` for what counts as new.
 
-    No other request for their orders can get before them, as their numbers are locked. One for another order may still
+    No other request for their orders can come before them, as their numbers are locked. One for another order may still
     take a key of theirs.
     """
     first: dict[tuple[str, str], IncomingRequest] = {}
@@ -156,19 +159,19 @@ def sift(connection: Connection, arrived: Sequence[IncomingRequest]) -> Classifi
     ]
     new = [one for one, row in looked if row.data_sha256 is None]
     decidable_now = [one for one, row in looked if row.data_sha256 is None and row.has_no_open_request]
-    said = {one.key: row.data_sha256 or one.data_sha256 for one, row in looked}
-    return Classified(new, decidable_now, _contradicting(arrived, said))
+    first_data = {one.key: row.data_sha256 or one.data_sha256 for one, row in looked}
+    return Classified(new, decidable_now, _contradicting(arrived, first_data))
 
 
 def _parse(deliveries: Sequence[Delivery]) -> tuple[list[IncomingRequest], list[DeadLetter]]:
     arrived, dead = [], []
     for delivery in deliveries:
         if delivery.given_up is not None:
-            # Not parsed: perhaps that is what ended whoever had received it.
+            # Not parsed: parsing may be what crashed the process that received it.
             dead.append(_dead(delivery, Unreadable.INVALID_MESSAGE, delivery.given_up))
             continue
         try:
-            message = parse_change(delivery.raw)
+            message = delivery.message or parse_change(delivery.raw)
         except UnreadableMessage as unreadable:
             dead.append(_dead(delivery, unreadable.reason, str(unreadable)))
         else:

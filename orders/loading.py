@@ -8,12 +8,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from database.locks import (
-    AnyRow,
-    is_one_of,
     lock_numbers_for_accepting,
     lock_orders_by_number,
     lock_requests_that_mean,
 )
+from database.queries import AnyRow, is_one_of
 from database.tables import RequestState, change_request, constant, order_line, orders
 from orders import changelog
 from orders.messages import OrderMessage
@@ -44,7 +43,7 @@ class Loaded:
 def load_orders(connection: Connection, messages: Sequence[OrderMessage]) -> Loaded:
     """Inserts new orders with their lines; of known ones takes `pre_order` → `validated`, and reports the rest.
 
-    Requests that were parked because nobody knew their order are undecided again with that.
+    Requests that were parked because their order was not known become undecided again.
     """
     # Prevents: a request that is parked, as of an unknown order, beside the transaction that loads it.
     lock_numbers_for_accepting(connection, [message.number for message in messages])

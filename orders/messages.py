@@ -89,7 +89,7 @@ def _no_nul(text: str) -> str:
 
 
 def _text_of_a_moment(value: Any) -> Any:
-    # Pydantic would take "1700000000" for the seconds since 1970, and nobody knows whether its sender meant that.
+    # Pydantic would take "1700000000" for the seconds since 1970, and we cannot know whether its sender meant that.
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d", value):
         raise ValueError("must be a moment such as 2026-11-23T09:00:00Z")
     return value
@@ -107,7 +107,7 @@ def _nothing_if_empty(value: Any) -> Any:
 
 _Plain = AfterValidator(_no_control_characters)
 Number = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_white_space), _Plain]
-# An order as whoever asks writes its number; what is meant by it is looked up (`database.order_numbers`).
+# An order's number as the sender writes it; which order is meant is looked up (`database.order_numbers`).
 WrittenNumber = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_not_blank), _Plain]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_no_white_space_around), _Plain]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=256), _Plain]
@@ -130,7 +130,7 @@ class _Model(BaseModel):
 
 
 class Address(_Model):
-    """A postal address; an unknown field is an error here, for half an address sends a parcel astray."""
+    """A postal address; an unknown field is an error here, for with half an address a parcel is lost."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -219,7 +219,7 @@ class ChangeMessage(_Model):
         ).hexdigest()
 
     def asked_at(self, received_at: datetime | None) -> datetime:
-        """Returns when the customer asked: `time`, or the receipt where `time` lies more than five minutes ahead of it.
+        """Returns when the customer asked: `time`, or the receipt where `time` is more than five minutes ahead of it.
 
         Without a moment of receipt it is `time`.
         """
@@ -313,7 +313,7 @@ def _parse(kind: type[_M], raw: bytes) -> _M:
 
 
 def unreadable(invalid: ValidationError) -> UnreadableMessage:
-    """Tells what is no JSON at all from what is the wrong JSON."""
+    """Returns the error to raise, whose reason says whether it is no JSON at all or JSON of another shape."""
     is_json = all(error["type"] != "json_invalid" for error in invalid.errors(include_input=False))
     return UnreadableMessage(Unreadable.INVALID_MESSAGE if is_json else Unreadable.NOT_JSON, explain(invalid))
 
@@ -321,9 +321,9 @@ def unreadable(invalid: ValidationError) -> UnreadableMessage:
 def explain(invalid: ValidationError, *, at_most: int = 3) -> str:
     """Says in one line which fields are wrong and why. It quotes no value: values may be personal data."""
     errors = invalid.errors(include_input=False, include_url=False)
-    told = [f"{'.'.join(map(_field, e['loc'])) or 'message'}: {_told(e)}" for e in errors]
-    more = f" (and {len(told) - at_most} more)" if len(told) > at_most else ""
-    return "; ".join(told[:at_most]) + more
+    faults = [f"{'.'.join(map(_field, e['loc'])) or 'message'}: {_describe(e)}" for e in errors]
+    more = f" (and {len(faults) - at_most} more)" if len(faults) > at_most else ""
+    return "; ".join(faults[:at_most]) + more
 
 
 def _field(part: int | str) -> str:
@@ -331,7 +331,7 @@ def _field(part: int | str) -> str:
     return str(part) if re.fullmatch(r"\w{1,40}", str(part), re.ASCII) else "(unnamed)"
 
 
-def _told(error: ErrorDetails) -> str:
+def _describe(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return "is not a field that we know"
     return "expected a JSON object" if error["type"] in ("model_type", "dict_type") else wording(error)

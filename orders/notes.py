@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text, update
 
-from database.locks import AnyRow, is_one_of, lock_dead_notes
+from database.locks import lock_dead_notes
+from database.queries import AnyRow, is_one_of
 from database.tables import NoteState, ticket_note
 
 # An order may be loaded, or arrive, in a moment; after this a colleague is told that somebody waits.

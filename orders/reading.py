@@ -1,14 +1,13 @@
-"""Reading the state for people and programs, in the shapes that the contract gives."""
+"""Reading the state of orders and requests for people and programs, as views."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, exists, func, select
 
-from database.locks import AnyRow, is_one_of
+from database.queries import AnyRow, is_one_of
 from database.tables import (
     EffectState,
     RequestState,
@@ -23,12 +22,20 @@ from database.tables import (
 )
 from desks.advice import advice
 from orders import changelog
+from orders.views import (
+    ChangelogEntryShown,
+    EffectShown,
+    InterchangeOfOrder,
+    LineShown,
+    ListedOrder,
+    ListedRequest,
+    NotificationShown,
+    OrderShown,
+    RequestKey,
+    RequestShown,
+    as_utc,
+)
 from rules.model import Address, AddressFault, AddressRole, Edi, ParkedReason, Problem, Reason, Status
-
-
-def as_utc(moment: datetime | None) -> str | None:
-    """Writes a moment as ISO 8601 in UTC, ending in Z."""
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def address_as_json(address: Address) -> dict[str, str]:
@@ -50,45 +57,40 @@ def advice_for(reasons: Sequence[str], faults: Sequence[AddressFault] = ()) -> s
     return advice((ParkedReason(one) if one in parked else Reason(one) for one in reasons), faults) or None
 
 
-def show_order(connection: Connection, number: str) -> dict[str, Any] | None:
-    """Returns an order with its lines, interchange and changelog; None if it is not known.
-
-    `export_error` is there only while it holds the order back, `held_until` with its reasons `held_for` only while
-    an escalation does.
-    """
+def show_order(connection: Connection, number: str) -> OrderShown | None:
+    """Returns an order with its lines, interchange and changelog; None if it is not known."""
     row = connection.execute(select(orders).where(orders.c.number == number)).one_or_none()
     if row is None:
         return None
-    shown = {
-        "number": row.number,
-        "status": row.status,
-        "edi": row.edi_state,
-        "version": row.version,
-        "customer": row.customer,
-        "shipping": row.shipping,
-        "billing": row.billing,
-        "lines": _lines(connection, row.id),
-        "placed_at": as_utc(row.placed_at),
-        "warehouse": row.warehouse,
-        "interchange": _interchange(connection, row.interchange_id),
-        "changelog": [_changelog_entry(entry) for entry in changelog.of_order(connection, row.id)],
-    }
-    if row.export_error is not None:
-        shown["export_error"] = row.export_error
-    return shown | _held(connection, row)
+    holds = _holds(connection, row)
+    return OrderShown(
+        number=row.number,
+        status=row.status,
+        edi=row.edi_state,
+        version=row.version,
+        customer=row.customer,
+        shipping=row.shipping,
+        billing=row.billing,
+        lines=_lines(connection, row.id),
+        placed_at=as_utc(row.placed_at),
+        warehouse=row.warehouse,
+        interchange=_interchange(connection, row.interchange_id),
+        changelog=[_changelog_entry(entry) for entry in changelog.of_order(connection, row.id)],
+        export_error=row.export_error,
+        held_until=as_utc(max((one.held_until for one in holds), default=None)),
+        held_for=[one.reason for one in holds] or None,
+    )
 
 
-def _held(connection: Connection, order: AnyRow) -> dict[str, Any]:
+def _holds(connection: Connection, order: AnyRow) -> Sequence[AnyRow]:
     hold = escalation_hold.c
     of_order = select(hold.reason, hold.held_until).where(hold.order_id == order.id, hold.held_until > func.now())
     holds = connection.execute(of_order.order_by(hold.held_at, hold.reason)).all()
-    if not holds or not _can_be_held(order):
-        return {}
-    return {"held_until": as_utc(max(one.held_until for one in holds)), "held_for": [one.reason for one in holds]}
+    return holds if _can_be_held(order) else ()
 
 
 def standings(connection: Connection, numbers: Sequence[str]) -> dict[str, AnyRow]:
-    """Returns where known orders stand, by their numbers: the customer's name, both states, until when it is held."""
+    """Returns the state of known orders, by their numbers: the customer's name, both states, until when it is held."""
     hold = escalation_hold.c
     held = select(func.max(hold.held_until)).where(hold.order_id == orders.c.id, hold.held_until > func.now())
     found = select(
@@ -105,47 +107,29 @@ def _can_be_held(order: AnyRow) -> bool:
     return order.edi_state == Edi.NOT_SENT and not Status(order.status).is_closed
 
 
-def _lines(connection: Connection, order_id: int) -> list[dict[str, Any]]:
+def _lines(connection: Connection, order_id: int) -> list[LineShown]:
     lines = select(order_line).where(order_line.c.order_id == order_id).order_by(order_line.c.line_no)
     return [
-        {
-            "sku": line.sku,
-            "description": line.description,
-            "quantity": line.quantity,
-            "unit_price": f"{line.unit_price:f}",
-        }
+        LineShown(line.sku, line.description, line.quantity, unit_price=f"{line.unit_price:f}")
         for line in connection.execute(lines)
     ]
 
 
-def _interchange(connection: Connection, interchange_id: int | None) -> dict[str, Any] | None:
+def _interchange(connection: Connection, interchange_id: int | None) -> InterchangeOfOrder | None:
     if interchange_id is None:
         return None
     row = connection.execute(select(interchange).where(interchange.c.id == interchange_id)).one()
-    return {
-        "partner": row.partner,
-        "control_number": row.control_number,
-        "state": row.state,
-        "filename": row.filename,
-        "sent_at": as_utc(row.sent_at),
-    }
+    return InterchangeOfOrder(row.partner, row.control_number, row.state, row.filename, as_utc(row.sent_at))
 
 
-def _changelog_entry(row: AnyRow) -> dict[str, Any]:
-    return {
-        "at": as_utc(row.at),
-        "actor": row.actor,
-        "action": row.action,
-        "request": None if row.source is None else {"source": row.source, "id": row.external_id},
-        "note": row.note,
-        "before": row.before,
-        "after": row.after,
-    }
+def _changelog_entry(row: AnyRow) -> ChangelogEntryShown:
+    request = None if row.source is None else RequestKey(row.source, row.external_id)
+    return ChangelogEntryShown(as_utc(row.at), row.actor, row.action, request, row.note, row.before, row.after)
 
 
 def list_orders(
     connection: Connection, *, status: str | None = None, edi: str | None = None, limit: int | None = None
-) -> list[dict[str, Any]]:
+) -> list[ListedOrder]:
     """Returns orders, up to `limit` of them, in the sequence in which they were loaded."""
     hold = escalation_hold.c
     held = select(func.max(hold.held_until)).where(hold.order_id == orders.c.id, hold.held_until > func.now())
@@ -155,22 +139,22 @@ def list_orders(
     if edi is not None:
         listed = listed.where(orders.c.edi_state == edi)
     return [
-        {
-            "number": row.number,
-            "status": row.status,
-            "edi": row.edi_state,
-            "version": row.version,
-            "placed_at": as_utc(row.placed_at),
-            "warehouse": row.warehouse,
-            "hold_until": as_utc(row.hold_until),
-            "held_until": as_utc(row.held_until) if _can_be_held(row) else None,
-            "export_error": row.export_error,
-        }
+        ListedOrder(
+            number=row.number,
+            status=row.status,
+            edi=row.edi_state,
+            version=row.version,
+            placed_at=as_utc(row.placed_at),
+            warehouse=row.warehouse,
+            hold_until=as_utc(row.hold_until),
+            held_until=as_utc(row.held_until) if _can_be_held(row) else None,
+            export_error=row.export_error,
+        )
         for row in connection.execute(listed)
     ]
 
 
-def show_request(connection: Connection, source: str, external_id: str) -> dict[str, Any] | None:
+def show_request(connection: Connection, source: str, external_id: str) -> RequestShown | None:
     """Returns a request with its decision, effects and notification; None if it is not known."""
     row = connection.execute(
         select(change_request).where(change_request.c.source == source, change_request.c.external_id == external_id)
@@ -179,23 +163,28 @@ def show_request(connection: Connection, source: str, external_id: str) -> dict[
         return None
     of_request = effect.c.change_request_id == row.id
     effects = connection.execute(select(effect).where(of_request).order_by(effect.c.id))
-    return {
-        **_request_summary(row),
-        "advice": advice_for(row.reasons, faults_as_stored(row.address_faults)),
-        "error": row.error,
-        "effects": [_effect(one) for one in effects],
-        "notification": _notification(connection, row.id),
-    }
+    return RequestShown(
+        **_summary(row),
+        advice=advice_for(row.reasons, faults_as_stored(row.address_faults)),
+        error=row.error,
+        effects=[_effect(one) for one in effects],
+        notification=_notification(connection, row.id),
+    )
 
 
-def _effect(row: AnyRow) -> dict[str, Any]:
-    """Returns an effect; with why it failed and how often only while it is not done and has failed."""
-    shown = {"kind": row.kind, "state": row.state, "done_at": as_utc(row.done_at)}
-    failed = row.error is not None and row.done_at is None
-    return {**shown, "error": row.error, "attempts": row.attempts} if failed else shown
+def _effect(row: AnyRow) -> EffectShown:
+    has_failed = row.error is not None and row.done_at is None
+    return EffectShown(
+        kind=row.kind,
+        state=row.state,
+        done_at=as_utc(row.done_at),
+        error=row.error if has_failed else None,
+        attempts=row.attempts if has_failed else None,
+    )
 
 
-def _request_summary(row: AnyRow) -> dict[str, Any]:
+def _summary(row: AnyRow) -> dict[str, Any]:
+    """Returns the fields that a request has in every view."""
     return {
         "source": row.source,
         "id": row.external_id,
@@ -210,12 +199,14 @@ def _request_summary(row: AnyRow) -> dict[str, Any]:
     }
 
 
-def _notification(connection: Connection, request_id: int) -> dict[str, Any] | None:
-    told = select(notification).where(notification.c.change_request_id == request_id)
-    row = connection.execute(told).one_or_none()
+def _notification(connection: Connection, request_id: int) -> NotificationShown | None:
+    of_request = select(notification).where(notification.c.change_request_id == request_id)
+    row = connection.execute(of_request).one_or_none()
     if row is None:
         return None
-    return {name: getattr(row, name) for name in ("channel", "visibility", "subject", "body", "state")}
+    return NotificationShown(
+        channel=row.channel, visibility=row.visibility, subject=row.subject, body=row.body, state=row.state
+    )
 
 
 def list_requests(
@@ -225,11 +216,8 @@ def list_requests(
     reason: str | None = None,
     dead: bool = False,
     limit: int | None = None,
-) -> list[dict[str, Any]]:
-    """Returns requests whose columns have the `wanted` values, up to `limit` of them, as they were accepted.
-
-    `dead_errors` says of what each dead effect died; it is there only where one did.
-    """
+) -> list[ListedRequest]:
+    """Returns requests whose columns have the `wanted` values, up to `limit` of them, as they were accepted."""
     listed = select(change_request).order_by(change_request.c.id).limit(limit)
     for name, value in wanted.items():
         if value is not None:
@@ -245,12 +233,12 @@ def list_requests(
         for name, column in (("dead_effects", effect.c.kind), ("dead_errors", effect.c.error))
     )
     return [
-        {
-            **_request_summary(row),
-            "dead_effects": row.dead_effects,
-            "error": row.error,
-            **({"dead_errors": dict(zip(row.dead_effects, row.dead_errors, strict=True))} if row.dead_effects else {}),
-        }
+        ListedRequest(
+            **_summary(row),
+            dead_effects=row.dead_effects,
+            error=row.error,
+            dead_errors=dict(zip(row.dead_effects, row.dead_errors, strict=True)) or None,
+        )
         for row in connection.execute(listed.add_columns(dead_effects, errors))
     ]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Text, func, literal_column, select, tuple_, update
 
-from database.locks import AnyRow, is_one_of, lock_numbers_for_accepting, lock_parked
+from database.locks import lock_numbers_for_accepting, lock_parked
 from database.order_numbers import order_meant
+from database.queries import AnyRow, is_one_of
 from database.tables import RequestState, change_request, constant, orders
 from orders.changes import AddressCheck, faults_of, order_for_the_rules
 from orders.decisions import changes
@@ -87,7 +88,7 @@ def revive(connection: Connection, requests: Sequence[AnyRow]) -> int:
 
 
 def revive_unknown(connection: Connection, numbers: Sequence[str]) -> int:
-    """Makes requests undecided again that were parked because nobody knew these orders; returns how many.
+    """Makes requests undecided again that were parked because these orders were not known; returns how many.
 
     Comes after `lock_numbers_for_accepting` with these numbers.
     """

@@ -1,19 +1,21 @@
-"""Setting requests aside: what cannot be decided is counted, delayed and in the end parked, visibly."""
+"""Retries: a request that cannot be decided is counted, delayed, and in the end parked, visibly."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, case, func, select, update
 
-from database.locks import claim_unknown, find_overdue_unknown, lock_numbers_for_accepting
+from database.locks import claim_unknown, lock_numbers_for_accepting, of_unknown_orders
+from database.queries import AnyRow
 from database.tables import RequestState, change_request
 from rules.model import ParkedReason
 
-# Tries before a request that always fails is parked; the pauses between them double, from two seconds.
+# Attempts before a request that always fails is parked; the pauses between them double, from two seconds.
 MAX_ATTEMPTS = 5
 
 
 def count_failure(connection: Connection, request_id: int, error: str, *, pauses: bool = True) -> None:
-    """Counts one failed try of a request: it waits twice as long as before, and is parked after MAX_ATTEMPTS.
+    """Counts one failed attempt at a request: it waits twice as long as before, and is parked after MAX_ATTEMPTS.
 
     Without `pauses` it does not wait.
     """
@@ -35,24 +37,24 @@ def count_failure(connection: Connection, request_id: int, error: str, *, pauses
 
 
 def uncount_attempt(connection: Connection, request_id: int) -> None:
-    """Takes back a try that was counted and not made; the request waits a second, if it is still undecided."""
+    """Takes back an attempt that was counted and not made; the request waits a second, if it is still undecided."""
     request = change_request.c
     later = func.greatest(request.not_before, func.clock_timestamp() + timedelta(seconds=1))
     connection.execute(
         update(change_request)
         .where(request.id == request_id, request.state == RequestState.RECEIVED)
-        # A parked one may have been reprocessed meanwhile, with all its tries.
+        # A parked one may have been reprocessed meanwhile, with all its attempts.
         .values(attempts=func.greatest(request.attempts - 1, 0), not_before=later)
     )
 
 
 def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: int) -> int:
-    """Parks requests whose order nobody loaded within the patience; returns how many were found."""
+    """Parks requests whose order was not loaded within the patience; returns how many were found."""
     since = connection.execute(select(func.clock_timestamp() - patience)).scalar_one()
-    overdue = find_overdue_unknown(connection, limit=limit, patience_since=since)
+    overdue = find_overdue(connection, limit=limit, patience_since=since)
     if not overdue:
         return 0
-    # Whoever loads such an order does that under the same lock: he finds them parked, or they find it loaded.
+    # An order is loaded under the same lock: either loading finds them parked, or they find it loaded.
     lock_numbers_for_accepting(connection, [row.order_number for row in overdue])
     ids = claim_unknown(connection, [row.id for row in overdue])
     connection.execute(
@@ -66,3 +68,10 @@ def park_unknown_orders(connection: Connection, *, patience: timedelta, limit: i
         )
     )
     return len(overdue)
+
+
+def find_overdue(connection: Connection, *, limit: int, patience_since: datetime) -> Sequence[AnyRow]:
+    """Returns up to `limit` requests that have waited out their patience for an order that was not loaded."""
+    request = change_request.c
+    overdue = of_unknown_orders(request.id, request.order_number).where(request.undecided_since <= patience_since)
+    return connection.execute(overdue.order_by(request.id).limit(limit)).all()

@@ -1,11 +1,12 @@
-"""What follows a decision: restock the lines of a cancelled order, tell the answer."""
+"""The effects of a decision: restock the lines of a cancelled order, notify the customer or colleagues."""
 
 from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Connection
 
-from database.locks import AnyRow, claim_notices, claim_restocks
+from database.locks import claim_notices, claim_restocks
+from database.queries import AnyRow
 from database.tables import NotificationState
 from desks.channels import Channel, LogChannel
 from desks.mail import MailChannel
@@ -48,12 +49,12 @@ def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | Non
             is_log = channel.name == LogChannel.name
             if is_log:
                 logged.append(notice)
-            written.append(_notification(row, notice, channel, told=is_log))
+            written.append(_notification(row, notice, channel, is_sent=is_log))
         if written:
             answers.write(connection, written)
 
     def after() -> None:
-        # The log is the one channel whose loss loses nothing: the text is in the table, so it is told after the commit.
+        # The log is the one channel that may lose a notice, as the text is in the table: so it comes after the commit.
         for notice in logged:
             LogChannel().deliver(notice)
         if len(logged) < len(rows):
@@ -64,7 +65,7 @@ def _claim_notify(connection: Connection, limit: int, among: Sequence[int] | Non
 
 def _notice(row: AnyRow, order: AnyRow, *, to_the_customer: bool) -> Notice:
     data = (message := parse_change(row.body)).data
-    # Whoever writes on a ticket without saying who he is may be anybody.
+    # The author of a ticket that names no requester may be anybody.
     is_the_customer = to_the_customer or data.requester is not None
     return write_notice(
         source=row.source,
@@ -83,7 +84,7 @@ def _notice(row: AnyRow, order: AnyRow, *, to_the_customer: bool) -> Notice:
     )
 
 
-def _notification(row: AnyRow, notice: Notice, channel: Channel, *, told: bool) -> dict[str, object]:
+def _notification(row: AnyRow, notice: Notice, channel: Channel, *, is_sent: bool) -> dict[str, object]:
     return {
         "effect_id": row.id,
         "change_request_id": row.change_request_id,
@@ -92,11 +93,11 @@ def _notification(row: AnyRow, notice: Notice, channel: Channel, *, told: bool) 
         "visibility": notice.visibility,
         "subject": notice.subject,
         "body": notice.body,
-        "state": NotificationState.SENT if told else NotificationState.PENDING,
+        "state": NotificationState.SENT if is_sent else NotificationState.PENDING,
     }
 
 
-# As large as a batch of decisions: what follows from one is one batch.
+# As large as a batch of decisions, so that the effects of one are one batch.
 _job = partial(Job, limit=200, count_failure=count_failure, uncount_attempt=uncount_attempt, claims_all=True)
 RESTOCK = _job("restock", claim=_claim_restock)
 NOTIFY = _job("notify", claim=_claim_notify)
@@ -118,6 +119,6 @@ def restock() -> None:
 
 @wakeup_task(WakeUp.NOTIFY, time_limit=TIME_LIMIT_SECONDS)
 def notify() -> None:
-    """Puts what is due into words and tells it where that is the log, for a time slice; answers are rung for."""
+    """Puts what is due into words, for a time slice; writes what goes to the log, and wakes the worker of answers."""
     if drain(NOTIFY, seconds=SLICE_SECONDS):
         wake(WakeUp.NOTIFY)

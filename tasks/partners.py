@@ -28,7 +28,7 @@ def _configured(file: Path) -> list[Partner]:
 def address_check() -> AddressCheck:
     """Returns what asks the documents of a warehouse's partner whether they can say an address.
 
-    It needs no secret of the partners: whoever decides need not be able to export. Raises ConfigurationError.
+    It needs no secret of the partners: a process that decides need not be able to export. Raises ConfigurationError.
     """
     return _check_by(settings().partners)
 

@@ -1,7 +1,6 @@
 """Reprocessing slice by slice, each a short transaction: a killed run's work stays done, another run does the rest."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,12 +17,12 @@ _SLICE = 500
 _SLICE_OF_PREVIEW = 100
 
 
-def reprocess(wanted: Filter) -> Iterator[int]:
-    """Makes parked requests undecided again; yields for each slice how many still were parked."""
+def iterate_reprocessing(wanted: Filter) -> Iterator[int]:
+    """As it is iterated, makes parked requests undecided again; yields for each slice how many still were parked."""
     place = BEGINNING
-    while slice_ := in_transaction(partial(_revive_next, wanted=wanted, after=place)):
+    while slice_ := in_transaction(_revive_next, wanted, place):
         revived, ended = slice_
-        # At the first slice and after the last: between them a worker goes on by itself, or at beat's next ring.
+        # At the first slice and after the last: between them a worker goes on by itself, or at beat's next wake-up.
         if place == BEGINNING:
             wake(WakeUp.APPLY_CHANGES)
         place = ended
@@ -39,21 +38,20 @@ def _revive_next(connection: Connection, wanted: Filter, after: Place) -> tuple[
     return revive(connection, requests), Place(requests[-1].order_number, requests[-1].id)
 
 
-def previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
+def iterate_previews(wanted: Filter) -> Iterator[Mapping[str, Any]]:
     """Yields for each parked request what would be decided now; writes nothing. Raises ConfigurationError."""
     place, check = BEGINNING, address_check()
-    next_ones = partial(preview, wanted=wanted, check=check, limit=_SLICE_OF_PREVIEW)
-    while (found := in_transaction(partial(next_ones, after=place))).shown:
+    while (found := in_transaction(preview, wanted, place, check=check, limit=_SLICE_OF_PREVIEW)).shown:
         yield from found.shown
         place = found.place
 
 
-def revive_effects() -> Iterator[int]:
-    """Makes dead effects pending again, and dead notes on tickets; yields for each slice of effects how many."""
+def iterate_revived_effects() -> Iterator[int]:
+    """As it is iterated, makes dead effects and dead notes pending again; yields how many effects a slice had."""
     after = 0
-    while ids := in_transaction(partial(revive_dead, limit=_SLICE, after=after)):
+    while ids := in_transaction(revive_dead, limit=_SLICE, after=after):
         yield len(ids)
         after = ids[-1]
     after = 0
-    while notes := in_transaction(partial(revive_dead_notes, limit=_SLICE, after=after)):
+    while notes := in_transaction(revive_dead_notes, limit=_SLICE, after=after):
         after = notes[-1]

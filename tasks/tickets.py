@@ -21,7 +21,7 @@ from desks.desk import Desk, Form, Ignored, Unusable, opened_api
 from orders import tickets
 from orders.answers import LostFence
 from orders.dead_letters import DeadLetter, keep_dead_letters
-from orders.inbox import Delivery, accept
+from orders.inbox import Delivery, store
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.notes import write_notes
 from orders.tickets import Leased, ReadFailure
@@ -144,7 +144,7 @@ def _take(connection: Connection, desk: Desk, leased: Leased, form: Form) -> Rea
     if became is Read.TAKEN:
         event = form.event(desk.source, _free_id(form.key, asked), leased.noted_at)
         parse_change(event)
-        accept(connection, [Delivery(ORIGIN + desk.name, _fingerprint(event), event)])
+        store(connection, [Delivery(ORIGIN + desk.name, _fingerprint(event), event)])
     tickets.settle(connection, leased)
     return became
 

@@ -1,4 +1,4 @@
-"""One webhook delivery: verified, read, and kept before it is answered."""
+"""One webhook delivery: verified, read, and stored before it is answered."""
 
 import hashlib
 import json
@@ -20,8 +20,9 @@ from orders.inbox import Delivery
 from orders.messages import ChangeMessage, Unreadable, UnreadableMessage, parse_change
 from orders.notes import Cause, NoteRow, write_notes
 from orders.reading import show_request
+from orders.views import to_json
 from tasks.helpdesks import store_texts
-from tasks.intake import keep
+from tasks.intake import store
 
 _log = structlog.get_logger()
 
@@ -44,11 +45,11 @@ class Received(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a delivery: the request as it is shown where there is one, and words where it was not taken."""
+    """What became of a delivery: the request as it is shown where there is one, and why it was not taken otherwise."""
 
     received: Received
     request: Mapping[str, Any] | None = None
-    told: str | None = None
+    reason: str | None = None
 
 
 def receive(desk: Desk, webhook: Webhook) -> Receipt:
@@ -65,32 +66,32 @@ def receive(desk: Desk, webhook: Webhook) -> Receipt:
         message = parse_change(event)
     except Ignored as ignored:
         log.info("webhook ignored", why=str(ignored))
-        return Receipt(Received.IGNORED, told=str(ignored))
+        return Receipt(Received.IGNORED, reason=str(ignored))
     except Unusable as unusable:
         reason = Unreadable.INVALID_MESSAGE if unusable.is_json else Unreadable.NOT_JSON
         return _unusable(desk, webhook, reason, str(unusable), unusable.form)
     except UnreadableMessage as unreadable:
         return _unusable(desk, webhook, unreadable.reason, str(unreadable), form_in(event))
-    return _keep(desk, webhook, message, event)
+    return _store(desk, webhook, message, event)
 
 
 def _note(desk: Desk, ticket: str) -> Receipt:
-    in_transaction(lambda connection: tickets.note(connection, desk.source, [ticket]))
+    in_transaction(tickets.note, desk.source, [ticket])
     _log.info("webhook names a ticket, which is to be read", desk=desk.name, ticket=ticket)
     return Receipt(Received.NOTED, {"source": desk.source, "ticket": ticket, "state": "to_be_read"})
 
 
-def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, told: str, form: Mapping[str, Any] | None) -> Receipt:
-    letter = DeadLetter(ORIGIN + desk.name, _fingerprint(webhook.body), webhook.body, reason, told)
-    notes = notes_on(desk, form or {}, told)
+def _unusable(desk: Desk, webhook: Webhook, reason: Unreadable, error: str, form: Mapping[str, Any] | None) -> Receipt:
+    letter = DeadLetter(ORIGIN + desk.name, _fingerprint(webhook.body), webhook.body, reason, error)
+    notes = notes_on(desk, form or {}, error)
 
     def keep_and_note(connection: Connection) -> None:
         keep_dead_letters(connection, [letter])
         write_notes(connection, notes)
 
     in_transaction(keep_and_note)
-    _log.warning("webhook unusable, kept as a dead letter", desk=desk.name, reason=reason, error=told)
-    return Receipt(Received.UNUSABLE, told=told)
+    _log.warning("webhook unusable, kept as a dead letter", desk=desk.name, reason=reason, error=error)
+    return Receipt(Received.UNUSABLE, reason=error)
 
 
 def form_in(event: bytes) -> Mapping[str, Any] | None:
@@ -102,30 +103,31 @@ def form_in(event: bytes) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def notes_on(desk: Desk, form: Mapping[str, Any], told: str) -> list[NoteRow]:
+def notes_on(desk: Desk, form: Mapping[str, Any], error: str) -> list[NoteRow]:
     """Returns the note for the ticket of a form that is wrong; none where it names no ticket that can be answered."""
     ticket = as_text(form.get("ticket")).strip()
     is_ticket = 0 < len(ticket) <= _LONGEST_TICKET and ticket.isprintable() and desk.is_ticket(ticket)
     if not (desk.config.answers and is_ticket):
         return []
-    words = write_note(Cause.INVALID_FORM, form, wrong=told, texts=store_texts())
+    words = write_note(Cause.INVALID_FORM, form, wrong=error, texts=store_texts())
     return [NoteRow(desk.source, ticket, Cause.INVALID_FORM, words.key, desk.source, words.subject, words.body)]
 
 
-def _keep(desk: Desk, webhook: Webhook, message: ChangeMessage, event: bytes) -> Receipt:
-    # By what the desk sent: the event may say when we had it, which differs each time.
-    accepted = keep([Delivery(ORIGIN + desk.name, _fingerprint(webhook.body), event)])
+def _store(desk: Desk, webhook: Webhook, message: ChangeMessage, event: bytes) -> Receipt:
+    # Known by what the desk sent: the event may say when we received it, which differs each time.
+    delivery = Delivery(ORIGIN + desk.name, _fingerprint(webhook.body), event, message=message)
+    accepted = store([delivery])
     if accepted.new:
         _log.info("webhook accepted", desk=desk.name, source=message.source, request=message.id)
         request = {"source": message.source, "id": message.id, "state": RequestState.RECEIVED}
         return Receipt(Received.NEW, request)
-    known = in_transaction(lambda connection: show_request(connection, message.source, message.id))
+    known = in_transaction(show_request, message.source, message.id)
     if accepted.repeated:
-        return Receipt(Received.REPEATED, known)
+        return Receipt(Received.REPEATED, to_json(known) if known else None)
     if known:
-        told = f"request {message.id} of {message.source} is known with other data; the first one stays"
-        return Receipt(Received.CONFLICT, told=told)
-    return Receipt(Received.UNUSABLE, told="the database refused it; it is kept as a dead letter")
+        reason = f"request {message.id} of {message.source} is known with other data; the first one stays"
+        return Receipt(Received.CONFLICT, reason=reason)
+    return Receipt(Received.UNUSABLE, reason="the database refused it; it is kept as a dead letter")
 
 
 def _fingerprint(raw: bytes) -> str:

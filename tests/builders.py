@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from database.transactions import in_transaction
-from orders.inbox import Accepted, Delivery, accept
+from orders.inbox import Accepted, Delivery, store
 from orders.loading import load_orders
 from orders.messages import OrderMessage
 from orders.reading import show_order, show_request
+from orders.views import to_json
 from tasks.changes import CHANGES
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.running.batches import Batch, run_batch
@@ -82,7 +83,7 @@ def deliver(*requests: dict[str, Any] | bytes) -> Accepted:
     """Takes requests into the inbox, in one transaction, as an intake does."""
     raw = [request if isinstance(request, bytes) else encoded(request) for request in requests]
     deliveries = [Delivery("test", None, body) for body in raw]
-    return in_transaction(lambda connection: accept(connection, deliveries))
+    return in_transaction(lambda connection: store(connection, deliveries))
 
 
 def _decisions_alone(connection: Connection, limit: int, among: Sequence[int] | None) -> Batch:
@@ -111,14 +112,14 @@ def order(number: str = "1001") -> dict[str, Any]:
     """Returns an order as `orders show` shows it."""
     found = in_transaction(lambda connection: show_order(connection, number))
     assert found is not None
-    return found
+    return to_json(found)
 
 
 def request(event: dict[str, Any]) -> dict[str, Any]:
     """Returns a request as `requests show` shows it."""
     found = in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
     assert found is not None
-    return found
+    return to_json(found)
 
 
 def rows(sql: str, **parameters: Any) -> Sequence[Any]:

@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 
 def serving() -> dict[str, Any]:
-    """Returns what uvicorn is told of connections, time-outs and proxies."""
+    """Returns the settings of uvicorn for connections, time-outs and proxies."""
     return {
         "http": Protocol,
         "backlog": BACKLOG,

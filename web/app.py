@@ -1,4 +1,4 @@
-"""The web application: its routes, and how what goes wrong is told."""
+"""The web application: its routes, and its answers to errors."""
 
 import anyio
 from starlette.applications import Starlette
@@ -11,7 +11,7 @@ from desks.registry import Helpdesks
 from web import health, requests, webhooks
 from web.room import Bodies, shared
 
-# Of requests that need the database, once they are known to be a desk's or whoever has the API token: each may hold a
+# Of requests that need the database, once they are known to come from a desk or to bear the API token: each may hold a
 # body of 256 KiB.
 _MAX_AT_ONCE = 200
 
@@ -25,7 +25,7 @@ def make_app(desks: Helpdesks) -> Starlette:
             Route("/healthz", health.healthz),
             Route("/readyz", shared(health.readyz, at_first=health.not_ready())),
         ],
-        exception_handlers={HTTPException: _told, Exception: _broken},
+        exception_handlers={HTTPException: _refused, Exception: _broken},
     )
     # A path with a slash too many is no path of ours; a desk would not follow a redirect.
     app.router.redirect_slashes = False
@@ -35,8 +35,8 @@ def make_app(desks: Helpdesks) -> Starlette:
     return app
 
 
-async def _told(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101  # told to the type checker
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  # for the type checker
     return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
 

@@ -1,8 +1,8 @@
 """Connections to the HTTP port: how many, for how long without a request, and what is taken for HTTP.
 
-uvicorn alone knows no time-out for the head of a request, and when its bound is reached refuses whoever comes, health
-too. Here whoever comes is let in, and the connection that has waited longest without a request makes room: a desk
-sends its head at once, and is not the one.
+uvicorn alone has no time-out for the head of a request, and when its bound is reached it refuses new connections, those
+of health checks too. Here every new connection is let in, and the one that has waited longest without a request makes
+room: a desk sends its head at once, and is not the one.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MAX_OF_AN_ADDRESS = 100
 BACKLOG = 100
 HEAD_SECONDS = 10.0
 MAX_HEAD_BYTES = 16 * 1024
-_crowded = Outage("HTTP is crowded, whoever has waited longest without a whole request makes room", over="")
+_crowded = Outage("HTTP is crowded, the connection that has waited longest without a whole request makes room", over="")
 _LINE_ENDS_OTHERWISE = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 
@@ -138,7 +138,7 @@ def tell_of_crowd(limit: int, what: str, address: str | None = None) -> None:
 
 
 def is_trusted(address: str) -> bool:
-    """True for a proxy of ours: who is behind it, it says, and how many they may be."""
+    """True for a proxy of ours: it names the clients behind it, and there may be any number of them."""
     try:
         given = ip_address(address)
     except ValueError:

@@ -1,7 +1,8 @@
 """Database work for a request that is being answered: in a thread, bounded in time, and 503 when it cannot be done."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -11,6 +12,7 @@ from configuration.outages import Outage
 from database.faults import Fault, classify, describe_fault
 from database.transactions import CONNECTIONS
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 # The most impatient desk gives up after five seconds. What we gave up on may still be committed: then the desk's next
@@ -22,11 +24,14 @@ _threads = anyio.CapacityLimiter(CONNECTIONS)
 _outage = Outage("answers 503, the database cannot do its part", over="answers again")
 
 
-async def in_database(work: Callable[[], _T]) -> _T:
-    """Runs `work` and returns its result. Raises HTTPException 503 when the database is away, or too slow."""
+async def in_database(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Runs `work(*args, **kwargs)` and returns its result.
+
+    Raises HTTPException 503 when the database is away or too slow.
+    """
     try:
         with anyio.fail_after(_SECONDS):
-            result = await run_sync(work, abandon_on_cancel=True, limiter=_threads)
+            result = await run_sync(partial(work, *args, **kwargs), abandon_on_cancel=True, limiter=_threads)
     except TimeoutError as error:
         raise _unavailable("too slow", error, f"it took longer than {_SECONDS:g} seconds") from error
     except Exception as error:

@@ -17,7 +17,7 @@ from tasks.running import progress
 from web.database import in_database
 from workers.broker import BROKER_OUTAGES, broker_at
 
-# Who asks whether we are ready does not wait for long.
+# A readiness check does not wait for long.
 _SECONDS = 4.0
 _unheard = Outage("not ready, the broker does not answer", over="the broker answers")
 
@@ -38,19 +38,23 @@ async def readyz(_: Request) -> JSONResponse:
 
 
 def not_ready() -> JSONResponse:
-    """Returns what is told before anything is known."""
+    """Returns the answer before anything is known."""
     return JSONResponse({"ok": False, "database": False, "broker": False}, status_code=503)
 
 
 async def _database_takes_writes() -> bool:
     try:
-        await in_database(lambda: in_transaction(_could_work))
+        await in_database(_try_to_write)
     except HTTPException:
         return False
     return True
 
 
-def _could_work(connection: Connection) -> None:
+def _try_to_write() -> None:
+    in_transaction(_check_usable)
+
+
+def _check_usable(connection: Connection) -> None:
     # Settings may have changed since the session began.
     session.check(session.of(connection))
     check_writable(connection)
@@ -58,7 +62,7 @@ def _could_work(connection: Connection) -> None:
 
 async def _ages() -> dict[str, float]:
     try:
-        return await in_database(lambda: reading(ages))
+        return await in_database(reading, ages)
     except HTTPException:
         return {}
 

@@ -1,17 +1,11 @@
-"""What the HTTP side answers, as models: openapi.json is made of them, and tests hold real answers against them."""
+"""What the HTTP side answers besides the views: openapi.json is made of both, and tests check real answers by them."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
-from database.tables import EffectState, NotificationState, RequestState
-from desks.notices import Visibility
-from rules.model import Effect, Kind, Outcome, ParkedReason, Reason
-
-# A deferred request is not decided yet.
-FinalOutcome = Literal[Outcome.APPLIED, Outcome.PARTLY_APPLIED, Outcome.UNCHANGED, Outcome.REFUSED, Outcome.ESCALATED]
-AnyReason = Reason | ParkedReason
-ShownMoment = Annotated[str, StringConstraints(pattern="Z$"), Field(json_schema_extra={"format": "date-time"})]
+from database.tables import RequestState
+from orders.views import AnyReason, FinalOutcome, Moment
 
 
 class _Answer(BaseModel):
@@ -45,7 +39,7 @@ class Decision(_Answer):
     reasons: list[AnyReason]
     advice: str | None
     """What the customer may be told."""
-    decided_at: ShownMoment | None
+    decided_at: Moment | None
 
 
 class Ignored(_Answer):
@@ -69,49 +63,6 @@ class Error(_Answer):
     error: str
 
 
-class EffectShown(_Answer):
-    """What follows from a decision; `dead` means that its tries are used up and that a person must look."""
-
-    kind: Effect
-    state: EffectState
-    done_at: ShownMoment | None
-    error: str | None = None
-    """Why the last try failed; only while it is not done and one has."""
-    attempts: int | None = None
-    """How many tries have failed; only beside `error`."""
-
-
-class NotificationShown(_Answer):
-    """How the decision is told: to whom, in which words, and how far that has come."""
-
-    channel: Literal["ticket", "mail", "log"]
-    visibility: Visibility
-    subject: str
-    body: str
-    state: NotificationState
-
-
-class RequestShown(_Answer):
-    """A request with its decision, what followed from it, and how it was told: `requests show --json`."""
-
-    source: str
-    id: str
-    order: str
-    kind: Kind
-    ticket: str | None
-    state: RequestState
-    outcome: FinalOutcome | None
-    reasons: list[AnyReason]
-    advice: str | None
-    """What the customer may be told."""
-    received_at: ShownMoment
-    decided_at: ShownMoment | None
-    error: str | None
-    """Why it is parked, or what the last try failed of."""
-    effects: list[EffectShown]
-    notification: NotificationShown | None
-
-
 class Health(_Answer):
     """The process lives."""
 
@@ -125,7 +76,7 @@ class Ready(_Answer):
     database: bool
     broker: bool
     progress: dict[str, float | None]
-    """How many seconds ago each did its last step: beat, the intake, and whoever works off each queue of wake-ups; null
+    """How many seconds ago each did its last step: beat, the intake, and the workers of each queue of wake-ups; null
     where none is known."""
     stalled: list[str]
     """Those that have done no step for a minute."""

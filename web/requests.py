@@ -1,4 +1,4 @@
-"""`GET /requests/{source}/{id}`: what became of a request, for whoever knows the API token."""
+"""`GET /requests/{source}/{id}`: what became of a request, for clients with the API token."""
 
 from urllib.parse import unquote_to_bytes
 
@@ -6,8 +6,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from database.transactions import in_transaction
+from database.transactions import reading
 from orders.reading import show_request
+from orders.views import to_json
 from web.database import in_database
 from web.room import a_place
 from web.tokens import authorize
@@ -21,12 +22,10 @@ async def read_request(request: Request) -> JSONResponse:
         raise HTTPException(404, "expected /requests/{source}/{id}, each percent-encoded")
     source, request_id = key
     with a_place(request):
-        shown = await in_database(
-            lambda: in_transaction(lambda connection: show_request(connection, source, request_id))
-        )
+        shown = await in_database(reading, show_request, source, request_id)
     if shown is None:
         raise HTTPException(404, "this request is not known")
-    return JSONResponse(shown)
+    return JSONResponse(to_json(shown))
 
 
 def _key(raw_path: bytes) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from web.database import RETRY_AFTER
 
 # Each body may have 256 KiB; of one address that is no proxy's of ours, so many.
 MAX_BODIES, MAX_BODIES_OF_AN_ADDRESS = 200, 50
-# Of those who ask whether we are ready while somebody asks already.
+# Of the readiness checks that wait for one that is running.
 _MAX_WAITING = 50
 
 
@@ -58,7 +58,7 @@ class Bodies:
 def a_place(request: Request) -> Iterator[None]:
     """Holds one of the places for work in the database. Raises HTTPException 503 where none is free.
 
-    Who would wait for one loses patience, and holds a body meanwhile.
+    A client that waited for one would lose patience, and hold a body meanwhile.
     """
     places: anyio.Semaphore = request.app.state.places
     try:
@@ -76,9 +76,9 @@ def a_place(request: Request) -> Iterator[None]:
 def shared(
     endpoint: Callable[[Request], Awaitable[Response]], *, at_first: Response
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Lets all who ask while an answer is being found share the next one: anybody may ask, as often as he likes.
+    """Lets all clients that ask while an answer is being found share the next one: anybody may ask, at any rate.
 
-    Where very many wait for it, the last one is told.
+    Where very many wait for it, they get the last one.
     """
     lock = anyio.Lock()
     began, kept = 0.0, at_first

@@ -1,4 +1,4 @@
-"""The API token: who shows a wrong one is slowed down, and told of in the log without it."""
+"""The API token: a client with a wrong one is slowed down, and counted in the log, which never has the token."""
 
 import hmac
 from collections import Counter

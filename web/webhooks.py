@@ -35,7 +35,7 @@ async def receive_webhook(request: Request) -> JSONResponse:
         # First here: what is not the desk's takes no place of what is.
         desk.verify(webhook)
         with a_place(request):
-            receipt = await in_database(lambda: receive(desk, webhook))
+            receipt = await in_database(receive, desk, webhook)
     except Unauthorized as refused:
         _log.warning("webhook refused", desk=name, why=str(refused))
         # RFC 9110 asks for a challenge, and knows no scheme for signatures over a body.
@@ -66,19 +66,19 @@ def _check_size(size: int) -> None:
 def _answer(receipt: Receipt) -> JSONResponse:
     match receipt.received:
         case Received.NEW:
-            # After the answer: the broker may be slow, and beat rings in seconds anyway.
+            # After the answer: the broker may be slow, and beat sends a wake-up in seconds anyway.
             return JSONResponse(receipt.request, 202, background=BackgroundTask(wake, WakeUp.APPLY_CHANGES))
         case Received.NOTED:
             return JSONResponse(receipt.request, 202, background=BackgroundTask(wake, WakeUp.READ_TICKETS))
         case Received.REPEATED:
             return JSONResponse(_decision(receipt.request or {}))
         case Received.IGNORED:
-            return JSONResponse({"state": "ignored", "why": receipt.told})
+            return JSONResponse({"state": "ignored", "why": receipt.reason})
         case Received.CONFLICT:
-            raise HTTPException(409, receipt.told)
+            raise HTTPException(409, receipt.reason)
         case Received.UNUSABLE:
             # No fault of the way here: after a few 4xx a desk would send nothing more, good forms included.
-            answer = {"state": "dead_letter", "error": receipt.told}
+            answer = {"state": "dead_letter", "error": receipt.reason}
             return JSONResponse(answer, background=BackgroundTask(wake, WakeUp.ANSWER))
 
 

@@ -1,8 +1,8 @@
-"""The broker as those see it who bring change requests: where they go, and how to tell that all were taken."""
+"""The broker as publishers of change requests see it: where requests go, and how many are still there."""
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kombu
@@ -32,7 +32,7 @@ CHANGE_QUEUE = kombu.Queue(
     queue_arguments={
         **_QUORUM,
         "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE.name,
-        # A dead letter leaves the queue only when the other queue has it; that needs publishers to be told "full".
+        # A dead letter leaves the queue only when the other queue has it; that needs publishers to be refused.
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     },
@@ -80,12 +80,23 @@ _LOOK_SECONDS = 0.2
 class Broker(ABC):
     """Where change requests are published, by an integration or by us."""
 
-    # What an intake has in hand is missing from the backlog for about this long.
+    # Messages that an intake is working on are missing from the backlog for about this long.
     blind_seconds = 0.0
 
+    def publish(self, bodies: Iterable[bytes], *, on_chunk: Callable[[int], object] = lambda _: None) -> int:
+        """Publishes messages in their sequence and returns how many; `on_chunk` gets the size of each published chunk.
+
+        Where it raises, the chunks that `on_chunk` was called for are on the broker.
+        """
+        published = 0
+        for count in self._iterate_published(bodies):
+            on_chunk(count)
+            published += count
+        return published
+
     @abstractmethod
-    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
-        """Publishes messages in their sequence; yields how many more are on the broker, chunk by chunk."""
+    def _iterate_published(self, bodies: Iterable[bytes]) -> Iterator[int]:
+        """Publishes chunk by chunk, as it is iterated; yields the size of each chunk once it is on the broker."""
 
     @abstractmethod
     def backlog(self) -> int:
@@ -98,7 +109,7 @@ class StreamBroker(Broker):
     def __init__(self, url: str) -> None:
         self._client = client_of(url)
 
-    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+    def _iterate_published(self, bodies: Iterable[bytes]) -> Iterator[int]:
         for chunk in _chunks(bodies):
             deadline = time.monotonic() + _PATIENCE_SECONDS
             while not self._has_room_for(chunk, deadline):
@@ -123,14 +134,14 @@ class StreamBroker(Broker):
 
 
 class QueueBroker(Broker):
-    """A RabbitMQ quorum queue. It counts only the messages that no intake has in hand."""
+    """A RabbitMQ quorum queue. It counts only the messages that no intake is working on."""
 
     blind_seconds = 1.0
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def publish(self, bodies: Iterable[bytes]) -> Iterator[int]:
+    def _iterate_published(self, bodies: Iterable[bytes]) -> Iterator[int]:
         # Confirmed: RabbitMQ has the message on disk when the publish returns.
         with connection_to(self._url, confirm_publish=True) as connection, connection.Producer() as producer:
             declare_queues(connection)
@@ -157,7 +168,7 @@ def broker_at(url: str) -> Broker:
 
 
 def is_stream(url: str) -> bool:
-    """Tells a Redis or Valkey from a RabbitMQ by its URL. Raises ConfigurationError for one that cannot be used."""
+    """True for the URL of a Redis or Valkey, False for RabbitMQ's. Raises ConfigurationError for one that is no use."""
     return parse_broker_url(url).is_stream
 
 
@@ -187,7 +198,7 @@ def declare_queues(connection: kombu.Connection) -> None:
 def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping[str, str | None]) -> None:
     """Declares a queue; what RabbitMQ finds in an existing one is taken over where it does no harm.
 
-    RabbitMQ tells one difference at a time. `harmless` names what may differ, and the value it must have, if any.
+    RabbitMQ reports one difference at a time. `harmless` names what may differ, and the value it must have, if any.
     """
     if _is_declared_as(connection, queue, _as_found.get(queue.name, queue.queue_arguments)):
         return
@@ -199,7 +210,7 @@ def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping
             difference = Difference(refused)
             if difference.name not in harmless or harmless[difference.name] not in (None, difference.found):
                 raise UnusableQueue(
-                    f"RabbitMQ's {difference}: move its messages away and delete it; it is declared again as docs/messages.md says"
+                    f"RabbitMQ's {difference}: move its messages away and delete it, it is then declared anew (docs/messages.md)"
                 ) from refused
             found[difference.name] = difference.found
         else:

@@ -33,8 +33,8 @@ _log = structlog.get_logger()
 # A batch takes a second or two; an intake that hangs at one is killed. The batch is delivered again to the next, which
 # only keeps it, and leaves the decisions to the worker.
 _HANGS_AFTER_SECONDS = 120
-# A ring costs a worker more than a few requests do. Beside a steady stream one is not held back for longer.
-_RING_WITHIN_SECONDS = 0.2
+# A wake-up costs a worker more than a few requests do. In a steady stream none is delayed for longer.
+_WAKE_WITHIN_SECONDS = 0.2
 
 _Take: TypeAlias = Callable[[Sequence[Delivery], Waker | None], object]
 
@@ -61,7 +61,7 @@ class Source(Protocol):
 
 
 class Stop:
-    """Set by SIGTERM and SIGINT: the intake ends after the batch in hand."""
+    """Set by SIGTERM and SIGINT: the intake ends after the present batch."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -85,12 +85,12 @@ class Stop:
 
 
 class _Stopped(Exception):
-    """Asked to end while a batch was in hand; it stays the broker's."""
+    """Asked to end while a batch was being taken; it stays the broker's."""
 
 
 def run(source: Source, stop: Stop) -> None:
     """Receives, takes and acknowledges until stopped; an outage of the broker or the database is waited out."""
-    pauses, outage, waker = _pauses(), _outage("broker"), CoalescingWaker(_RING_WITHIN_SECONDS)
+    pauses, outage, waker = _pauses(), _outage("broker"), CoalescingWaker(_WAKE_WITHIN_SECONDS)
     unseen = Outage("takes requests, and cannot note that it does", over="notes that it takes requests again")
     try:
         while not stop.is_set():
@@ -133,7 +133,7 @@ def _flush(source: Source, outage: Outage) -> None:
 def step(source: Source, take_all: _Take | None = None, waker: CoalescingWaker | None = None) -> int:
     """Takes one batch: first the commit, then the acknowledgement. Returns how many deliveries it had.
 
-    Rings are held back for as long as the next batch is there already.
+    Wake-ups are delayed for as long as the next batch is there already.
     """
     deliveries = source.receive(wait=waker is None or not waker.is_pending())
     if deliveries:
@@ -169,7 +169,7 @@ def _take_patiently(source: Source, stop: Stop, deliveries: Sequence[Delivery], 
 
 
 def _take_or_die(deliveries: Sequence[Delivery], waker: Waker | None) -> None:
-    # Nobody handles the signal: it ends the process, whatever that is doing.
+    # The signal has no handler: it ends the process, whatever that is doing.
     signal.alarm(_HANGS_AFTER_SECONDS)
     try:
         take(deliveries, waker)
@@ -190,7 +190,7 @@ def main() -> None:
     configure_logs()
     app.finalize()
     url = find_services().broker_url
-    # Its file is read before anything is taken: a mistake in it is told in one line.
+    # Its file is read before anything is taken: a mistake in it is reported in one line.
     address_check()
     expect_usable()
     stop = Stop()

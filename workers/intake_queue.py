@@ -22,7 +22,7 @@ _WAIT_SECONDS = 1.0
 _MUCH_BYTES = 16 * 1024 * 1024
 # A batch is closed when no further message comes within this time.
 _PAUSE_SECONDS = 0.01
-# What RabbitMQ gives up on is fetched, a few at a time: a crash counts as a delivery of all that was in hand, and of
+# What RabbitMQ gives up on is fetched, a few at a time: a crash counts as a delivery of all that was fetched, and of
 # that queue RabbitMQ 4 drops what was delivered 20 times.
 _BATCH_ASIDE = 50
 _LOOK_ASIDE_EVERY_SECONDS = 10.0
@@ -94,7 +94,7 @@ class QueueSource:
         self._handed_out.clear()
 
     def flush(self) -> None:
-        """Does nothing: nobody waits for an answer to an acknowledgement, so each is sent at once."""
+        """Does nothing: no acknowledgement waits for an answer, so each is sent at once."""
 
     def keep_alive(self) -> None:
         """Answers the broker's heartbeats, and reads what it has to say."""
@@ -127,7 +127,7 @@ class QueueSource:
         connection.connect()
         declare_queues(connection)
         channel, self._aside = connection.default_channel, connection.channel()
-        # Nor is a body decoded on the word of its headers: what it was could not be told from the text.
+        # Nor is a body decoded as its headers say: the bytes that came could not be restored from the text.
         channel.auto_decode = self._aside.auto_decode = False
         channel.basic_qos(prefetch_size=0, prefetch_count=_BATCH, a_global=False)
         channel.basic_consume(CHANGE_QUEUE.name, callback=self._arrived.append)

@@ -19,7 +19,7 @@ _WAIT_MILLISECONDS = 1000
 # Entries that a consumer has left unacknowledged for this long belong to one that died.
 _ABANDONED_AFTER_MILLISECONDS = 30_000
 _LOOK_FOR_ABANDONED_EVERY_SECONDS = 10.0
-# Deliveries without an acknowledgement, until an entry comes alone, and until it is put aside unread.
+# Deliveries without an acknowledgement, until an entry comes alone, and until it becomes a dead letter unread.
 _SUSPECT_AFTER, _GIVEN_UP_AFTER = 2, 10
 
 
@@ -66,7 +66,7 @@ class StreamSource:
         return deliveries
 
     def acknowledge(self) -> None:
-        """Acknowledges with the next read: each answer of a broker that keeps what it was told waits for its disk."""
+        """Acknowledges with the next read: each answer of a broker that persists its commands waits for its disk."""
         self._taken += self._received
         self._received = []
 
@@ -97,10 +97,10 @@ class StreamSource:
         self._has_group = True
 
     def _own(self) -> tuple[Sequence[Any], dict[bytes, str]]:
-        """Returns what it had in hand before, and what of that is given up, with the reason.
+        """Returns what it received before and did not acknowledge, and what of that is given up, with the reason.
 
-        What has been delivered often may be what ends whoever receives it: such entries come one by one, so that the
-        deaths are counted to the one that causes them.
+        An entry that was delivered often may be what crashes its receiver: such entries come one by one, so that each
+        crash is counted for the entry that causes it.
         """
         if not self._may_have_own:
             return [], {}

@@ -101,8 +101,7 @@ def _publish_steadily(broker_url: str, numbers: Sequence[str], rate: float, line
     while sent < len(messages):
         now = time.monotonic()
         due = min(len(messages), int((now - started) * rate) + 1)
-        for _ in broker.publish(messages[sent:due]):
-            pass
+        broker.publish(messages[sent:due])
         if due > sent and next(bunches) % _WATCHED_BUNCHES == 0:
             line.send((numbers[due - 1], now))
         sent = due

@@ -21,7 +21,7 @@ from orders.changes import claim_open_orders, decide_requests
 from orders.decisions import record_decisions
 from orders.inbox import Delivery
 from tasks.changes import CHANGES
-from tasks.intake import keep
+from tasks.intake import store
 from tasks.partners import address_check
 from tasks.running.wakeups import WakeUp, wake
 from workers.errors import CommandError
@@ -56,7 +56,7 @@ def measure(run: Run) -> Figures:
     with run.system.fresh_database():
         deliveries = [Delivery("benchmark", None, message) for message in _messages(total)]
         for start in range(0, total, _KEPT_AT_ONCE):
-            keep(deliveries[start : start + _KEPT_AT_ONCE])
+            store(deliveries[start : start + _KEPT_AT_ONCE])
         while in_transaction(_decide):
             pass
         tidy_up()

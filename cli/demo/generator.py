@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from orders.reading import as_utc
+from orders.views import as_utc
 from rules.model import Kind
 
 _NAMES = (

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from database.faults import Fault, classify, in_a_line
-from database.transactions import in_transaction
+from database.transactions import Attempts, in_transaction
 from tasks.running import crash_guard, progress
 
 _log = structlog.get_logger()
@@ -28,7 +28,7 @@ TIME_LIMIT_SECONDS = 45
 _CRASHED = "the process that worked on it died, or hung and was killed"
 
 # A batch that meets a lock is halved rather than retried: only the job that needs the locked row should wait for it.
-_TRIES = 2
+_FEW_ATTEMPTS = Attempts(2)
 
 
 def _nothing() -> None:
@@ -113,7 +113,7 @@ def run_batch(job: Job, among: Sequence[int] | None = None) -> int:
         return batch
 
     try:
-        batch = in_transaction(work, tries=_TRIES)
+        batch = _FEW_ATTEMPTS.in_transaction(work)
     except Exception as error:
         if not claimed or not claimed[0].ids or classify(error) is Fault.OUTAGE:
             raise

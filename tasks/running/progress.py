@@ -5,7 +5,7 @@ from time import monotonic
 
 from celery import current_task
 
-from database.transactions import in_transaction
+from database.transactions import Attempts
 from orders import progress
 
 # A queue's name stands for the workers that consume it.
@@ -26,7 +26,7 @@ def note(name: str) -> None:
     if now - _noted.get(name, -math.inf) >= _NOTED_SECONDS:
         # Set before the write: a failed write is not repeated at every step.
         _noted[name] = now
-        in_transaction(lambda connection: progress.note(connection, name), tries=1)
+        Attempts(1).in_transaction(progress.note, name)
 
 
 def note_task() -> None:

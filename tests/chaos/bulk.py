@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from orders.inbox import Delivery, accept
+from orders.inbox import Delivery, store
 from tests.builders import a_request, an_address, an_order, encoded
 from tests.chaos.embedded import Embedded, embedded_up
 from tests.processes import COMMAND, await_that, let_children_be_ended
@@ -96,7 +96,7 @@ def park(running: Embedded, requests: int) -> None:
     for start in range(0, requests, _AT_ONCE):
         events = map(_event, range(start, min(requests, start + _AT_ONCE)))
         with running.engine.begin() as connection:
-            accept(connection, [Delivery("bulk", None, encoded(event)) for event in events])
+            store(connection, [Delivery("bulk", None, encoded(event)) for event in events])
     with running.engine.begin() as connection:
         # Not for an unknown order: those are undecided again as soon as it is loaded.
         connection.execute(text(_PARK), {"source": _SOURCE})

@@ -62,7 +62,7 @@ class StreamSender:
     def republish(self, bodies: Sequence[bytes]) -> None:
         """Publishes messages as they are."""
         with self.lock:
-            patiently(lambda: sum(self._broker.publish(bodies)))
+            patiently(lambda: self._broker.publish(bodies))
 
     def _next(self) -> bytes:
         dice = self._chance.random()

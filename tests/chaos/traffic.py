@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from orders.reading import as_utc
+from orders.views import as_utc
 from rules.model import Kind
 from tests.builders import a_request, an_address, an_order, encoded
 

@@ -14,7 +14,7 @@ from tasks.changes import apply_changes
 from tasks.effects import notify
 from tasks.intake import take
 from tasks.partners import partners
-from tasks.reprocessing import previews
+from tasks.reprocessing import iterate_previews
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, request, rows, settle
 from tests.partners_file import configure, north, south
 
@@ -91,7 +91,7 @@ def test_a_dry_run_of_reprocessing_says_what_would_be_refused_and_why() -> None:
     [[failing]] = rows("SELECT id FROM change_request")
     for _ in range(MAX_ATTEMPTS):
         in_transaction(lambda connection: count_failure(connection, failing, "it failed"))
-    [shown] = previews(Filter())
+    [shown] = iterate_previews(Filter())
     assert shown["reasons"] == ["invalid_address"]
     assert "the city is longer than fits (at most 35 characters)" in shown["advice"]
 

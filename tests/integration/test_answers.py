@@ -29,7 +29,7 @@ from orders.answers import UNCLEAR_PAUSE, Failure, Leased, LostFence
 from orders.effects import MAX_ATTEMPTS
 from orders.reading import list_requests
 from tasks.answers import answer_one
-from tasks.reprocessing import revive_effects
+from tasks.reprocessing import iterate_revived_effects
 from tests.builders import EMAIL, an_address, encoded, request, rows
 from tests.helpdesks.asking import (
     answers_to,
@@ -502,11 +502,11 @@ def test_pauses_double_until_after_the_last_try_the_answer_is_dead_and_reported_
     assert event["id"] in told
     assert "dead" in told
     (listed,) = in_transaction(list_requests)
-    assert listed["dead_effects"] == ["notify"]
-    assert sum(revive_effects()) == 1
+    assert listed.dead_effects == ["notify"]
+    assert sum(iterate_revived_effects()) == 1
     try_again()
     assert_told_once(desk, event)
-    assert in_transaction(list_requests)[0]["dead_effects"] == []
+    assert in_transaction(list_requests)[0].dead_effects == []
 
 
 def test_an_answer_that_may_stand_there_is_looked_for_even_after_it_was_dead_and_revived(desk: FakeDesk) -> None:
@@ -517,7 +517,7 @@ def test_an_answer_that_may_stand_there_is_looked_for_even_after_it_was_dead_and
     assert try_again() is False
     assert standing(event).state == "dead"
     assert "died, 12 times" in standing(event).error
-    sum(revive_effects())
+    sum(iterate_revived_effects())
     try_again()
     assert_told_once(desk, event)
 
@@ -652,7 +652,7 @@ def test_a_note_that_zammad_made_public_is_reported_and_never_written_again_even
     assert "made the internal note public" in standing(event).error
     assert "ticket.agent" in standing(event).error
     assert try_again() is False
-    sum(revive_effects())
+    sum(iterate_revived_effects())
     try_again()
     assert len(desk.ours()) == 1
 
@@ -690,7 +690,7 @@ def test_a_note_that_gorgias_made_public_is_reported_and_never_written_again(fil
     event = ask(desk, kind="partial_cancel")
     answer_one()
     assert (standing(event).state, standing(event).error) == ("dead", "Gorgias has made the internal note public")
-    sum(revive_effects())
+    sum(iterate_revived_effects())
     try_again()
     assert len(desk.ours()) == 1
 

@@ -45,7 +45,7 @@ def test_an_unreadable_message_is_shown_whole_repaired_requeued_and_decided(
     load(an_order())
     meant = a_request()
     came = json.dumps({**meant, "time": "yesterday"}, ensure_ascii=False).encode() + b"\n"
-    sum(broker_at(system.broker_url).publish([came]))
+    broker_at(system.broker_url).publish([came])
     take_all(system)
     [letter] = countermand("dead-letters", "list", "--json").json
     assert (letter["reason"], letter["state"], letter["repaired"]) == ("invalid_message", "new", False)

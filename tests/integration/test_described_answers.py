@@ -6,17 +6,18 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from configuration.settings import settings
 from database.transactions import in_transaction
 from desks.registry import Helpdesks, kinds
+from orders.views import RequestShown
 from tests.builders import EMAIL, a_request, an_address, an_order, decide_all, deliver, encoded, load, settle
 from tests.openapi import check_response
 from tests.readiness import everybody_gets_on
 from web.app import make_app
-from web.models import RequestShown
 from workers.embedded import Services
 
 SECRET = "a secret of sixteen"
@@ -42,7 +43,7 @@ def read(http: TestClient, event: dict[str, Any]) -> dict[str, Any]:
     response = http.get(f"/requests/{quote(event['source'], safe='')}/{quote(event['id'], safe='')}")
     assert response.status_code == 200
     check_response(response)
-    RequestShown.model_validate_json(response.content, extra="forbid")
+    TypeAdapter(RequestShown).validate_json(response.content, extra="forbid")
     shown: dict[str, Any] = response.json()
     return shown
 

@@ -151,7 +151,7 @@ def test_what_is_held_can_still_be_cancelled_and_is_then_no_longer_shown_as_held
     assert order()["status"] == "cancelled"
     assert "held_until" not in order()
     [listed] = in_transaction(list_orders)
-    assert listed["held_until"] is None
+    assert listed.held_until is None
 
 
 @pytest.mark.parametrize(("minutes", "held"), [("0", False), ("0.5", True), ("60", True)])
@@ -168,9 +168,9 @@ def test_the_list_of_orders_says_until_when() -> None:
     load(an_order("1001"), an_order("1002"))
     ask(order="1001", kind="partial_cancel")
     one, other = in_transaction(list_orders)
-    assert one["held_until"] == order("1001")["held_until"]
-    assert datetime.fromisoformat(one["held_until"]) > datetime.now(UTC) + timedelta(hours=3, minutes=59)
-    assert other["held_until"] is None
+    assert one.held_until == order("1001")["held_until"]
+    assert datetime.fromisoformat(one.held_until or "") > datetime.now(UTC) + timedelta(hours=3, minutes=59)
+    assert other.held_until is None
 
 
 def promise_8() -> Any:

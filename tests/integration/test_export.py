@@ -18,7 +18,7 @@ from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
 from orders.audit import audit
-from orders.reading import as_utc
+from orders.views import as_utc
 from tasks.export import Exported, export_steps
 from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle

@@ -116,11 +116,11 @@ def test_a_broker_that_ends_of_a_full_disk_is_started_again_with_what_it_had(
     client, broker = redis.Redis.from_url(at_work.broker_url), broker_at(at_work.broker_url)
     client.delete(STREAM)
     first, second = encoded(a_request("1")), encoded(a_request("1", note="x" * 10000))
-    assert sum(broker.publish([first])) == 1
+    assert broker.publish([first]) == 1
 
     def takes_it() -> bool:
         with suppress(redis.RedisError):
-            return sum(broker.publish([second])) == 1
+            return broker.publish([second]) == 1
         return False
 
     with capture_logs() as logged:

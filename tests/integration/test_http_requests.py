@@ -12,6 +12,7 @@ from configuration.settings import settings
 from database.transactions import in_transaction
 from desks.registry import Helpdesks
 from orders.reading import show_request
+from orders.views import to_json
 from tests.builders import EMAIL, a_request, an_order, deliver, load, settle
 from tests.readiness import READY, services
 from tests.serving import answer_of, connected, serving
@@ -52,7 +53,9 @@ def test_a_request_is_shown_as_the_command_shows_it(http: httpx2.Client) -> None
     for _ in ("received", "decided"):
         shown = http.get(path_of(event["source"], event["id"]), headers=AUTHORIZED)
         assert shown.status_code == 200
-        assert shown.json() == in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
+        found = in_transaction(show_request, event["source"], event["id"])
+        assert found is not None
+        assert shown.json() == to_json(found)
         settle()
     decided = http.get(path_of(event["source"], event["id"]), headers=AUTHORIZED).json()
     assert (decided["outcome"], decided["notification"]["visibility"]) == ("applied", "public")

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, event
 import orders
 from database import locks
 from database.locks import claim_restocks
+from database.tables import metadata
 from database.transactions import in_transaction
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight
@@ -29,7 +30,7 @@ from orders.tickets import ReadFailure
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
-from tasks.reprocessing import revive_effects
+from tasks.reprocessing import iterate_revived_effects
 from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows
 from tests.rooms import ROOMS
@@ -214,7 +215,7 @@ _OPERATIONS: dict[str, tuple[Callable[[], object], Callable[[], object], list[st
     "take what is unreadable": (due, lambda: taken(a_request(), b"{"), ["dead_letter", "orders"]),
     "park unknown": (lambda: deliver(a_request("unknown")), park, ["change_request"]),
     "reprocess": (parked, reprocess, ["change_request"]),
-    "revive dead effects": (died, lambda: list(revive_effects()), ["effect"]),
+    "revive dead effects": (died, lambda: list(iterate_revived_effects()), ["effect"]),
     "count a failed request": (asked_for, count_a_failed_request, ["change_request"]),
     "fail to read a ticket": (named, fail_to_read, ["ticket_to_read", "desk_progress"]),
     "give up reading a ticket": (named, give_up_reading, ["dead_letter", "ticket_to_read", "desk_progress"]),
@@ -247,6 +248,17 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
         "ticket_to_read",
         "desk_progress",
     ]
+
+
+def test_the_lock_order_of_the_document_is_that_of_the_docstring() -> None:
+    section = (_HOUSE / "docs/architecture.md").read_text().partition("## Lock order")[2].partition("\n\nBefore all")[0]
+    assert re.findall(r"\d+\. `(\w+)`", section) == ORDER
+
+
+def test_the_document_says_what_every_table_holds() -> None:
+    section = (_HOUSE / "docs/architecture.md").read_text().partition("## Tables")[2].partition("## Lock order")[0]
+    first_cells = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", first_cells)) == metadata.tables.keys()
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)

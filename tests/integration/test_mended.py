@@ -41,7 +41,7 @@ from rules.model import ChangeRequest, Decision, Order
 from tasks.export import export_steps
 from tasks.intake import take
 from tasks.partners import partners
-from tasks.reprocessing import previews
+from tasks.reprocessing import iterate_previews
 from tasks.running.batches import drain
 from tasks.running.wakeups import Waker
 from tests.builders import (
@@ -133,7 +133,7 @@ def test_reads_of_a_stream_become_fewer_while_entries_are_large_and_grow_again(
     monkeypatch.setattr(intake_stream, "_MUCH_BYTES", 2000)
     monkeypatch.setattr(intake_stream, "_FEWEST", 2)
     small, large = b"x", b"x" * 1500
-    sum(StreamBroker(system.broker_url).publish([small] * 14 + [large] * 32 + [small] * 14))
+    StreamBroker(system.broker_url).publish([small] * 14 + [large] * 32 + [small] * 14)
     source = StreamSource(system.broker_url)
     read = []
     for _ in range(11):
@@ -297,7 +297,7 @@ def test_a_preview_goes_on_past_a_request_whose_decision_raises(monkeypatch: pyt
     deliver(a_request(id="first"), a_request(id="second"))
     rows("UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{unknown_order}' RETURNING id")
     monkeypatch.setattr(orders.reprocessing, "decide", fail_at_the_first)
-    assert [(one["id"], one["outcome"], one["reasons"], one.get("error")) for one in previews(Filter())] == [
+    assert [(one["id"], one["outcome"], one["reasons"], one.get("error")) for one in iterate_previews(Filter())] == [
         ("first", None, ["failed_repeatedly"], "ZeroDivisionError"),
         ("second", "applied", ["order_cancelled"], None),
     ]

@@ -16,11 +16,12 @@ from orders.audit import audit
 from orders.effects import MAX_ATTEMPTS
 from orders.reading import show_request
 from orders.request_retries import count_failure, park_unknown_orders
+from orders.views import to_json
 from tasks.answers import answer_one
 from tasks.helpdesks import helpdesks
 from tasks.notes import note
 from tasks.partners import partners
-from tasks.reprocessing import revive_effects
+from tasks.reprocessing import iterate_revived_effects
 from tasks.webhooks import Received, receive
 from tests.builders import EMAIL, a_request, an_order, deliver, load, request, rows, settle
 from tests.deliveries import sign
@@ -303,7 +304,7 @@ def test_a_note_that_is_refused_is_dead_a_warning_of_the_audit_and_can_be_revive
     assert found["warnings"] == [
         f"a note for colleagues is not on ticket {TICKET} of zendesk:acme (unknown_order): {row.error}"
     ]
-    assert sum(revive_effects()) == 0
+    assert sum(iterate_revived_effects()) == 0
     assert len(told(desk)) == 1
 
 
@@ -361,7 +362,8 @@ def test_what_failed_repeatedly_is_not_revived_by_loading_its_order_again(desk: 
 
 
 def shown(event: dict[str, Any]) -> Any:
-    return in_transaction(lambda connection: show_request(connection, event["source"], event["id"]))
+    found = in_transaction(show_request, event["source"], event["id"])
+    return found and to_json(found)
 
 
 # Before an export

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from database.locks import find_overdue_unknown
 from database.transactions import in_transaction
 from edi import interchanges
 from orders.inbox import Delivery
 from orders.reprocessing import Filter, find_parked
+from orders.request_retries import find_overdue
 from tasks.answers import answer_one
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
@@ -109,7 +109,7 @@ def claim(connection: Connection) -> interchanges.Claim:
 
 
 def overdue(connection: Connection) -> object:
-    return find_overdue_unknown(connection, limit=200, patience_since=datetime.now(UTC))
+    return find_overdue(connection, limit=200, patience_since=datetime.now(UTC))
 
 
 def parked(connection: Connection) -> object:

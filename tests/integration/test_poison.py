@@ -179,7 +179,7 @@ def test_an_intake_dies_once_of_a_request_and_leaves_its_decision_to_the_worker(
 ) -> None:
     load(an_order(_POISON), an_order())
     poison, other = a_request(_POISON, "change_items"), a_request(kind="change_items")
-    sum(broker_at(system.broker_url).publish([encoded(poison), encoded(other)]))
+    broker_at(system.broker_url).publish([encoded(poison), encoded(other)])
     code = f"from {__name__} import {intake.__name__} as run; run()"
     assert subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=60, check=False).returncode == -died_of
     assert rows("SELECT id FROM change_request") == []
@@ -195,7 +195,7 @@ def test_a_message_that_kills_every_intake_that_reads_it_is_put_aside_unread_and
 ) -> None:
     load(an_order(), an_order(_POISON))
     poison, others = a_request(_POISON), [a_request(kind="change_items") for _ in range(3)]
-    sum(broker_at(system.broker_url).publish([encoded(one) for one in (others[0], poison, *others[1:])]))
+    broker_at(system.broker_url).publish([encoded(one) for one in (others[0], poison, *others[1:])])
     code = f"from {__name__} import intake_killed_by_reading as run; run()"
     crash_guard = 0
     while subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=60, check=False).returncode:

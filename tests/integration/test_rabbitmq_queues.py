@@ -75,7 +75,7 @@ def take_one(url: str) -> None:
     """Lets an intake take a request and leave its decision to the worker."""
     load(an_order())
     rows_before = rows("SELECT count(*) AS n FROM change_request")[0].n
-    sum(QueueBroker(url).publish([encoded(a_request())]))
+    QueueBroker(url).publish([encoded(a_request())])
 
     class Taken(Stop):
         def is_set(self) -> bool:
@@ -209,9 +209,7 @@ def test_a_queue_that_could_lose_messages_is_told_in_a_line_until_it_is_away(
     url: str, name: str, arguments: dict[str, object], why: str
 ) -> None:
     declare(url, name, **arguments)
-    expected = (
-        f"RabbitMQ's queue {name} has {why}: move its messages away and delete it; it is declared again as docs/messages.md says"
-    )
+    expected = f"RabbitMQ's queue {name} has {why}: move its messages away and delete it, it is then declared anew (docs/messages.md)"
     with pytest.raises(UnusableQueue) as told:
         QueueBroker(url).backlog()
     assert str(told.value) == expected

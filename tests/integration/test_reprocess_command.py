@@ -117,7 +117,7 @@ def test_a_run_that_is_interrupted_says_what_stays_done(
         yield 500
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.reprocessing.reprocess_slices", slices)
+    monkeypatch.setattr("cli.reprocessing.iterate_reprocessing", slices)
     ended = countermand("reprocess")
     assert ended.code == 130
     assert ended.out == "to be decided anew: 500 requests\nthe others stay parked; run it again for them\n"

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import Engine, event
 
 import tasks.reprocessing
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.transactions import in_transaction
 from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm
 from orders.reprocessing import Filter, count_parked, find_parked, revive
 from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
 from tasks.partners import partners
-from tasks.reprocessing import previews
+from tasks.reprocessing import iterate_previews
 from tasks.running.wakeups import WakeUp
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, order, rows, settle
 
@@ -54,7 +54,7 @@ def ids(requests: Sequence[AnyRow]) -> list[str]:
 
 
 def previewed(**wanted: Any) -> dict[str, Mapping[str, Any]]:
-    return {shown["id"]: shown for shown in previews(Filter(**wanted))}
+    return {shown["id"]: shown for shown in iterate_previews(Filter(**wanted))}
 
 
 def reprocess(requests: Sequence[AnyRow] | None = None) -> int:
@@ -180,7 +180,7 @@ def test_a_preview_in_slices_says_the_same_as_one_of_all_at_once(monkeypatch: py
     for kind in ("change_payment", "cancel", "change_items"):
         park_failed(*(a_request(number, kind, id=f"{kind} {number}") for number in [*numbers, "unknown"]))
     load(*map(an_order, numbers))
-    whole = list(previews(Filter()))
+    whole = list(iterate_previews(Filter()))
     assert [shown["id"] for shown in whole if shown["order"] == "1"] == [
         "change_payment 1",
         "cancel 1",
@@ -193,7 +193,7 @@ def test_a_preview_in_slices_says_the_same_as_one_of_all_at_once(monkeypatch: py
     ]
     for size in (1, 2, 5, len(whole)):
         monkeypatch.setattr("tasks.reprocessing._SLICE_OF_PREVIEW", size)
-        assert list(previews(Filter())) == whole
+        assert list(iterate_previews(Filter())) == whole
 
 
 def test_a_preview_of_an_order_in_flight_says_that_the_request_would_wait() -> None:
@@ -294,18 +294,18 @@ def test_many_are_reprocessed_in_slices_and_workers_are_rung_for_at_the_first_an
     woken: list[WakeUp],
 ) -> None:
     park_unknown(*(a_request(f"{number % 3}", id=f"{number}") for number in range(8)))
-    slices = tasks.reprocessing.reprocess(Filter())
+    slices = tasks.reprocessing.iterate_reprocessing(Filter())
     assert (next(slices), len(woken)) == (3, 1)
     assert len(found()) == 5
     assert list(slices) == [3, 2]
     assert (found(), woken) == ([], [WakeUp.APPLY_CHANGES] * 2)
-    assert list(tasks.reprocessing.reprocess(Filter())) == []
+    assert list(tasks.reprocessing.iterate_reprocessing(Filter())) == []
     assert len(woken) == 2
 
 
 def test_of_many_those_that_somebody_else_reprocesses_meanwhile_are_left_to_him(woken: list[WakeUp]) -> None:
     park_unknown(*(a_request(f"{number}", id=f"{number}") for number in range(8)))
-    slices = tasks.reprocessing.reprocess(Filter())
+    slices = tasks.reprocessing.iterate_reprocessing(Filter())
     next(slices)
     assert reprocess(found(order="4")) == 1
     assert list(slices) == [3, 1]
@@ -316,8 +316,8 @@ def test_many_dead_effects_are_revived_in_slices(woken: list[WakeUp]) -> None:
     deliver(*(a_request(f"{number}", "change_items") for number in range(4)))
     decide_all()
     rows("UPDATE effect SET state = 'dead', attempts = 12, error = 'it failed' RETURNING id")
-    assert list(tasks.reprocessing.revive_effects()) == [3, 1]
-    assert list(tasks.reprocessing.revive_effects()) == []
+    assert list(tasks.reprocessing.iterate_revived_effects()) == [3, 1]
+    assert list(tasks.reprocessing.iterate_revived_effects()) == []
     assert set(rows("SELECT state, attempts, error FROM effect")) == {("pending", 0, None)}
 
 

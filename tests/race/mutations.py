@@ -86,7 +86,7 @@ MUTATIONS = (
     ),
     _of(
         "lock: the exporter does not look for undecided requests again under its locks",
-        "database/locks.py",
+        "database/exportable.py",
         " AND {_IS_FREE} ORDER BY id\n",
         " ORDER BY id\n",
         f"{_RACES}::test_a_cancellation_accepted_before_the_claim_wins_over_the_export",

@@ -16,11 +16,11 @@ _OF_THE_DEMO = "it is on services that are thrown away with it"
 
 # The commits that no test kills a work at, and why nothing can be lost there.
 NOT_KILLED = {
-    "health._database_takes_writes.<locals>.<lambda>: COMMIT": "it tries what writing needs, and writes nothing",
+    "health._try_to_write: COMMIT": "it tries what writing needs, and writes nothing",
     "progress.note: COMMIT": "what it notes is noted again ten seconds later",
     "operations.export: COMMIT": "it lets orders be due again that were held back; given again, it does the same",
     "notes.note: COMMIT": "what it did not write is wanted still; what it wrote is written once, by its cause",
-    "reprocessing.revive_effects: COMMIT (2)": "a dead note that it has not revived is revived by the next run",
+    "reprocessing.iterate_revived_effects: COMMIT (2)": "a note that it has not revived is revived by the next run",
     "operations.migrate: COMMIT": _MIGRATES,
     "partners.next_number: COMMIT": "it is one transaction, and given again it sets the same number once",
     "up.services_of: COMMIT": _MIGRATES,
@@ -46,12 +46,11 @@ NOT_KILLED = {
             "reprocessing._Reprocessing._go_on: COMMIT",
             "reprocessing._show: COMMIT",
             "reprocessing._show: COMMIT (2)",
-            "reprocessing.previews: COMMIT",
+            "reprocessing.iterate_previews: COMMIT",
             "requests.list_: COMMIT",
-            "requests.read_request.<locals>.<lambda>: COMMIT",
             "requests.show: COMMIT",
             "requests.wait_until_settled: COMMIT",
-            "webhooks._keep: COMMIT",
+            "webhooks._store: COMMIT",
         ),
         _READS,
     ),

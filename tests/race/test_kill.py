@@ -132,7 +132,7 @@ class Taking(Cancellation):
 
 
 # What someone may have had in hand before is kept, and decided later.
-TAKEN = "intake._decide_few: COMMIT", "intake._keep: COMMIT"
+TAKEN = "intake._decide_few: COMMIT", "intake._store: COMMIT"
 # With the next look for something new; before one for what someone may have had in hand.
 WITH_THE_NEXT = "intake_stream.StreamSource._read: the broker's XDEL and the broker's XACK and the broker's XREADGROUP"
 ALONE = "intake_stream.StreamSource.flush: the broker's XDEL and the broker's XACK"
@@ -207,10 +207,10 @@ class Reprocessing(Cancellation):
             park(event)
 
     def look(self, passed: Sequence[str]) -> None:
-        revived = [has_passed(f"reprocessing.reprocess: COMMIT{nth}", passed) for nth in ("", ", 2")]
+        revived = [has_passed(f"reprocessing.iterate_reprocessing: COMMIT{nth}", passed) for nth in ("", ", 2")]
         states = [request(event)["state"] for event in (self.event, self._other)]
         assert states == ["received" if one else "parked" for one in revived]
-        is_revived = has_passed("reprocessing.revive_effects: COMMIT", passed)
+        is_revived = has_passed("reprocessing.iterate_revived_effects: COMMIT", passed)
         assert request(self._dead)["effects"][0]["state"] == ("pending" if is_revived else "dead")
 
     def check(self) -> None:
@@ -220,7 +220,7 @@ class Reprocessing(Cancellation):
         assert {one["state"] for one in request(self._dead)["effects"]} == {"done"}
 
 
-@kills_around("intake._decide_few: COMMIT", "intake._keep: COMMIT")
+@kills_around("intake._decide_few: COMMIT", "intake._store: COMMIT")
 def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
     broker: redis.Redis, record_property: Record
 ) -> None:
@@ -256,7 +256,10 @@ def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
     kill_everywhere(parking, Parking(), record_property)
 
 
-@kills_around("reprocessing.reprocess: COMMIT", "reprocessing.revive_effects: COMMIT")
+@kills_around("reprocessing.iterate_reprocessing: COMMIT", "reprocessing.iterate_revived_effects: COMMIT")
 def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
-    steps = "reprocessing.reprocess: COMMIT, 2", "reprocessing.reprocess: waking countermand.apply_changes, 2"
+    steps = (
+        "reprocessing.iterate_reprocessing: COMMIT, 2",
+        "reprocessing.iterate_reprocessing: waking countermand.apply_changes, 2",
+    )
     kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)

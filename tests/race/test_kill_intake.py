@@ -64,7 +64,7 @@ class ByWebhook(Cancellation):
         self.event = {"source": "zammad:acme", "id": ""}
 
     def look(self, passed: Sequence[str]) -> None:
-        assert len(self.requests()) == has_passed("intake._keep: COMMIT", passed)
+        assert len(self.requests()) == has_passed("intake._store: COMMIT", passed)
 
     def check(self) -> None:
         [self.event["id"]] = self.requests()
@@ -103,7 +103,7 @@ class Refused(Taking):
         assert (self._broker.xlen(STREAM), self.dead_letters(), self.tries()) == (0, ("new",), [])
 
 
-@kills_around("intake._keep: COMMIT")
+@kills_around("intake._store: COMMIT")
 @pytest.mark.usefixtures("_desks")
 def test_a_webhook_killed_anywhere_and_sent_again_is_kept_once(home: Path, record_property: Record) -> None:
     kill_everywhere(receiving, ByWebhook(home), record_property, "test: waking countermand.apply_changes")

@@ -43,7 +43,7 @@ from orders.reprocessing import Filter, find_parked, preview, revive
 from tasks import export
 from tasks.changes import apply_changes, park_unknown
 from tasks.effects import NOTIFY, RESTOCK
-from tasks.intake import keep, take
+from tasks.intake import store, take
 from tasks.partners import address_check
 from tasks.receipts import read_inbox
 from tasks.running.batches import run_batch
@@ -69,7 +69,7 @@ FEW_MEET = contract.OUTCOMES | {
 # So many histories meet everything.
 MANY = 300
 
-INTAKES = st.sampled_from((keep, take))
+INTAKES = st.sampled_from((store, take))
 NAMES = st.sampled_from(("NORTH", "NORTH", "SOUTH"))
 LIMITS = st.sampled_from((None, None, 1, 2))
 FAILURES = st.sampled_from((None, None, REFUSED, REFUSED, CUT_BEFORE, CUT_AFTER))
@@ -168,7 +168,7 @@ class Histories(RuleBasedStateMachine):
             return
         is_anything_due = any(self.model.next_ones())
         found = run_batch(replace(DECIDING, limit=limit))
-        decided = {(one["source"], one["id"]) for one in in_transaction(list_requests) if one["outcome"]}
+        decided = {(one.source, one.id) for one in in_transaction(list_requests) if one.outcome}
         now = [one for one in self.model.requests.values() if one.state == "received" and one.key in decided]
         for request in now:
             self.model.decide(request)

@@ -14,13 +14,14 @@ from edi import drafts, interchanges, outcomes
 from edi.interchanges import Claim, InFlight
 from edi.partners import Partner, default_partner
 from orders.audit import audit
-from orders.inbox import Delivery, accept
+from orders.inbox import Delivery, store
 from orders.loading import load_orders
 from orders.messages import parse_order
 from orders.reading import show_order, show_request
 from orders.reprocessing import Filter, find_parked, revive
 from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
-from tasks.intake import accept_and_decide
+from orders.views import to_json
+from tasks.intake import store_and_decide
 from tasks.running.batches import Job
 from tests.builders import DECIDING, deliver, encoded, rows, settle
 from tests.race.figures import NOT_ALL
@@ -75,7 +76,7 @@ def releasing(undelivered: InFlight) -> Work:
 def accepting(*requests: dict[str, Any]) -> Work:
     """An intake's transaction."""
     deliveries = [Delivery("test", None, encoded(request)) for request in requests]
-    return lambda connection: accept(connection, deliveries)
+    return lambda connection: store(connection, deliveries)
 
 
 def taking(*requests: dict[str, Any]) -> Work:
@@ -83,7 +84,7 @@ def taking(*requests: dict[str, Any]) -> Work:
     deliveries = [Delivery("test", None, encoded(request)) for request in requests]
 
     def work(connection: Connection) -> int:
-        taken = accept_and_decide(connection, deliveries)
+        taken = store_and_decide(connection, deliveries)
         assert taken.accepted.new == len(requests)
         return taken.decided
 
@@ -141,14 +142,14 @@ def order(index: int) -> dict[str, Any]:
     """Returns the order of one run."""
     found = in_transaction(lambda connection: show_order(connection, str(index)))
     assert found is not None
-    return found
+    return to_json(found)
 
 
 def request(index: int, name: str = "r") -> dict[str, Any]:
     """Returns a request of one run."""
     found = in_transaction(lambda connection: show_request(connection, "zendesk:acme", f"{name}{index}"))
     assert found is not None
-    return found
+    return to_json(found)
 
 
 def actions(index: int) -> list[str]:

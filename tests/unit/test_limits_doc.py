@@ -36,7 +36,8 @@ def test_the_times_of_tasks_and_of_an_intake_are_the_programs() -> None:
 
 
 def test_how_often_a_transaction_is_tried_is_the_programs() -> None:
-    assert (transactions._TRIES, batches._TRIES, intake._TRIES) == (5, 2, 2)
+    attempts = (transactions._USUAL, batches._FEW_ATTEMPTS, intake._FEW_ATTEMPTS)
+    assert [one.at_most for one in attempts] == [5, 2, 2]
     assert "tried again, five times in all; a batch, and an intake that decides at once, only twice" in _TEXT
 
 

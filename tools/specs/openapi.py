@@ -5,6 +5,7 @@ from typing import Any
 
 from desks.payload import NamedTicket, TicketPayload
 from orders.messages import MAX_MESSAGE_BYTES, ChangeMessage
+from orders.views import RequestShown
 from tools.specs.desks import DESKS, PAYLOADS
 from tools.specs.examples import ANSWERS, NAMED_TICKET
 from tools.specs.schemas import schemas_of
@@ -18,7 +19,7 @@ _ANSWERS = (
     models.Ignored,
     models.DeadLettered,
     models.Error,
-    models.RequestShown,
+    RequestShown,
     models.Health,
     models.Ready,
 )
@@ -133,7 +134,7 @@ def _read_request() -> dict[str, Any]:
         ],
         "security": [{"apiToken": []}],
         "responses": {
-            "200": _answer("The request, its decision, effects and notification.", models.RequestShown),
+            "200": _answer("The request, its decision, effects and notification.", RequestShown),
             "401": _unauthorized(
                 "The API token is missing or another; or none is set, and nobody may read.", "`Bearer`."
             ),

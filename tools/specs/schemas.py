@@ -8,10 +8,10 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic import Field, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from desks import payload
@@ -130,11 +130,12 @@ def _told_of_the_inside(described: Json) -> Json:
     return _never(rf"\S[\s\S]{{{described['maxLength'] - 1},}}\S", told)
 
 
-def schemas_of(models: Iterable[type[BaseModel]]) -> dict[str, Json]:
+def schemas_of(models: Iterable[type[Any]]) -> dict[str, Json]:
     """Returns the schemas of models and of all that they are made of, by name, as components that refer to others."""
-    _, made = models_json_schema(
-        [(model, "validation") for model in models], ref_template=_REFERENCE, schema_generator=_Described
-    )
+    adapters: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [
+        (model.__name__, "validation", TypeAdapter(model)) for model in models
+    ]
+    _, made = TypeAdapter.json_schemas(adapters, ref_template=_REFERENCE, schema_generator=_Described)
     named = {name: TypeAdapter(text).json_schema(schema_generator=_Described) for name, text in _NAMED.items()}
     found: dict[str, Json] = {name: _tidied(schema, named) for name, schema in made["$defs"].items()}
     for name, schema in found.items():

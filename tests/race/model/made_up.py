@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from orders.reading import as_utc
+from orders.views import as_utc
 from tests.builders import EMAIL, a_request, an_address, an_order, encoded
 
 # Nothing else in an interchange looks like these.

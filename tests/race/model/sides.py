@@ -8,6 +8,7 @@ from sqlalchemy import Connection, text
 from edi.reading import list_interchanges
 from orders.dead_letters import list_dead_letters
 from orders.reading import list_orders, list_requests, show_order, show_request
+from orders.views import to_json
 from tests.race.model.contract import Interchange, Key, Order, Request
 from tests.race.model.model import Model
 
@@ -27,9 +28,9 @@ class Comparison:
     def run(self, connection: Connection) -> bool:
         """Raises AssertionError where the two differ; returns True if something is new."""
         model, before = self._model, self._compared.copy()
-        listed = [(one["source"], one["id"], one["state"], one["outcome"]) for one in list_requests(connection)]
+        listed = [(one.source, one.id, one.state, one.outcome) for one in list_requests(connection)]
         assert listed == [(*one.key, one.state, one.outcome) for one in model.requests.values()]
-        orders = {one["number"]: (one["status"], one["edi"]) for one in list_orders(connection)}
+        orders = {one.number: (one.status, one.edi) for one in list_orders(connection)}
         assert orders == {number: (one.status, one.edi) for number, one in model.orders.items()}
         interchanges = [_shown_interchange(one) for one in reversed(list_interchanges(connection))]
         assert interchanges == [_said_interchange(one) for one in model.interchanges]
@@ -50,8 +51,9 @@ class Comparison:
 
 def _shown_order(connection: Connection, number: str) -> dict[str, Any]:
     """As `orders show` shows it, without its times and version."""
-    found = show_order(connection, number)
-    assert found is not None
+    shown = show_order(connection, number)
+    assert shown is not None
+    found = to_json(shown)
     held = found["interchange"]
     return {
         **{name: found[name] for name in ("status", "edi", "customer", "shipping", "billing", "lines", "warehouse")},
@@ -83,8 +85,9 @@ def _said_order(order: Order, now: int) -> dict[str, Any]:
 
 def _shown_request(connection: Connection, key: Key) -> dict[str, Any]:
     """As `requests show` shows it, without its times, and of the texts only whether they name the order."""
-    found = show_request(connection, *key)
-    assert found is not None
+    shown = show_request(connection, *key)
+    assert shown is not None
+    found = to_json(shown)
     told = found["notification"]
     return {
         **{name: found[name] for name in ("order", "kind", "ticket", "state", "outcome", "reasons")},
