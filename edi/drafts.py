@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from database import locks
 from database.locks import AnyRow, Exportable
-from edi import rests
+from edi import partner_state
 from edi.documents.order import CannotRender, Line, Message, OrderDocument
 from edi.documents.standards import render_order
 from edi.partners import Partner
@@ -66,7 +66,7 @@ def make(connection: Connection, partner: Partner, *, patience: timedelta, after
     nothing: while an interchange is on its way or the partner rests.
     """
     now = locks.force_index_plans(connection)
-    if not after and not rests.may_be_claimed_for(connection, partner.name, now):
+    if not after and not partner_state.may_be_claimed_for(connection, partner.name, now):
         return Drafts({})
     limit = partner.orders_per_interchange
     due = locks.next_exportable(connection, wanted(partner, now, patience), limit=limit, after=after)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, text, update
 from database import locks
 from database.locks import AnyRow
 from database.tables import interchange, orders
-from edi import counters, drafts
+from edi import drafts, partner_state
 from edi.documents.order import Message
 from edi.documents.standards import assemble, largest_control_number, suffix
 from edi.drafts import Draft
@@ -80,7 +80,7 @@ def claim(
     Nothing is claimed while another interchange is on its way, or while the partner rests after a failure; with
     `only_resume` nothing new is claimed at all. What is `made` of an order already need not be made under its lock.
     """
-    counter = counters.lock(connection, partner)
+    counter = partner_state.lock(connection, partner)
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
     now = locks.force_index_plans(connection)
     if on_its_way is not None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select, update
 from database import locks
 from database.locks import AnyRow
 from database.tables import InterchangeState, interchange, orders
-from edi import interchanges, outcomes, rests
+from edi import interchanges, outcomes, partner_state
 from edi.interchanges import InFlight
 from edi.partners import Partner
 from orders import changelog
@@ -45,7 +45,7 @@ def release(connection: Connection, partner: Partner, control_number: int, *, as
     outcomes.settle_as_released(
         connection, taken, "released by an operator", reuse_number=reuse, actor=OPERATOR, note=note
     )
-    rests.end(connection, partner.name)
+    partner_state.forget_failures(connection, partner.name)
     return taken.orders
 
 

@@ -6,7 +6,7 @@ from database import locks
 from database.locks import AnyRow
 from database.tables import InterchangeState, interchange
 from database.tables import partner as partner_table
-from edi import rests
+from edi import partner_state
 from edi.interchanges import InFlight, LostFence, expect_all
 from orders import changelog
 from rules.model import Edi
@@ -45,7 +45,7 @@ def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None)
     """
     partner = _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT, actor=actor)
     if partner.failures:
-        rests.end(connection, sent.partner)
+        partner_state.forget_failures(connection, sent.partner)
 
 
 def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_number: bool = False) -> None:
@@ -55,7 +55,7 @@ def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_
     partner rests, twice as long after each failure in a row.
     """
     settle_as_released(connection, undelivered, error, reuse_number=reuse_number)
-    rests.begin(connection, undelivered.partner, error)
+    partner_state.back_off(connection, undelivered.partner, error)
 
 
 def settle_as_released(

@@ -12,7 +12,7 @@ from configuration.settings import settings
 from database.faults import Fault, classify, describe_fault
 from database.tables import InterchangeState
 from database.transactions import in_transaction
-from edi import cutoffs, interchanges, operator_actions, outcomes, rests
+from edi import interchanges, operator_actions, outcomes, partner_state
 from edi.interchanges import Claim, InFlight, LostFence
 from edi.operator_actions import NotPossible
 from edi.partners import Partner
@@ -63,7 +63,9 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
             if not claim.found_something:
                 if failures and claim.waits_for is None:
                     # Nothing is due by which it could show that it can be reached again.
-                    in_transaction(lambda connection: rests.end(connection, partner.name, failures=failures))
+                    in_transaction(
+                        lambda connection: partner_state.forget_failures(connection, partner.name, failures=failures)
+                    )
                 return
 
 
@@ -72,7 +74,7 @@ def _check_after_failures(partner: Partner) -> int:
 
     A claim that cannot be delivered costs a number and stays in the database for good: none is made to find that out.
     """
-    failures = in_transaction(lambda connection: rests.take_check(connection, partner.name))
+    failures = in_transaction(lambda connection: partner_state.begin_probe(connection, partner.name))
     if not failures:
         return 0
     try:
@@ -83,9 +85,9 @@ def _check_after_failures(partner: Partner) -> int:
     except TransportError as error:
         told = str(error)
         _log.error("nothing reaches the partner, nothing is claimed", partner=partner.name, error=told)
-        in_transaction(lambda connection: rests.begin(connection, partner.name, told, failures=failures))
+        in_transaction(lambda connection: partner_state.back_off(connection, partner.name, told, failures=failures))
         return 0
-    in_transaction(lambda connection: rests.pass_check(connection, partner.name, failures))
+    in_transaction(lambda connection: partner_state.pass_probe(connection, partner.name, failures))
     return failures
 
 
@@ -201,7 +203,7 @@ def _export_on_schedule(partner: Partner) -> bool:
     deadline = time.monotonic() + SLICE_SECONDS
     # The partner before this one may have taken long.
     progress.note_task()
-    cutoff = in_transaction(lambda connection: cutoffs.passed(connection, partner))
+    cutoff = in_transaction(lambda connection: partner_state.passed_cutoff(connection, partner))
     error: str | None = None
     for step in export_steps(partner, only_resume=cutoff is None):
         error = step.error
@@ -210,5 +212,5 @@ def _export_on_schedule(partner: Partner) -> bool:
             return False
     # What has to wait (for another sender, for a partner that rests) is still this cut-off's.
     if cutoff is not None and partner.schedule is not None and error is None:
-        in_transaction(lambda connection: cutoffs.keep(connection, partner, cutoff))
+        in_transaction(lambda connection: partner_state.keep_cutoff(connection, partner, cutoff))
     return True

@@ -9,11 +9,11 @@ import structlog
 from database.faults import Fault, classify, describe_fault
 from database.tables import AcknowledgementState, InterchangeState
 from database.transactions import in_transaction
-from edi import acknowledgement_files, turns
+from edi import acknowledgement_files, partner_state
 from edi.acknowledgement_files import Applied, Kept
+from edi.partner_state import InboxTurn
 from edi.partners import Partner
 from edi.transports.transport import NotReceived
-from edi.turns import Turn
 from tasks.partners import partners
 from tasks.running import progress
 from tasks.running.wakeups import WakeUp, wake, wakeup_task
@@ -103,14 +103,16 @@ def read_inboxes() -> None:
     if not having:
         return
     until = time.monotonic() + ROUND_SECONDS
-    since = in_transaction(lambda connection: turns.begin_round(connection, having.values()))
-    while time.monotonic() < until and (turn := in_transaction(lambda c: turns.take(c, having, since))):
+    since = in_transaction(lambda connection: partner_state.begin_inbox_round(connection, having.values()))
+    while time.monotonic() < until and (
+        turn := in_transaction(lambda c: partner_state.take_inbox_turn(c, having, since))
+    ):
         _take_turn(having[turn.partner], turn)
 
 
-def _take_turn(partner: Partner, turn: Turn) -> None:
+def _take_turn(partner: Partner, turn: InboxTurn) -> None:
     error = _apart(partner, lambda of: read_inbox(of, until=time.monotonic() + SLICE_SECONDS))
-    in_transaction(lambda connection: turns.end(connection, turn, error))
+    in_transaction(lambda connection: partner_state.end_inbox_turn(connection, turn, error))
     progress.note_task()
 
 

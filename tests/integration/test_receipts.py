@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 import edi.transports.directory
 from configuration.settings import settings
 from database.transactions import in_transaction
-from edi import acknowledgement_files, interchanges, outcomes, reading, turns
+from edi import acknowledgement_files, interchanges, outcomes, partner_state, reading
 from edi.interchanges import InFlight, LostFence
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
@@ -505,8 +505,8 @@ def test_while_one_inbox_is_read_nobody_begins_with_another_until_the_reader_is_
 ) -> None:
     both = others(partner, "A", "B")
     monkeypatch.setattr("tasks.receipts.partners", lambda: both)
-    since = in_transaction(lambda connection: turns.begin_round(connection, both))
-    dead = in_transaction(lambda connection: turns.take(connection, ["A", "B"], since))
+    since = in_transaction(lambda connection: partner_state.begin_inbox_round(connection, both))
+    dead = in_transaction(lambda connection: partner_state.take_inbox_turn(connection, ["A", "B"], since))
     assert dead is not None
     assert dead.partner == "A"
     read_inboxes()
@@ -515,7 +515,7 @@ def test_while_one_inbox_is_read_nobody_begins_with_another_until_the_reader_is_
     read_inboxes()
     assert listed == ["B", "A"]
     # Should it live, it ends nobody else's turn.
-    in_transaction(lambda connection: turns.end(connection, dead, "came too late"))
+    in_transaction(lambda connection: partner_state.end_inbox_turn(connection, dead, "came too late"))
     assert rows("SELECT sum(inbox_failures) AS n FROM partner") == [(0,)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from database.transactions import in_transaction
-from edi import counters, numbers
+from edi import numbers, partner_state
 from edi.partners import Partner
 from tasks import export
 from tasks.outboxes import look
@@ -53,7 +53,7 @@ def set_next(partner: Partner, number: int) -> None:
 
 
 def next_number(partner: Partner) -> int:
-    return in_transaction(lambda connection: counters.next_number(connection, partner))
+    return in_transaction(lambda connection: partner_state.next_number(connection, partner))
 
 
 def test_files_that_the_database_does_not_know_break_the_promise_of_numbers(
