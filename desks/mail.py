@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import Any
 
 from configuration import ConfigurationError, secret
-from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, NotDelivered, OutcomeUnknown, Refused
+from delivery.outcomes import NotDelivered, OutcomeUnknown, Refused
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS
 from desks.config import MailConfig, mail_address
 from desks.notices import Notice, Visibility
 
@@ -129,4 +130,4 @@ def _by_code(code: int, what: str, *, is_recipients: bool = False) -> NotDeliver
     told = f"the mail server refused {what} ({code})"
     if 500 <= code < 600:
         return Refused(told)
-    return NotDelivered(told, is_tickets_own=is_recipients and code != _CLOSING)
+    return NotDelivered(told, destination_works=is_recipients and code != _CLOSING)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from sqlalchemy import Connection, func, text, update
+from sqlalchemy import Connection, text, update
 
 from database import locks
 from database.locks import AnyRow
 from database.tables import interchange, orders
+from delivery.leases import lease_end
 from edi import drafts, partner_state
 from edi.documents.order import Message
 from edi.documents.standards import assemble, largest_control_number, suffix
@@ -28,10 +29,6 @@ from rules.model import Edi
 # longer nevertheless (a disk that hangs) has lost its fence.
 LEASE = timedelta(seconds=60)
 _NO_DRAFTS: Mapping[int, Draft] = MappingProxyType({})
-
-
-class LostFence(Exception):
-    """Someone else has taken the interchange over since; what became of it is theirs to say."""
 
 
 class WrongOrders(Exception):
@@ -124,7 +121,7 @@ def take_over(connection: Connection, row: AnyRow) -> InFlight:
     taken = connection.execute(
         update(interchange)
         .where(interchange.c.id == row.id, interchange.c.fence == row.fence)
-        .values(fence=row.fence + 1, lease_until=func.clock_timestamp() + LEASE, error=None)
+        .values(fence=row.fence + 1, lease_until=lease_end(LEASE), error=None)
         .returning(interchange)
     )
     whole = taken.one()

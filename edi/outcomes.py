@@ -6,8 +6,9 @@ from database import locks
 from database.locks import AnyRow
 from database.tables import InterchangeState, interchange
 from database.tables import partner as partner_table
+from delivery.leases import expect_fence
 from edi import partner_state
-from edi.interchanges import InFlight, LostFence, expect_all
+from edi.interchanges import InFlight, expect_all
 from orders import changelog
 from rules.model import Edi
 
@@ -127,11 +128,8 @@ def _settle(
     """Returns the partner's counter row."""
     partner = locks.lock_partner(connection, settled.partner)
     row = locks.lock_interchange(connection, settled.id)
-    if (row.state, row.fence) != (InterchangeState.CLAIMED, settled.fence):
-        raise LostFence(
-            f"interchange {row.control_number} of {row.partner} is {row.state} at fence {row.fence}; "
-            f"expected claimed at fence {settled.fence}"
-        )
+    name = f"interchange {row.control_number} of {row.partner}"
+    expect_fence(name, (row.state, row.fence), (InterchangeState.CLAIMED, settled.fence))
     locks.lock_orders_of_interchange(connection, settled.id)
     values = {
         "interchange": settled.id,

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -12,10 +11,10 @@ from database import locks
 from database.locks import AnyRow
 from database.tables import InterchangeState, constant, interchange
 from database.tables import partner as partner_table
+from delivery.backoff import PARTNER, WORKS
+from delivery.leases import lease_end
 from edi.partners import Partner
 
-# The longest pause after failures; it doubles from two seconds.
-LONGEST_PAUSE = timedelta(minutes=5)
 # Longer than a transport's check may take: meanwhile no other exporter probes the same partner.
 PROBE = timedelta(seconds=60)
 # If a reader dies, no inbox is read for this long. A reader that takes longer does no harm.
@@ -79,26 +78,14 @@ def keep_cutoff(connection: Connection, partner: Partner, moment: datetime) -> N
 # Back-off after failed deliveries
 
 
-def pause_after(failures: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Returns how long a partner backs off after so many failures in a row."""
-    # The exponent is bounded too: a partner may be away for weeks.
-    return func.least(func.power(2, func.least(failures, 10)) * timedelta(seconds=1), LONGEST_PAUSE)
-
-
 def back_off(connection: Connection, partner_name: str, error: str, *, failures: int | None = None) -> None:
     """Counts a failure and backs off from the partner; with `failures`, only if there were so many before."""
     row = partner_table.c
     failed = update(partner_table).where(row.name == partner_name)
     if failures is not None:
         failed = failed.where(row.failures == failures)
-    connection.execute(
-        failed.values(
-            failures=row.failures + 1,
-            failing_since=func.coalesce(row.failing_since, func.clock_timestamp()),
-            not_before=func.clock_timestamp() + pause_after(row.failures + 1),
-            error=error,
-        )
-    )
+    since = func.coalesce(row.failing_since, func.clock_timestamp())
+    connection.execute(failed.values(failing_since=since, **PARTNER.after_failure(row.failures, error)))
 
 
 def forget_failures(connection: Connection, partner_name: str, *, failures: int | None = None) -> None:
@@ -106,7 +93,7 @@ def forget_failures(connection: Connection, partner_name: str, *, failures: int 
     works = update(partner_table).where(partner_table.c.name == partner_name)
     if failures is not None:
         works = works.where(partner_table.c.failures == failures)
-    connection.execute(works.values(failures=0, failing_since=None, not_before=None, error=None))
+    connection.execute(works.values(failing_since=None, **WORKS))
 
 
 def begin_probe(connection: Connection, partner_name: str) -> int:
@@ -119,7 +106,7 @@ def begin_probe(connection: Connection, partner_name: str) -> int:
     taken = (
         update(partner_table)
         .where(row.name == partner_name, row.failures > 0, is_over, ~_is_in_flight(partner_name))
-        .values(not_before=func.clock_timestamp() + PROBE)
+        .values(not_before=lease_end(PROBE))
         .returning(row.failures)
     )
     return connection.execute(taken).scalar_one_or_none() or 0
@@ -187,7 +174,7 @@ def take_inbox_turn(connection: Connection, names: Collection[str], since: datet
     taken = (
         update(partner_table)
         .where(row.name == waiting.scalar_subquery())
-        .values(inbox_read_at=now, inbox_lease_until=now + INBOX_LEASE)
+        .values(inbox_read_at=now, inbox_lease_until=lease_end(INBOX_LEASE))
         .returning(row.name, row.inbox_read_at)
     )
     found = connection.execute(taken).one_or_none()
@@ -198,7 +185,6 @@ def end_inbox_turn(connection: Connection, turn: InboxTurn, error: str | None) -
     """Ends a turn; after an error the inbox backs off. Changes nothing if another process has taken a turn since."""
     row = partner_table.c
     ended = update(partner_table).where(row.name == turn.partner, row.inbox_read_at == turn.began)
-    failures = row.inbox_failures + 1
-    failed = {"inbox_failures": failures, "inbox_not_before": func.clock_timestamp() + pause_after(failures)}
-    works = {"inbox_failures": 0, "inbox_not_before": None}
-    connection.execute(ended.values(inbox_lease_until=None, inbox_error=error, **(failed if error else works)))
+    outcome = PARTNER.after_failure(row.inbox_failures, error) if error else WORKS
+    values = {f"inbox_{name}": value for name, value in outcome.items()}
+    connection.execute(ended.values(inbox_lease_until=None, **values))

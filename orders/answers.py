@@ -14,13 +14,16 @@ from sqlalchemy import Connection, Update, func, text, update
 
 from database.locks import AnyRow, claim_delivery, lock_answer, lock_note
 from database.tables import EffectState, NoteState, NotificationState, effect, notification, ticket_note
+from delivery.backoff import ITEM
+from delivery.leases import MAX_ATTEMPTS, expect_fence, lease_end
+from delivery.outcomes import Failure
 from orders import destinations
-from orders.effects import MAX_ATTEMPTS, mark_done, pause_after
+from orders.effects import mark_done
 
 # Longer than the task that delivers may run (it is killed then): nobody delivers beside the holder of a lease.
 LEASE = timedelta(seconds=90)
 # After an unclear try: time for a request that is still on its way to arrive, before anyone looks for it.
-UNCLEAR_PAUSE = timedelta(seconds=15)
+UNKNOWN_PAUSE = timedelta(seconds=15)
 
 # The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
 _WRITE = text(
@@ -41,10 +44,6 @@ _GIVE_A_WAY_OUT = text(
 )
 
 
-class LostFence(Exception):
-    """Someone else has taken the answer over; what became of this try is theirs to find out."""
-
-
 @dataclass(frozen=True, slots=True)
 class Leased:
     """An answer or a note that is ours to deliver until the lease ends.
@@ -57,20 +56,6 @@ class Leased:
     fence: int
     look_first: bool
     row: AnyRow
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a try failed: whether it may have succeeded, whether another can, and the seconds we were asked to wait.
-
-    `is_tickets_own`: it concerns this ticket alone, and its destination works.
-    """
-
-    told: str
-    unclear: bool = False
-    final: bool = False
-    retry_after: float | None = None
-    is_tickets_own: bool = False
 
 
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -101,10 +86,10 @@ def lease(connection: Connection) -> Leased | None:
 
 
 def _take(connection: Connection, row: AnyRow) -> Leased:
-    work = {"attempts": row.attempts + 1, "not_before": func.clock_timestamp() + LEASE}
+    work = {"attempts": row.attempts + 1, "not_before": lease_end(LEASE)}
     told = {"state": NotificationState.SENDING, "fence": row.fence + 1, "leased_at": func.clock_timestamp()}
     _stand(connection, row, work, told)
-    destinations.begin_try(connection, row.outlet, at_most=LEASE)
+    destinations.begin_attempt(connection, row.outlet, at_most=LEASE)
     # Of a note nothing else says that an earlier try was unclear, once it was dead.
     look_first = row.told == NotificationState.SENDING or (row.is_note and row.fence > 0)
     return Leased(row.id, row.is_note, row.fence + 1, look_first, row)
@@ -116,8 +101,8 @@ def confirm(connection: Connection, leased: Leased) -> None:
     _stand(connection, row, {}, {"state": NotificationState.SENT, "leased_at": None, **_no_error(row)})
     if not row.is_note:
         mark_done(connection, [row.id])
-    destinations.end_rest(connection, row.outlet)
-    destinations.end_try(connection, row.outlet, begun_at=row.leased_at)
+    destinations.end_backoff(connection, row.outlet)
+    destinations.end_attempt(connection, row.outlet, begun_at=row.leased_at)
 
 
 def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
@@ -126,34 +111,27 @@ def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
     The destination rests too, unless the failure is the ticket's own or final.
     """
     row = _hold(connection, leased)
-    is_last = failure.final or row.attempts >= MAX_ATTEMPTS
-    pause = func.greatest(
-        pause_after(row.attempts),
-        timedelta(seconds=failure.retry_after or 0),
-        UNCLEAR_PAUSE if failure.unclear else timedelta(),
-    )
-    work: dict[str, Any] = {"not_before": func.clock_timestamp() + pause, "error": failure.told}
-    state = NotificationState.SENDING if failure.unclear else NotificationState.PENDING
+    is_last = failure.is_final or row.attempts >= MAX_ATTEMPTS
+    asked = max(failure.retry_after or 0, UNKNOWN_PAUSE.total_seconds() if failure.outcome_unknown else 0)
+    work: dict[str, Any] = {"not_before": ITEM.next_attempt(row.attempts, at_least=asked), "error": failure.reason}
+    state = NotificationState.SENDING if failure.outcome_unknown else NotificationState.PENDING
     told: dict[str, Any] = {"state": state, "leased_at": None}
     if is_last:
         (told if row.is_note else work)["state"] = EffectState.DEAD
     _stand(connection, row, work, told)
-    if not (failure.final or failure.is_tickets_own):
-        destinations.rest(
-            connection, row.outlet, failure.told, retry_after=failure.retry_after, only_again=row.attempts > 1
+    if not (failure.is_final or failure.destination_works):
+        destinations.back_off(
+            connection, row.outlet, failure.reason, retry_after=failure.retry_after, only_again=row.attempts > 1
         )
-    destinations.end_try(connection, row.outlet, begun_at=row.leased_at)
+    destinations.end_attempt(connection, row.outlet, begun_at=row.leased_at)
 
 
 def _hold(connection: Connection, leased: Leased) -> AnyRow:
     """Locks what is leased and returns it. Raises LostFence unless it is still ours."""
     row = lock_note(connection, leased.id) if leased.is_note else lock_answer(connection, leased.id)
-    if (row.state, row.told, row.fence) != (EffectState.PENDING, NotificationState.SENDING, leased.fence):
-        what = "note" if leased.is_note else "answer"
-        raise LostFence(
-            f"{what} {leased.id} is {row.state}, its notification {row.told} at {row.fence}; "
-            f"expected pending, sending at {leased.fence}"
-        )
+    name = f"{'note' if leased.is_note else 'answer'} {leased.id}"
+    held = (EffectState.PENDING, NotificationState.SENDING, leased.fence)
+    expect_fence(name, (row.state, row.told, row.fence), held)
     return row
 
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
+from sqlalchemy import Connection, case, func, select, text, update
 
 from database.locks import is_one_of, lock_dead_effects
 from database.tables import EffectState, effect
-
-# Tries before an effect is dead; the pauses between them double, from two seconds, and make some fifty minutes.
-MAX_ATTEMPTS = 12
-_LONGEST_PAUSE = timedelta(minutes=15)
+from delivery.backoff import ITEM
+from delivery.leases import MAX_ATTEMPTS
 
 _MARK_DONE = text(
     """
@@ -24,12 +21,6 @@ _MARK_DONE = text(
 
 class EffectGone(Exception):
     """An effect that was claimed is not pending any more. Nothing of the batch is written."""
-
-
-def pause_after(tries: Any) -> ColumnElement[Any]:
-    """Returns how long to wait after so many tries, as an SQL interval."""
-    # The exponent is bounded too: an outlet may be away for weeks.
-    return func.least(func.power(2, func.least(tries, 20)) * timedelta(seconds=1), _LONGEST_PAUSE)
 
 
 def mark_done(connection: Connection, ids: Sequence[int]) -> None:
@@ -75,7 +66,7 @@ def count_failure(connection: Connection, effect_id: int, error: str, *, pauses:
         .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
         .values(
             attempts=tried,
-            not_before=func.clock_timestamp() + pause_after(tried) if pauses else effect.c.not_before,
+            not_before=ITEM.next_attempt(tried) if pauses else effect.c.not_before,
             state=case((tried >= MAX_ATTEMPTS, EffectState.DEAD), else_=EffectState.PENDING),
             error=error,
         )

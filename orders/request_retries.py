@@ -6,6 +6,7 @@ from sqlalchemy import Connection, case, func, select, update
 
 from database.locks import claim_unknown, find_overdue_unknown, lock_numbers_for_accepting
 from database.tables import RequestState, change_request
+from delivery.backoff import ITEM
 from rules.model import ParkedReason
 
 # Tries before a request that always fails is parked; the pauses between them double, from two seconds.
@@ -18,7 +19,7 @@ def count_failure(connection: Connection, request_id: int, error: str, *, pauses
     Without `pauses` it does not wait.
     """
     request = change_request.c
-    later = func.clock_timestamp() + func.power(2, request.attempts + 1) * timedelta(seconds=1)
+    later = ITEM.next_attempt(request.attempts + 1)
     last = request.attempts + 1 >= MAX_ATTEMPTS
     connection.execute(
         update(change_request)

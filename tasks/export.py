@@ -12,8 +12,9 @@ from configuration.settings import settings
 from database.faults import Fault, classify, describe_fault
 from database.tables import InterchangeState
 from database.transactions import in_transaction
+from delivery.leases import LostFence
 from edi import interchanges, operator_actions, outcomes, partner_state
-from edi.interchanges import Claim, InFlight, LostFence
+from edi.interchanges import Claim, InFlight
 from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.transport import NotDelivered, NotTried, TransportError

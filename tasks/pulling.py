@@ -13,11 +13,11 @@ import structlog
 from sqlalchemy import Connection
 
 from database.transactions import in_transaction, reading
-from desks.channels import DeliveryError
+from delivery.leases import LostFence
+from delivery.outcomes import DeliveryError, Failure
 from desks.desk import Changed, Desk, opened_api
 from orders import tickets
-from orders.answers import LostFence
-from orders.tickets import Listing, ReadFailure
+from orders.tickets import Listing
 from tasks.running.wakeups import WakeUp, wake, wakeup_task
 from tasks.tickets import Read, read_one, readable
 
@@ -56,7 +56,7 @@ def list_page(desk: Desk, since: datetime | None = None) -> Page | None:
         with opened_api(desk) as api:
             changed = desk.list_changed(api, listing.since, listing.cursor)
     except DeliveryError as error:
-        failure = ReadFailure(str(error), retry_after=error.retry_after)
+        failure = Failure.of(error)
         in_transaction(lambda connection: tickets.fail_page(connection, listing, failure))
         raise
     in_transaction(lambda connection: _end_page(connection, listing, changed))

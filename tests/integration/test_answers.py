@@ -23,10 +23,11 @@ from structlog.testing import capture_logs
 
 import tasks.answers
 from database.transactions import in_transaction
+from delivery.leases import MAX_ATTEMPTS, LostFence
+from delivery.outcomes import Failure
 from desks.desk import TicketChannel
 from orders import answers
-from orders.answers import UNCLEAR_PAUSE, Failure, Leased, LostFence
-from orders.effects import MAX_ATTEMPTS
+from orders.answers import UNKNOWN_PAUSE, Leased
 from orders.reading import list_requests
 from tasks.answers import answer_one
 from tasks.reprocessing import revive_effects
@@ -211,7 +212,7 @@ def test_an_answer_that_was_stored_though_the_call_failed_is_found_and_not_writt
     desk.next("write", fault)
     answer_one()
     assert (standing(event).state, standing(event).told) == ("pending", "sending")
-    assert standing(event).pause > UNCLEAR_PAUSE.total_seconds() - 1
+    assert standing(event).pause > UNKNOWN_PAUSE.total_seconds() - 1
     assert try_again() is True
     assert_told_once(desk, event)
 
@@ -224,7 +225,7 @@ def test_an_answer_that_was_stored_before_the_time_out_is_found_and_not_written_
     desk.next("write", hangs(gate))
     answer_one()
     assert (standing(event).state, standing(event).told) == ("pending", "sending")
-    assert standing(event).pause > UNCLEAR_PAUSE.total_seconds() - 1
+    assert standing(event).pause > UNKNOWN_PAUSE.total_seconds() - 1
     file.write(desk)
     assert try_again() is True
     assert_told_once(desk, event)
@@ -811,9 +812,9 @@ def test_a_late_holder_of_an_old_fence_cannot_settle(file: DesksFile) -> None:
     for settle in (
         lambda connection: answers.confirm(connection, old),
         lambda connection: answers.fail(connection, old, Failure("late")),
-        lambda connection: answers.fail(connection, old, Failure("late", final=True)),
+        lambda connection: answers.fail(connection, old, Failure("late", is_final=True)),
     ):
-        with pytest.raises(LostFence, match="expected pending, sending at 1"):
+        with pytest.raises(LostFence, match="expected pending, sending at fence 1"):
             in_transaction(settle)
     assert (standing(event).state, standing(event).told, standing(event).attempts) == ("pending", "sending", 2)
     assert rows("SELECT FROM outlet") == []
@@ -831,7 +832,7 @@ def test_two_answers_on_one_ticket_go_one_after_the_other_and_others_beside_them
     on_its_way = lease()
     assert lease().row.external_id == elsewhere["id"]
     assert in_transaction(answers.lease) is None
-    in_transaction(lambda connection: answers.fail(connection, on_its_way, Failure("?", unclear=True)))
+    in_transaction(lambda connection: answers.fail(connection, on_its_way, Failure("?", outcome_unknown=True)))
     rows("DELETE FROM outlet RETURNING name")
     # It may yet arrive, and is looked for before the next one is written.
     assert in_transaction(answers.lease) is None
@@ -846,7 +847,7 @@ def test_a_try_that_was_given_up_unclear_holds_up_no_other_answer_on_its_ticket(
     desk = FakeFreshdesk()
     file.write(desk)
     given_up, other = ask(desk), ask(desk)
-    unclear = Failure("?", unclear=True, final=True)
+    unclear = Failure("?", outcome_unknown=True, is_final=True)
     on_its_way = lease()
     in_transaction(lambda connection: answers.fail(connection, on_its_way, unclear))
     assert (standing(given_up).state, standing(given_up).told) == ("dead", "sending")

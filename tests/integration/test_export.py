@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from cli.main import cli
 from database.transactions import in_transaction
+from delivery.leases import LostFence
 from edi import interchanges, outcomes
-from edi.interchanges import InFlight, LostFence
+from edi.interchanges import InFlight
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from configuration.settings import settings
 from database.transactions import in_transaction
-from desks.channels import DeliveryError, NotDelivered, Refused
+from delivery.outcomes import DeliveryError, NotDelivered, Refused
 from desks.config import MailConfig
 from desks.mail import MailChannel
 from desks.notices import Notice, Visibility, write_notice

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from database.transactions import in_transaction
+from delivery.leases import MAX_ATTEMPTS
 from edi import interchanges
 from orders.audit import audit
-from orders.effects import MAX_ATTEMPTS
 from orders.reading import show_request
 from orders.request_retries import count_failure, park_unknown_orders
 from tasks.answers import answer_one

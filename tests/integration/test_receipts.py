@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 import edi.transports.directory
 from configuration.settings import settings
 from database.transactions import in_transaction
+from delivery.leases import LostFence
 from edi import acknowledgement_files, interchanges, outcomes, partner_state, reading
-from edi.interchanges import InFlight, LostFence
+from edi.interchanges import InFlight
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReceived
@@ -215,7 +216,7 @@ def test_any_answer_proves_that_an_interchange_in_flight_has_arrived(partner: Pa
     deliver(cancel)
     decide_all()
     assert request(cancel)["state"] == "received"
-    with patch("tasks.receipts.ring") as woken:
+    with patch("tasks.receipts.wake") as woken:
         receive(partner, contrl(1, action))
     assert woken.called
     assert interchange(partner)["state"] == state

@@ -285,7 +285,7 @@ def test_only_those_that_were_named_are_reprocessed() -> None:
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
     """The wake-ups that were rung, with nobody there to answer; and slices so small that three requests are many."""
     heard: list[WakeUp] = []
-    monkeypatch.setattr("tasks.reprocessing.ring", heard.append)
+    monkeypatch.setattr("tasks.reprocessing.wake", heard.append)
     monkeypatch.setattr("tasks.reprocessing._SLICE", 3)
     return heard
 

@@ -24,7 +24,7 @@ def exporting() -> None:
 
 
 def export_unheard() -> None:
-    with patch.object(tasks.export, "ring"):
+    with patch.object(tasks.export, "wake"):
         tasks.export.export()
 
 

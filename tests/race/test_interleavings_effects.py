@@ -3,8 +3,10 @@
 import pytest
 
 from database.transactions import in_transaction
+from delivery.leases import LostFence
+from delivery.outcomes import Failure
 from orders import answers
-from orders.answers import Failure, Leased, LostFence
+from orders.answers import Leased
 from tasks.effects import NOTIFY, RESTOCK
 from tests.builders import a_request, an_order, decide_all, deliver, load, rows, settle
 from tests.race.gates import Work
@@ -97,7 +99,7 @@ def confirming(leased: Leased) -> Work:
 
 
 def failing(leased: Leased) -> Work:
-    return lambda connection: answers.fail(connection, leased, Failure("no answer", unclear=True))
+    return lambda connection: answers.fail(connection, leased, Failure("no answer", outcome_unknown=True))
 
 
 def told(index: int) -> list[str]:

@@ -43,7 +43,7 @@ def looking_before_locking(engine: Engine, thread: list[int]) -> Iterator[None]:
 def test_a_decision_that_another_has_put_into_words_meanwhile_is_passed_by(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.effects.ring", lambda _: None)
+    monkeypatch.setattr("tasks.effects.wake", lambda _: None)
     load(an_order())
     deliver(a_request())
     decide_all()
