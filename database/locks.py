@@ -9,10 +9,9 @@
 7. `notification`    the one of a locked effect
 8. `ticket_note`     one
 9. `stock`           by sku (the upsert in `orders.stock` sorts)
-10. `outlet`         one
-11. `destination`    one
-12. `ticket_to_read` by ticket, or the one that is being read
-13. `desk_progress`  one
+10. `destination`    one
+11. `ticket_to_read` by ticket, or the one that is being read
+12. `desk_progress`  one
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
@@ -539,7 +538,7 @@ def _answer(connection: Connection, effect_id: int) -> AnyRow:
             effect.c.id,
             effect.c.state,
             effect.c.attempts,
-            effect.c.outlet,
+            effect.c.destination,
             notification.c.id.label("notification_id"),
             notification.c.state.label("told"),
             notification.c.fence,
@@ -570,7 +569,16 @@ def lock_note(connection: Connection, note_id: int) -> AnyRow:
 
 def _note(connection: Connection, note_id: int) -> AnyRow:
     note = ticket_note.c
-    columns = (note.id, note.attempts, note.outlet, note.fence, note.leased_at, note.source, note.ticket, note.subject)
+    columns = (
+        note.id,
+        note.attempts,
+        note.destination,
+        note.fence,
+        note.leased_at,
+        note.source,
+        note.ticket,
+        note.subject,
+    )
     state = case((note.state.in_((NoteState.PENDING, NoteState.SENDING)), EffectState.PENDING), else_=note.state)
     found = select(
         literal(True).label("is_note"),

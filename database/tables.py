@@ -426,8 +426,8 @@ effect = Table(
     _moment_now("not_before"),
     _moment("done_at"),
     Column("error", Text),
-    # Of an answer: where it goes, a desk by its source, or `mail`. NULL before its words are written.
-    Column("outlet", Text),
+    # Of an answer: a desk by its source, or `mail`. NULL before the answer is written.
+    Column("destination", Text),
     UniqueConstraint("change_request_id", "kind"),
     _one_of("kind", Effect),
     _one_of("state", EffectState),
@@ -437,11 +437,11 @@ effect = Table(
     # What the answerer looks for, destination by destination.
     Index(
         "effect_waiting",
-        "outlet",
+        "destination",
         "attempts",
         "not_before",
         "id",
-        postgresql_where=text("state = 'pending' AND outlet IS NOT NULL"),
+        postgresql_where=text("state = 'pending' AND destination IS NOT NULL"),
     ),
     # Of each a colleague is told.
     Index("effect_dead", "id", postgresql_where=text("state = 'dead'")),
@@ -504,7 +504,7 @@ ticket_note = Table(
     # Why it is written, and what tells it from another with the same cause on the same ticket.
     Column("cause", Text, nullable=False),
     Column("key", Text, nullable=False),
-    Column("outlet", Text, nullable=False),
+    Column("destination", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False, server_default=NoteState.PENDING),
@@ -520,7 +520,7 @@ ticket_note = Table(
     _one_of("state", NoteState),
     Index(
         "ticket_note_waiting",
-        "outlet",
+        "destination",
         "attempts",
         "not_before",
         "id",
@@ -529,25 +529,21 @@ ticket_note = Table(
     Index("ticket_note_change_request_id_index", "change_request_id"),
 )
 
-# Where answers and notes go, a desk by its source or `mail`: whose turn is next, so that a slow one delays no other.
+# Where answers and notes go, a desk by its source or `mail`. Its turn: a slow one delays no other. Its back-off: one
+# that fails costs the others no time.
 destination = Table(
     "destination",
     metadata,
     Column("name", Text, primary_key=True),
     # Of several with work the one with the earliest turn is next.
     _moment("turn_at", nullable=False),
-    # How long the last try took; NULL before the first has ended.
+    # How long the last attempt took; NULL before the first has ended.
     Column("took", Interval),
-)
-
-# A way out that failed: a desk by its source, or `mail`. It rests, so that one that is away costs others no time.
-outlet = Table(
-    "outlet",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("failures", Integer, nullable=False),
-    _moment("not_before", nullable=False),
-    Column("error", Text, nullable=False),
+    # In a row; 0 if it works.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _moment("not_before"),
+    Column("error", Text),
+    CheckConstraint("(failures > 0) = (not_before IS NOT NULL AND error IS NOT NULL)", name="failures_have_a_reason"),
 )
 
 # A ticket whose form is to be read by its desk's API, since a webhook or a pull named it; one row a ticket.

@@ -30,8 +30,8 @@ class Channel(Protocol):
 
     # What `notification.channel` says: ticket, mail or log.
     name: str
-    # What is given a rest when it fails: the desk by its source, or the mail server.
-    outlet: str
+    # What backs off when it fails: the desk by its source, or the mail server.
+    destination: str
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Tells the notice; `customer` is the customer's e-mail address. Raises DeliveryError.
@@ -43,7 +43,7 @@ class Channel(Protocol):
 class LogChannel:
     """Writes to the log that there is a notice; its text is in `notification`, and a lost line loses nothing."""
 
-    name = outlet = "log"
+    name = destination = "log"
 
     def deliver(self, notice: Notice, *, customer: str = "", look_first: bool = False) -> None:
         """Logs the notice, without anything personal."""

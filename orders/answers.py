@@ -36,8 +36,8 @@ _WRITE = text(
 )
 _GIVE_A_WAY_OUT = text(
     """
-    UPDATE effect SET outlet = written.outlet
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (effect_id bigint, outlet text)
+    UPDATE effect SET destination = written.destination
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (effect_id bigint, destination text)
     -- Not `=`: for that the planner would go through all that is pending.
     WHERE effect.id = written.effect_id AND effect.state IS NOT DISTINCT FROM 'pending'
     """
@@ -61,7 +61,7 @@ class Leased:
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Writes notifications; those that are told with that (state `sent`) end their effects, the others wait.
 
-    Each row has the columns of `notification`, with `effect_id` and `outlet`.
+    Each row has the columns of `notification`, with `effect_id` and `destination`.
     """
     connection.execute(_WRITE, {"rows": json.dumps(rows)})
     told = [row["effect_id"] for row in rows if row["state"] == NotificationState.SENT]
@@ -89,7 +89,7 @@ def _take(connection: Connection, row: AnyRow) -> Leased:
     work = {"attempts": row.attempts + 1, "not_before": lease_end(LEASE)}
     told = {"state": NotificationState.SENDING, "fence": row.fence + 1, "leased_at": func.clock_timestamp()}
     _stand(connection, row, work, told)
-    destinations.begin_attempt(connection, row.outlet, at_most=LEASE)
+    destinations.begin_attempt(connection, row.destination, at_most=LEASE)
     # Of a note nothing else says that an earlier try was unclear, once it was dead.
     look_first = row.told == NotificationState.SENDING or (row.is_note and row.fence > 0)
     return Leased(row.id, row.is_note, row.fence + 1, look_first, row)
@@ -101,8 +101,8 @@ def confirm(connection: Connection, leased: Leased) -> None:
     _stand(connection, row, {}, {"state": NotificationState.SENT, "leased_at": None, **_no_error(row)})
     if not row.is_note:
         mark_done(connection, [row.id])
-    destinations.end_backoff(connection, row.outlet)
-    destinations.end_attempt(connection, row.outlet, begun_at=row.leased_at)
+    destinations.end_backoff(connection, row.destination)
+    destinations.end_attempt(connection, row.destination, begun_at=row.leased_at)
 
 
 def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
@@ -121,9 +121,9 @@ def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
     _stand(connection, row, work, told)
     if not (failure.is_final or failure.destination_works):
         destinations.back_off(
-            connection, row.outlet, failure.reason, retry_after=failure.retry_after, only_again=row.attempts > 1
+            connection, row.destination, failure.reason, retry_after=failure.retry_after, only_again=row.attempts > 1
         )
-    destinations.end_attempt(connection, row.outlet, begun_at=row.leased_at)
+    destinations.end_attempt(connection, row.destination, begun_at=row.leased_at)
 
 
 def _hold(connection: Connection, leased: Leased) -> AnyRow:

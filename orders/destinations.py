@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, update
+from sqlalchemy import Connection, func, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from database.tables import destination, outlet
-from delivery.backoff import DESTINATION
+from database.tables import destination
+from delivery.backoff import DESTINATION, WORKS
 from delivery.leases import lease_end
 
 
@@ -27,7 +27,8 @@ def end_attempt(connection: Connection, name: str, *, begun_at: datetime) -> Non
 
 def end_backoff(connection: Connection, name: str) -> None:
     """Notes that a destination works. A back-off that is not over stays: another attempt was asked to wait."""
-    connection.execute(delete(outlet).where(outlet.c.name == name, outlet.c.not_before <= func.now()))
+    failing = destination.c.failures > 0, destination.c.not_before <= func.now()
+    connection.execute(update(destination).where(destination.c.name == name, *failing).values(WORKS))
 
 
 def back_off(connection: Connection, name: str, reason: str, *, retry_after: float | None, only_again: bool) -> None:
@@ -36,12 +37,10 @@ def back_off(connection: Connection, name: str, reason: str, *, retry_after: flo
     With `only_again` only if the destination has failed since it last worked: what failed now has failed before, and
     the destination has worked since, so the fault is not the destination's.
     """
-    again = DESTINATION.after_failure(outlet.c.failures, reason, retry_after=retry_after)
-    # Two attempts that failed side by side must not shorten each other's back-off.
-    again["not_before"] = func.greatest(outlet.c.not_before, again["not_before"])
+    failed = update(destination).where(destination.c.name == name)
     if only_again:
-        connection.execute(update(outlet).where(outlet.c.name == name).values(again))
-        return
-    first = {"failures": 1, "not_before": DESTINATION.next_attempt(1, at_least=retry_after), "error": reason}
-    failed = upsert(outlet).values(name=name, **first)
-    connection.execute(failed.on_conflict_do_update(index_elements=[outlet.c.name], set_=again))
+        failed = failed.where(destination.c.failures > 0)
+    values = DESTINATION.after_failure(destination.c.failures, reason, retry_after=retry_after)
+    # Two attempts that failed side by side must not shorten each other's back-off.
+    values["not_before"] = func.greatest(destination.c.not_before, values["not_before"])
+    connection.execute(failed.values(values))

@@ -34,7 +34,7 @@ class NoteRow:
     ticket: str
     cause: str
     key: str
-    outlet: str
+    destination: str
     subject: str
     body: str
     change_request_id: int | None = None
@@ -71,10 +71,10 @@ _WANTED = text(
 )
 _WRITE = text(
     """
-    INSERT INTO ticket_note (change_request_id, source, ticket, cause, key, outlet, subject, body)
-    SELECT change_request_id, source, ticket, cause, key, outlet, subject, body
+    INSERT INTO ticket_note (change_request_id, source, ticket, cause, key, destination, subject, body)
+    SELECT change_request_id, source, ticket, cause, key, destination, subject, body
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (change_request_id bigint, source text, ticket text,
-        cause text, key text, outlet text, subject text, body text)
+        cause text, key text, destination text, subject text, body text)
     ON CONFLICT DO NOTHING
     """
 )

@@ -34,7 +34,7 @@ def _write(connection: Connection, sources: list[str]) -> int:
                 ticket=found.ticket,
                 cause=found.cause,
                 key=found.key,
-                outlet=found.source,
+                destination=found.source,
                 subject=words.subject,
                 body=words.body,
                 change_request_id=found.id,

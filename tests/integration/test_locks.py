@@ -242,7 +242,6 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
         "notification",
         "ticket_note",
         "stock",
-        "outlet",
         "destination",
         "ticket_to_read",
         "desk_progress",
