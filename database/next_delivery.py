@@ -1,4 +1,4 @@
-"""Which answer or note is delivered next: destinations take turns, and a slow one gets one try at a time.
+"""Which answer or note is delivered next: destinations take turns, and a slow one gets one attempt at a time.
 
 Of one destination the oldest comes first, what was tried before behind what was not. On one ticket they go one after
 the other. Nothing is locked here: `database.locks` locks what is found, and all claims go one after the other.
@@ -14,13 +14,13 @@ from sqlalchemy import Connection, text
 # SQLAlchemy types a row by its columns in sequence; ours are read by name.
 _Row: TypeAlias = Any
 
-# A destination whose last try took longer, or has been on its way for longer, gets one try at a time: another process
+# A destination whose last attempt took longer, or is on its way for longer, gets one at a time: another process
 # is to be free for the others.
 SLOW = timedelta(seconds=2)
 # So far behind what was not tried goes what was: it does not wait for ever, should there always be something new.
 _BEHIND = timedelta(minutes=5)
 
-# An effect is an answer once its words are written: it has its way out then.
+# An effect is an answer once its text is written: it has its destination then.
 _ANSWER_WAITS = "effect.state = 'pending' AND effect.destination IS NOT NULL"
 _NOTE_WAITS = "ticket_note.state IN ('pending', 'sending')"
 
@@ -98,8 +98,8 @@ _FIRST = text(
 def next_due(connection: Connection) -> Iterator[_Row]:
     """Yields the answers and notes that can be delivered now (is_note, id), in the sequence in which they are to be.
 
-    Passed by are destinations that rest, slow ones with a try on its way, and on a ticket whatever would be written
-    beside, or before, another's try that is on its way or waits to be looked for.
+    Destinations that back off are passed by, and slow ones with an attempt on its way, and on a ticket all that would
+    be written beside, or before, another attempt that is on its way or whose outcome is unknown.
     """
     destinations = connection.execute(_DESTINATIONS, {"slow": SLOW}).all()
     if not destinations:
@@ -113,7 +113,7 @@ def next_due(connection: Connection) -> Iterator[_Row]:
 
 
 def _is_busy(destination: _Row, tries: Sequence[_Row]) -> bool:
-    # One whose pause is over is not on its way any more: whoever made it has died.
+    # One whose pause is over is not on its way any more: its process has died.
     on_their_way = [
         one.now - one.leased_at
         for one in tries

@@ -63,7 +63,7 @@ def make(connection: Connection, partner: Partner, *, patience: timedelta, after
     """Returns drafts of the next orders that are due for a partner, those with ids above `after`; locks nothing.
 
     Of what cannot be rendered there is none. From the beginning (`after` is 0) there are none while a claim would find
-    nothing: while an interchange is on its way or the partner rests.
+    nothing: while an interchange is on its way or the partner backs off.
     """
     now = locks.force_index_plans(connection)
     if not after and not partner_state.may_be_claimed_for(connection, partner.name, now):

@@ -25,7 +25,7 @@ from orders.fingerprint import ORDER_SHA256
 from orders.reading import as_utc
 from rules.model import Edi
 
-# Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes
+# Longer than a delivery by SFTP may take; when it ends, the next exporter sends the same bytes. One that takes
 # longer nevertheless (a disk that hangs) has lost its fence.
 LEASE = timedelta(seconds=60)
 _NO_DRAFTS: Mapping[int, Draft] = MappingProxyType({})
@@ -37,7 +37,7 @@ class WrongOrders(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """An interchange to be sent by whoever holds this fence."""
+    """An interchange for the holder of this fence to send."""
 
     id: int
     partner: str
@@ -74,7 +74,7 @@ def claim(
 ) -> Claim:
     """Claims what is due for a partner as one interchange, or takes over one whose sender is gone.
 
-    Nothing is claimed while another interchange is on its way, or while the partner rests after a failure; with
+    Nothing is claimed while another interchange is on its way, or while the partner backs off after a failure; with
     `only_resume` nothing new is claimed at all. What is `made` of an order already need not be made under its lock.
     """
     counter = partner_state.lock(connection, partner)
@@ -95,7 +95,7 @@ def claim(
             return Claim(None)
         failed = "1 failed delivery" if counter.failures == 1 else f"{counter.failures} failed deliveries"
         again = f"it is tried again after {_to_the_second(counter.not_before)}"
-        return Claim(None, waits_for=f"it rests after {failed}: {counter.error}; {again}")
+        return Claim(None, waits_for=f"it backs off after {failed}: {counter.error}; {again}")
     number = counter.last_control_number + 1
     if number > largest_control_number(partner.standard):
         return Claim(None, waits_for=f"its control numbers are used up: {number} is beyond what {partner.standard} has")
@@ -117,7 +117,7 @@ def _to_the_second(moment: datetime) -> str | None:
 
 
 def take_over(connection: Connection, row: AnyRow) -> InFlight:
-    """Takes a locked, claimed interchange from whoever held it before, for another attempt."""
+    """Takes a locked, claimed interchange from its last holder, for another attempt."""
     taken = connection.execute(
         update(interchange)
         .where(interchange.c.id == row.id, interchange.c.fence == row.fence)
@@ -148,7 +148,7 @@ def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
         connection.execute(held.values(export_error=error))
 
 
-# One statement, after the locks of partner and orders are had. What it reads is as it was before it.
+# One statement, after the partner and the orders are locked. What it reads is as it was before it.
 _STORE = text(
     f"""
     WITH stored AS (

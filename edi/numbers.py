@@ -33,7 +33,7 @@ def set_next(connection: Connection, partner: Partner, number: int) -> None:
     An interchange that is on its way keeps its own. Setting the number that comes next anyway changes nothing.
     """
     counter = partner_state.lock(connection, partner)
-    # After the lock: whoever claims for the partner has committed, or has not begun.
+    # After the lock: every claim for the partner has committed, or has not begun.
     last = _last_used(connection, partner)
     if last is not None and number <= last:
         raise NotPossible(

@@ -21,7 +21,7 @@ class NotPossible(Exception):
     """An interchange is not in a state in which this can be done; says which, and what can be."""
 
 
-def look(connection: Connection, partner: Partner, control_number: int) -> InFlight:
+def find_releasable(connection: Connection, partner: Partner, control_number: int) -> InFlight:
     """Returns an interchange that can still be released. Raises NotPossible."""
     row = _releasable(connection, partner, control_number)
     return interchanges.in_flight(row, row.content)

@@ -14,7 +14,7 @@ from rules.model import Edi
 
 
 def _settlement(moment: str) -> TextClause:
-    # One statement, after the locks of partner, interchange and orders are had. What it reads is as it was before it.
+    # One statement, after the partner, the interchange and the orders are locked. It reads what was before it.
     return text(
         f"""
         WITH settled AS (
@@ -53,7 +53,7 @@ def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_
     """Gives the orders of an interchange that was certainly not delivered free again. Raises LostFence.
 
     Its number stays used up and accounted for, unless the partner expects it of the next one (`reuse_number`). The
-    partner rests, twice as long after each failure in a row.
+    partner backs off, twice as long after each failure in a row.
     """
     settle_as_released(connection, undelivered, error, reuse_number=reuse_number)
     partner_state.back_off(connection, undelivered.partner, error)
@@ -68,7 +68,7 @@ def settle_as_released(
     actor: str | None = None,
     note: str | None = None,
 ) -> None:
-    """Releases an interchange and its orders, whoever decided it. Raises LostFence."""
+    """Releases an interchange and its orders. Raises LostFence."""
     released, action = InterchangeState.RELEASED, changelog.Action.EDI_RELEASED
     _settle(connection, undelivered, released, action, Edi.NOT_SENT, error, actor=actor, note=note)
     if reuse_number:
@@ -109,7 +109,7 @@ def note_late_delivery(connection: Connection, delivered: InFlight) -> bool:
 
 
 def state_of(connection: Connection, interchange_id: int) -> InterchangeState:
-    """Returns the state of an interchange as it is now, whoever brought it there."""
+    """Returns the present state of an interchange."""
     state = select(interchange.c.state).where(interchange.c.id == interchange_id)
     return InterchangeState(connection.execute(state).scalar_one())
 

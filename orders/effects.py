@@ -36,7 +36,7 @@ def count_dead(connection: Connection) -> int:
 
 
 def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequence[int]:
-    """Makes the next dead effects, with ids above `after`, pending again with all their tries; returns their ids."""
+    """Makes the next dead effects, with ids above `after`, pending again with all their attempts; returns their ids."""
     ids = lock_dead_effects(connection, limit=limit, after=after)
     dead = update(effect).where(is_one_of(effect.c.id, ids), effect.c.state == EffectState.DEAD)
     again = dead.values(state=EffectState.PENDING, attempts=0, not_before=func.clock_timestamp(), error=None)
@@ -45,18 +45,18 @@ def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequen
 
 
 def uncount_attempt(connection: Connection, effect_id: int) -> None:
-    """Takes back a try that was counted and not made; the effect waits a second, if it is still pending."""
+    """Takes back an attempt that was counted and not made; the effect waits a second, if it is still pending."""
     later = func.greatest(effect.c.not_before, func.clock_timestamp() + timedelta(seconds=1))
     connection.execute(
         update(effect)
         .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
-        # A dead one may have been revived meanwhile, with all its tries.
+        # A dead one may have been revived meanwhile, with all its attempts.
         .values(attempts=func.greatest(effect.c.attempts - 1, 0), not_before=later)
     )
 
 
 def count_failure(connection: Connection, effect_id: int, error: str, *, pauses: bool = True) -> None:
-    """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS.
+    """Counts a failed attempt of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS.
 
     Without `pauses` it does not wait.
     """

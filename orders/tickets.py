@@ -1,6 +1,6 @@
 """Tickets whose forms are read by the desks' APIs: noted durably, read under a lease, settled by the newest fence.
 
-A ticket is named by a webhook or by a listing, and stands here until it was read. What names it again while it is being
+A ticket is named by a webhook or by a listing, and stays here until it was read. What names it again while it is being
 read makes it due once more, so no change is overlooked.
 """
 
@@ -103,7 +103,7 @@ def settle(connection: Connection, leased: Leased) -> None:
 
 
 def is_hopeless(connection: Connection, leased: Leased, failure: Failure) -> bool:
-    """Tells whether a reading that failed is the last one: somebody has to look at the ticket."""
+    """True if a reading that failed was the last one: a person has to look at the ticket."""
     ticket = ticket_to_read.c
     is_last = ticket.attempts + 1 >= MAX_ATTEMPTS
     if not failure.destination_works:
@@ -112,13 +112,15 @@ def is_hopeless(connection: Connection, leased: Leased, failure: Failure) -> boo
 
 
 def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
-    """Notes a reading that failed: the ticket waits, twice as long as before, and its desk rests. Raises LostFence.
+    """Notes a reading that failed: the ticket waits, twice as long as before, and its desk backs off. Raises LostFence.
 
     Where the failure is the ticket's own the desk goes on.
     """
-    tries = _hold(connection, leased).attempts + 1
-    later = ITEM.next_attempt(tries, at_least=failure.retry_after)
-    connection.execute(_of(leased.id).values(lease_until=None, attempts=tries, not_before=later, error=failure.reason))
+    attempts = _hold(connection, leased).attempts + 1
+    later = ITEM.next_attempt(attempts, at_least=failure.retry_after)
+    connection.execute(
+        _of(leased.id).values(lease_until=None, attempts=attempts, not_before=later, error=failure.reason)
+    )
     if not failure.destination_works:
         back_off(connection, leased.source, failure)
 
@@ -152,7 +154,7 @@ def requests_from(connection: Connection, source: str, ticket: str) -> Mapping[s
 
 
 def begin_listing(connection: Connection, source: str, since: datetime | None = None) -> Listing | None:
-    """Takes a desk's next page of changed tickets; None while somebody else has it, or where it was never asked before.
+    """Takes a desk's next page of changed tickets; None if another process has it, or the desk was never listed before.
 
     A listing that is on its way goes on. A new one begins OVERLAP before what has been seen, or at `since` if that is
     earlier: no moment is left out between the two. What was never asked begins now, for it has missed nothing.
@@ -193,7 +195,7 @@ def end_page(connection: Connection, listing: Listing, tickets: Collection[str],
 
 
 def fail_page(connection: Connection, listing: Listing, failure: Failure) -> None:
-    """Gives a page back that could not be had, and lets the desk rest. Raises LostFence."""
+    """Gives back a page that could not be listed, and backs off from the desk. Raises LostFence."""
     _end(connection, listing, {})
     back_off(connection, listing.source, failure)
 
@@ -201,7 +203,7 @@ def fail_page(connection: Connection, listing: Listing, failure: Failure) -> Non
 def _end(connection: Connection, listing: Listing, values: Mapping[str, Any]) -> None:
     ours = _of_desk(listing.source).where(desk_progress.c.fence == listing.fence)
     if connection.execute(ours.values(lease_until=None, **values)).rowcount != 1:
-        raise LostFence(f"somebody else lists the tickets of {listing.source}; expected fence {listing.fence}")
+        raise LostFence(f"another process lists the tickets of {listing.source}; expected fence {listing.fence}")
 
 
 def _of_desk(source: str) -> Any:
@@ -224,8 +226,8 @@ def desks_to_list(connection: Connection, every: Mapping[str, timedelta]) -> Seq
         row = known.get(source)
         if row is None:
             return True
-        rests = row.not_before is not None and row.not_before > now
-        return not rests and (row.listing_since is not None or last(source) <= now - every[source])
+        backs_off = row.not_before is not None and row.not_before > now
+        return not backs_off and (row.listing_since is not None or last(source) <= now - every[source])
 
     return sorted(filter(is_due, every), key=last)
 

@@ -40,7 +40,7 @@ def answer_one() -> bool:
             in_transaction(lambda connection: answers.fail(connection, leased, failure))
             log.warning("not answered", error=failure.reason, unknown=failure.outcome_unknown, final=failure.is_final)
     except LostFence as lost:
-        log.warning("someone else has taken the answer over", error=str(lost))
+        log.warning("another process has taken over the answer", error=str(lost))
     return True
 
 
@@ -73,7 +73,7 @@ def _notice(row: AnyRow) -> Notice:
 
 @wakeup_task(WakeUp.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
 def answer() -> None:
-    """Delivers what is due, for a time slice; rings for itself if something may be left."""
+    """Delivers what is due, for a time slice; wakes itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     while answer_one():
         progress.note_task()

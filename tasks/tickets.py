@@ -70,7 +70,7 @@ def read_one(desks: Mapping[str, Desk]) -> Read | None:
     try:
         became = _settle(desk, leased, found)
     except LostFence as lost:
-        log.warning("someone else has taken the ticket over", error=str(lost))
+        log.warning("another process has taken over the ticket", error=str(lost))
         return Read.LOST
     match found, became:
         case _, Read.TAKEN:
@@ -79,7 +79,7 @@ def read_one(desks: Mapping[str, Desk]) -> Read | None:
         case _, Read.DIFFERS:
             log.warning("a form was changed after its kind was chosen, and is not taken: choose the kind again")
         case Unusable() | Failure(), Read.UNUSABLE | Read.FAILED:
-            log.warning("a ticket's form could not be read", became=became, error=_told(found))
+            log.warning("a ticket's form could not be read", became=became, error=_reason(found))
     return became
 
 
@@ -128,11 +128,11 @@ def _settle_form(desk: Desk, leased: Leased, form: Form) -> Read:
         return _give_up(desk, leased, f"the database refused it: {type(error).__name__}")
 
 
-def _give_up(desk: Desk, leased: Leased, told: str, form: Mapping[str, Any] | None = None) -> Read:
-    notes = notes_on(desk, {**(form or {}), "ticket": leased.ticket}, told)
+def _give_up(desk: Desk, leased: Leased, reason: str, form: Mapping[str, Any] | None = None) -> Read:
+    notes = notes_on(desk, {**(form or {}), "ticket": leased.ticket}, reason)
 
     def bury_and_note(connection: Connection) -> None:
-        _bury(connection, desk, leased, told)
+        _bury(connection, desk, leased, reason)
         write_notes(connection, notes)
 
     in_transaction(bury_and_note)
@@ -174,17 +174,17 @@ def _fail(connection: Connection, desk: Desk, leased: Leased, failure: Failure) 
     return Read.FAILED
 
 
-def _bury(connection: Connection, desk: Desk, leased: Leased, told: str) -> None:
+def _bury(connection: Connection, desk: Desk, leased: Leased, reason: str) -> None:
     """Makes a dead letter of a ticket that cannot be read: what names it, and why; and settles it."""
     raw = json.dumps({"ticket": leased.ticket}).encode()
     # Of one ticket each reason is a letter of its own.
-    position = _fingerprint(raw + told.encode())
-    letter = DeadLetter(ORIGIN + desk.name, position, raw, Unreadable.INVALID_MESSAGE, told)
+    position = _fingerprint(raw + reason.encode())
+    letter = DeadLetter(ORIGIN + desk.name, position, raw, Unreadable.INVALID_MESSAGE, reason)
     keep_dead_letters(connection, [letter])
     tickets.settle(connection, leased)
 
 
-def _told(found: _Found) -> str:
+def _reason(found: _Found) -> str:
     return found.reason if isinstance(found, Failure) else str(found)
 
 
@@ -194,7 +194,7 @@ def _fingerprint(raw: bytes) -> str:
 
 @wakeup_task(WakeUp.READ_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
 def read_tickets() -> None:
-    """Reads what is due, for a time slice; rings for itself if something may be left."""
+    """Reads what is due, for a time slice; wakes itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     desks = readable()
     while read_one(desks) is not None:

@@ -517,7 +517,7 @@ def test_an_answer_that_may_stand_there_is_looked_for_even_after_it_was_dead_and
     rows("UPDATE effect SET attempts = :last RETURNING id", last=MAX_ATTEMPTS)
     assert try_again() is False
     assert standing(event).state == "dead"
-    assert "died, 12 times" in standing(event).error
+    assert "12 attempts to deliver it ended with the death of their process" in standing(event).error
     sum(revive_effects())
     try_again()
     assert_told_once(desk, event)

@@ -314,7 +314,7 @@ def test_a_note_whose_deliverers_die_is_dead_in_the_end(desk: FakeDesk) -> None:
     rows("UPDATE ticket_note SET attempts = :all RETURNING id", all=MAX_ATTEMPTS)
     assert not answer_one()
     [row] = rows("SELECT state, error FROM ticket_note")
-    assert (row.state, row.error) == ("dead", "whoever tried to deliver it died, 12 times")
+    assert (row.state, row.error) == ("dead", "12 attempts to deliver it ended with the death of their process")
 
 
 def test_a_note_and_an_answer_on_one_ticket_go_one_after_the_other(desk: FakeDesk) -> None:

@@ -302,7 +302,7 @@ def test_a_message_of_another_kind_is_kept_and_named(partner: Partner) -> None:
     assert [file["error"] for file in received()] == ["holds what we do not read: DESADV"]
     [log] = logs
     assert (log["event"], log["log_level"], log["holds"]) == (
-        "what the partner sent is kept and not read",
+        "what the partner sent is stored and not read",
         "warning",
         ("DESADV",),
     )

@@ -184,7 +184,7 @@ MUTATIONS = (
     _of(
         "guard: an answer is settled without its fence",
         "orders/answers.py",
-        "expect_fence(name, (row.state, row.told, row.fence), held)",
+        "expect_fence(name, (row.state, row.delivery_state, row.fence), held)",
         "expect_fence(name, (row.state, NotificationState.SENDING, leased.fence), held)",
         _EFFECTS,
     ),
