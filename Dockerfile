@@ -12,6 +12,7 @@ RUN sed -n '/^setuptools==/,/[^\\]$/p' requirements-dev.lock > build.lock \
 COPY pyproject.toml README.md LICENSE celeryconfig.py ./
 COPY rules rules/
 COPY configuration configuration/
+COPY delivery delivery/
 COPY database database/
 COPY desks desks/
 COPY orders orders/

@@ -12,7 +12,7 @@ import typer
 from cli.terminal import AsJson, err, out, plain, print_json
 from configuration import ConfigurationError
 from configuration.settings import settings
-from desks.channels import DeliveryError
+from delivery.outcomes import DeliveryError
 from desks.config import DesksFile, MailConfig, read_file
 from desks.desk import Desk, account_of_key
 from desks.mail import MailChannel

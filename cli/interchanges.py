@@ -12,7 +12,7 @@ from configuration.settings import settings
 from database.tables import AcknowledgementState, InterchangeState
 from database.transactions import in_transaction
 from edi import reading
-from edi.acknowledgement_files import Applied, Kept
+from edi.acknowledgement_files import Applied, StoredFile
 from edi.documents.charset import decode
 from edi.operator_actions import NotPossible
 from edi.partners import Partner
@@ -189,7 +189,7 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
     said: list[tuple[str, Applied]] = []
     files = again = 0
 
-    def take_note(of: Partner, name: str, kept: Kept | NotReceived) -> None:
+    def take_note(of: Partner, name: str, kept: StoredFile | NotReceived) -> None:
         nonlocal files, again
         if isinstance(kept, NotReceived):
             problems.append(f"{name} of {of.name}: {kept}")

@@ -30,7 +30,7 @@ from edi.partners import served_warehouses
 from orders.audit import audit as check_promises
 from orders.audit import with_contradictions
 from tasks.export import DELIVERED, Exported, export_steps
-from tasks.outboxes import look
+from tasks.outboxes import compare_outboxes
 from tasks.partners import partners
 from workers.accounts import work_as_owner_of
 from workers.app import app
@@ -167,7 +167,7 @@ def audit(as_json: AsJson = False) -> int:
     find_database()
     with err.status("looking at the outboxes of the partners …"):
         # Before the database: what lies there was stored before.
-        contradictions, unseen = look(partners())
+        contradictions, unseen = compare_outboxes(partners())
     with err.status("checking the promises …"):
         found = in_transaction(
             partial(

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from cli.terminal import AsJson, brief, counted, err, out, plain, print_json
 from configuration.settings import settings
 from database.transactions import in_transaction
-from edi import counters, numbers
+from edi import numbers, partner_state
 from edi.documents import gs1
 from edi.operator_actions import NotPossible
 from edi.partners import Partner, served_warehouses
@@ -98,7 +98,9 @@ def _next_numbers() -> dict[str, int]:
         find_database()
         configured_ones = partners()
         return in_transaction(
-            lambda connection: {partner.name: counters.next_number(connection, partner) for partner in configured_ones}
+            lambda connection: {
+                partner.name: partner_state.next_number(connection, partner) for partner in configured_ones
+            }
         )
     except (CommandError, DBAPIError):
         return {}

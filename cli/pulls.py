@@ -8,8 +8,8 @@ import typer
 
 from cli.terminal import AsJson, counted, err, out, plain, print_json
 from database.transactions import reading
-from desks.channels import DeliveryError
-from orders.answers import LostFence
+from delivery.leases import LostFence
+from delivery.outcomes import DeliveryError
 from orders.tickets import count_unread, seen_until
 from tasks import pulling
 from tasks.helpdesks import helpdesks

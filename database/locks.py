@@ -9,10 +9,9 @@
 7. `notification`    the one of a locked effect
 8. `ticket_note`     one
 9. `stock`           by sku (the upsert in `orders.stock` sorts)
-10. `outlet`         one
-11. `destination`    one
-12. `ticket_to_read` by ticket, or the one that is being read
-13. `desk_progress`  one
+10. `destination`    one
+11. `ticket_to_read` by ticket, or the one that is being read
+12. `desk_progress`  one
 
 Everything else is inserted. A claim with SKIP LOCKED never waits, so it cannot close a circle.
 
@@ -395,9 +394,9 @@ def _answer(connection: Connection, effect_id: int) -> AnyRow:
             effect.c.id,
             effect.c.state,
             effect.c.attempts,
-            effect.c.outlet,
+            effect.c.destination,
             notification.c.id.label("notification_id"),
-            notification.c.state.label("told"),
+            notification.c.state.label("delivery_state"),
             notification.c.fence,
             notification.c.leased_at,
             notification.c.channel,
@@ -426,14 +425,23 @@ def lock_note(connection: Connection, note_id: int) -> AnyRow:
 
 def _note(connection: Connection, note_id: int) -> AnyRow:
     note = ticket_note.c
-    columns = (note.id, note.attempts, note.outlet, note.fence, note.leased_at, note.source, note.ticket, note.subject)
+    columns = (
+        note.id,
+        note.attempts,
+        note.destination,
+        note.fence,
+        note.leased_at,
+        note.source,
+        note.ticket,
+        note.subject,
+    )
     state = case((note.state.in_((NoteState.PENDING, NoteState.SENDING)), EffectState.PENDING), else_=note.state)
     found = select(
         literal(True).label("is_note"),
         *columns,
         note.body,
         state.label("state"),
-        note.state.label("told"),
+        note.state.label("delivery_state"),
         literal("ticket").label("channel"),
         literal("internal").label("visibility"),
         (literal("note:") + note.cause + ":" + note.key).label("external_id"),

@@ -69,7 +69,7 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
         Role.WORKER: """
             SELECT,
             INSERT (change_request_id, kind, payload),
-            UPDATE (state, attempts, not_before, done_at, error, outlet)
+            UPDATE (state, attempts, not_before, done_at, error, destination)
             """,
         Role.READER: "SELECT",
     },
@@ -99,15 +99,16 @@ PRIVILEGES: Mapping[str, Mapping[Role, str]] = {
     "ticket_note": {
         Role.WORKER: """
             SELECT,
-            INSERT (change_request_id, source, ticket, cause, key, outlet, subject, body),
+            INSERT (change_request_id, source, ticket, cause, key, destination, subject, body),
             UPDATE (state, attempts, not_before, fence, leased_at, error)
             """,
         Role.EXPORTER: "SELECT (change_request_id, state)",
         Role.READER: "SELECT",
     },
-    "destination": {Role.WORKER: "SELECT, INSERT, UPDATE (turn_at, took)", Role.READER: "SELECT"},
-    # A way out that works again is forgotten.
-    "outlet": {Role.WORKER: "SELECT, INSERT, UPDATE (failures, not_before, error), DELETE", Role.READER: "SELECT"},
+    "destination": {
+        Role.WORKER: "SELECT, INSERT, UPDATE (turn_at, took, failures, not_before, error)",
+        Role.READER: "SELECT",
+    },
     "ticket_to_read": {
         Role.WORKER: """
             SELECT,

@@ -1,6 +1,6 @@
 """The tables. PostgreSQL is the truth: what must never happen is forbidden here, not only avoided elsewhere.
 
-Triggers (append-only changelog, frozen interchanges) stand in the migrations: they are not part of the metadata.
+Triggers (append-only changelog, frozen interchanges) are in the migrations: they are not part of the metadata.
 """
 
 from enum import StrEnum
@@ -56,7 +56,7 @@ class RequestState(StrEnum):
 
 
 class EffectState(StrEnum):
-    """An effect is `pending` until it is done; `dead` means its tries are used up."""
+    """An effect is `pending` until it is done; `dead` means its attempts are used up."""
 
     PENDING = "pending"
     DONE = "done"
@@ -64,7 +64,7 @@ class EffectState(StrEnum):
 
 
 class NotificationState(StrEnum):
-    """A notification is `sending` while a try to deliver it may have succeeded and nobody knows."""
+    """A notification is `sending` while an attempt may have delivered it and nobody knows."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -159,7 +159,7 @@ partner = Table(
     # When its inbox was last begun to be read, and until when nobody else reads any.
     _moment("inbox_read_at"),
     _moment("inbox_lease_until"),
-    # After readings that failed its inbox rests.
+    # After readings that failed, its inbox backs off.
     Column("inbox_failures", Integer, nullable=False, server_default="0"),
     _moment("inbox_not_before"),
     Column("inbox_error", Text),
@@ -191,7 +191,7 @@ interchange = Table(
     Column("sha256", Text, nullable=False),
     Column("orders", Integer, nullable=False),
     Column("state", Text, nullable=False, server_default=InterchangeState.CLAIMED),
-    # Whoever sends holds the lease; each new holder raises the fence, so that a late one cannot confirm.
+    # The sender holds the lease; each new holder raises the fence, so that a late one cannot confirm.
     Column("fence", Integer, nullable=False, server_default="1"),
     _moment("lease_until", nullable=False),
     # Every attempt up to this fence is known to have delivered nothing.
@@ -208,7 +208,7 @@ interchange = Table(
     Column("answer_reasons", ARRAY(Text), nullable=False, server_default="{}"),
     # When it turned out that a sender which had stalled delivered it after its release.
     _moment("delivered_late_at"),
-    # When the log was told that its acknowledgement is late.
+    # When the log said that its acknowledgement is late.
     _moment("late_told_at"),
     # Released, and its number taken back: the next interchange bears it.
     Column("number_is_free", Boolean, nullable=False, server_default="false"),
@@ -409,7 +409,7 @@ escalation_hold = Table(
     Column("reason", Text, primary_key=True),
     Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False),
     _moment_now("held_at"),
-    # Only ever shortened, by whoever answers the question earlier.
+    # Only ever shortened, by an earlier answer to the question.
     _moment("held_until", nullable=False),
     CheckConstraint("held_until >= held_at", name="ends_after_it_began"),
 )
@@ -426,8 +426,8 @@ effect = Table(
     _moment_now("not_before"),
     _moment("done_at"),
     Column("error", Text),
-    # Of an answer: where it goes, a desk by its source, or `mail`. NULL before its words are written.
-    Column("outlet", Text),
+    # Of an answer: a desk by its source, or `mail`. NULL before the answer is written.
+    Column("destination", Text),
     UniqueConstraint("change_request_id", "kind"),
     _one_of("kind", Effect),
     _one_of("state", EffectState),
@@ -437,13 +437,13 @@ effect = Table(
     # What the answerer looks for, destination by destination.
     Index(
         "effect_waiting",
-        "outlet",
+        "destination",
         "attempts",
         "not_before",
         "id",
-        postgresql_where=text("state = 'pending' AND outlet IS NOT NULL"),
+        postgresql_where=text("state = 'pending' AND destination IS NOT NULL"),
     ),
-    # Of each a colleague is told.
+    # A note to a colleague is written for each.
     Index("effect_dead", "id", postgresql_where=text("state = 'dead'")),
 )
 
@@ -465,7 +465,7 @@ stock_movement = Table(
     Column("quantity", Integer, nullable=False),
     Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False),
     _moment_now("at"),
-    # A line goes back to stock once for one cause, whoever asks again.
+    # A line goes back to stock once for one cause.
     UniqueConstraint("order_id", "line_no", "cause"),
 )
 
@@ -473,7 +473,7 @@ notification = Table(
     "notification",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    # A decision is told once.
+    # A decision is answered once.
     Column("change_request_id", BigInteger, ForeignKey("change_request.id"), nullable=False, unique=True),
     Column("channel", Text, nullable=False),
     Column("visibility", Text, nullable=False),
@@ -481,9 +481,9 @@ notification = Table(
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False),
     _moment_now("at"),
-    # Each try raises it, so that one that comes back late cannot settle what another has in hand.
+    # Each attempt raises it, so that a late one cannot settle what another has in hand.
     Column("fence", Integer, nullable=False, server_default="0"),
-    # When the try began that is on its way.
+    # When the attempt began that is on its way.
     _moment("leased_at"),
     CheckConstraint("channel IN ('ticket', 'mail', 'log')", name="channel_is_known"),
     CheckConstraint("visibility IN ('public', 'internal')", name="visibility_is_known"),
@@ -492,7 +492,7 @@ notification = Table(
     Index("notification_sending", "change_request_id", postgresql_where=text("state = 'sending'")),
 )
 
-# What colleagues are told on a ticket where nothing was decided: an internal note, in an outbox of its own.
+# An internal note for colleagues on a ticket where nothing was decided, in an outbox of its own.
 ticket_note = Table(
     "ticket_note",
     metadata,
@@ -501,26 +501,26 @@ ticket_note = Table(
     Column("change_request_id", BigInteger, ForeignKey("change_request.id")),
     Column("source", Text, nullable=False),
     Column("ticket", Text, nullable=False),
-    # Why it is written, and what tells it from another with the same cause on the same ticket.
+    # Why it is written, and what distinguishes it from another with the same cause on the same ticket.
     Column("cause", Text, nullable=False),
     Column("key", Text, nullable=False),
-    Column("outlet", Text, nullable=False),
+    Column("destination", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("body", Text, nullable=False),
     Column("state", Text, nullable=False, server_default=NoteState.PENDING),
     Column("attempts", Integer, nullable=False, server_default="0"),
     _moment_now("not_before"),
     Column("fence", Integer, nullable=False, server_default="0"),
-    # When the try began that is on its way.
+    # When the attempt began that is on its way.
     _moment("leased_at"),
     Column("error", Text),
     _moment_now("at"),
-    # It is told once.
+    # It is written once.
     UniqueConstraint("source", "ticket", "cause", "key"),
     _one_of("state", NoteState),
     Index(
         "ticket_note_waiting",
-        "outlet",
+        "destination",
         "attempts",
         "not_before",
         "id",
@@ -529,25 +529,21 @@ ticket_note = Table(
     Index("ticket_note_change_request_id_index", "change_request_id"),
 )
 
-# Where answers and notes go, a desk by its source or `mail`: whose turn is next, so that a slow one delays no other.
+# Where answers and notes go, a desk by its source or `mail`. Its turn: a slow one delays no other. Its back-off: one
+# that fails costs the others no time.
 destination = Table(
     "destination",
     metadata,
     Column("name", Text, primary_key=True),
     # Of several with work the one with the earliest turn is next.
     _moment("turn_at", nullable=False),
-    # How long the last try took; NULL before the first has ended.
+    # How long the last attempt took; NULL before the first has ended.
     Column("took", Interval),
-)
-
-# A way out that failed: a desk by its source, or `mail`. It rests, so that one that is away costs others no time.
-outlet = Table(
-    "outlet",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("failures", Integer, nullable=False),
-    _moment("not_before", nullable=False),
-    Column("error", Text, nullable=False),
+    # In a row; 0 if it works.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _moment("not_before"),
+    Column("error", Text),
+    CheckConstraint("(failures > 0) = (not_before IS NOT NULL AND error IS NOT NULL)", name="failures_have_a_reason"),
 )
 
 # A ticket whose form is to be read by its desk's API, since a webhook or a pull named it; one row a ticket.
@@ -575,7 +571,7 @@ ticket_to_read = Table(
     Index("ticket_to_read_unread", "attempts", "id", postgresql_where=text('"read" < wanted')),
 )
 
-# How far a desk's tickets have been listed by its API, and its rest after calls that failed; one row a desk.
+# How far a desk's tickets have been listed by its API, and its back-off after calls that failed; one row a desk.
 desk_progress = Table(
     "desk_progress",
     metadata,

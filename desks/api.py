@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden, NotDelivered, OutcomeUnknown, Refused
+from delivery.outcomes import NotDelivered, OutcomeUnknown, Refused
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden
 from desks.config import is_loopback
 from desks.parsing import parse_json
 
@@ -154,12 +155,12 @@ def _check(what: str, status: int, retry_after: str | None) -> None:
     if status in _LATER:
         raise NotDelivered(message, _seconds(retry_after))
     if status == _CONFLICT:
-        raise NotDelivered(message, is_tickets_own=True)
+        raise NotDelivered(message, destination_works=True)
     if 300 <= status < 400:
         raise NotDelivered(f"{message}: the API has moved; correct `url` in the desks file", is_in_doubt=True)
     if status >= 500:
         raise OutcomeUnknown(message, is_in_doubt=True)
-    raise Refused(message, is_tickets_own=True)
+    raise Refused(message, destination_works=True)
 
 
 def _parsed(what: str, raw: bytes) -> Any:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from delivery.outcomes import NotDelivered
 from desks.api import Api
-from desks.channels import NotDelivered
 from desks.config import DeskConfig
 from desks.desk import Changed, Desk, Form, Ignored, Setup, Unusable, Webhook
 from desks.notices import Notice, Visibility

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import structlog
 
 from configuration import ConfigurationError, secret
+from delivery.outcomes import DeliveryError, NotDelivered, OutcomeUnknown, Refused
 from desks.api import Api
-from desks.channels import DeliveryError, Forbidden, NotDelivered, OutcomeUnknown, Refused
+from desks.channels import Forbidden
 from desks.config import DeskConfig
 from desks.entities import unescaped
 from desks.labels import translated
@@ -302,7 +303,7 @@ class TicketChannel:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self.outlet = desk.source
+        self.destination = desk.source
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Writes the notice on its ticket once, with its tag where the desk takes one. Raises DeliveryError.
@@ -314,7 +315,7 @@ class TicketChannel:
         except DeliveryError as error:
             if not (error.is_in_doubt and self._desk_works()):
                 raise
-            raise type(error)(f"this ticket alone: {error}", error.retry_after, is_tickets_own=True) from error
+            raise type(error)(f"this ticket alone: {error}", error.retry_after, destination_works=True) from error
 
     def _desk_works(self) -> bool:
         try:
@@ -357,6 +358,6 @@ def _unclear(message: str) -> Iterator[None]:
         raise OutcomeUnknown(
             f"{message}: {error}",
             error.retry_after,
-            is_tickets_own=error.is_tickets_own,
+            destination_works=error.destination_works,
             is_in_doubt=error.is_in_doubt,
         ) from error

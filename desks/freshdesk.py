@@ -6,8 +6,9 @@ from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from delivery.outcomes import Refused
 from desks.api import Api, a_list
-from desks.channels import Forbidden, Refused
+from desks.channels import Forbidden
 from desks.config import DeskConfig
 from desks.desk import Changed, Form, SecretHeaderDesk, Setup
 from desks.liquid import LiquidConfig, liquid_template

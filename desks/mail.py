@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import Any
 
 from configuration import ConfigurationError, secret
-from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, NotDelivered, OutcomeUnknown, Refused
+from delivery.outcomes import NotDelivered, OutcomeUnknown, Refused
+from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS
 from desks.config import MailConfig, mail_address
 from desks.notices import Notice, Visibility
 
@@ -44,7 +45,7 @@ class _InTimeByTls(_InTime, smtplib.SMTP_SSL):
 class MailChannel:
     """Sends one mail a notice: to the customer, or to the store's own people."""
 
-    name = outlet = "mail"
+    name = destination = "mail"
 
     def __init__(self, config: MailConfig, environ: Mapping[str, str]) -> None:
         """Takes the password out of the environment. Raises ConfigurationError if it is missing."""
@@ -129,4 +130,4 @@ def _by_code(code: int, what: str, *, is_recipients: bool = False) -> NotDeliver
     message = f"the mail server refused {what} ({code})"
     if 500 <= code < 600:
         return Refused(message)
-    return NotDelivered(message, is_tickets_own=is_recipients and code != _CLOSING)
+    return NotDelivered(message, destination_works=is_recipients and code != _CLOSING)

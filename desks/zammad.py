@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from delivery.outcomes import DeliveryError, OutcomeUnknown
 from desks.api import Api, a_list
-from desks.channels import DeliveryError, Misdelivered, OutcomeUnknown
+from desks.channels import Misdelivered
 from desks.config import DeskConfig
 from desks.desk import Changed, Desk, Form, Setup, Unusable, Webhook
 from desks.handover import for_a_colleague

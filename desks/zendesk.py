@@ -6,8 +6,8 @@ from itertools import count
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from delivery.outcomes import Refused
 from desks.api import Api
-from desks.channels import Refused
 from desks.config import DeskConfig
 from desks.desk import Changed, Desk, Form, Setup, Webhook
 from desks.liquid import LiquidConfig, liquid_template

@@ -1,4 +1,4 @@
-"""What partners answer: each file of an inbox is kept as it was, and what it says of our interchanges is applied."""
+"""What partners answer: each file of an inbox is stored as it was, and what it says of our interchanges is applied."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A file of the inbox, kept: what it said, what it holds besides, or why it could not be read.
+class StoredFile:
+    """A file of the inbox that was stored: what it said, what it holds besides, or why it could not be read.
 
-    `again`: it was kept before under the same name, and nothing of it is applied. Until it `is_whole`, it may still be
-    being written.
+    `again`: it was stored before under the same name, and nothing of it is applied. Until it `is_whole`, the
+    partner may still be writing it.
     """
 
     applied: tuple[Applied, ...] = ()
@@ -43,28 +43,28 @@ class Kept:
     is_whole: bool = True
 
 
-def keep(connection: Connection, partner: Partner, name: str, content: bytes) -> Kept:
-    """Keeps a file from a partner's inbox and applies what it says, once.
+def store(connection: Connection, partner: Partner, name: str, content: bytes) -> StoredFile:
+    """Stores a file from a partner's inbox and applies what it says, once.
 
-    What cannot be read is kept too, with the reason.
+    What cannot be read is stored too, with the reason.
     """
     reading, error = _read(partner, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    kept = upsert(partner_file).values(
+    inserted = upsert(partner_file).values(
         partner=partner.name,
         name=name,
         content=content,
         sha256=sha256,
         error=f"holds what we do not read: {', '.join(reading.others)}" if reading.others else error,
     )
-    file_id = connection.execute(kept.on_conflict_do_nothing().returning(partner_file.c.id)).scalar_one_or_none()
+    file_id = connection.execute(inserted.on_conflict_do_nothing().returning(partner_file.c.id)).scalar_one_or_none()
     if file_id is None:
         is_whole = error is None or _is_written(connection, partner, name, sha256)
-        return Kept(others=reading.others, error=error, again=True, is_whole=is_whole)
+        return StoredFile(others=reading.others, error=error, again=True, is_whole=is_whole)
     locks.lock_partner(connection, partner.name)
     numbered = enumerate(reading.acknowledgements, start=1)
     applied = tuple(_apply(connection, partner, (file_id, sha256), place, one) for place, one in numbered)
-    return Kept(applied, reading.others, error, is_whole=error is None)
+    return StoredFile(applied, reading.others, error, is_whole=error is None)
 
 
 def _is_written(connection: Connection, partner: Partner, name: str, sha256: str) -> bool:
@@ -88,7 +88,7 @@ def _apply(
     settled = None
     is_anothers = one.test and not partner.test
     if row is None or row.state == InterchangeState.RELEASED or is_anothers:
-        # Of one that was released a partner can say nothing, or it was released wrongly: somebody has to look. A test
+        # Of one that was released a partner can say nothing, or it was released wrongly: a person has to look. A test
         # speaks of the interchange of that number which was marked as one.
         state, row = AcknowledgementState.UNMATCHED, None
     elif _was_said(connection, row, one, file):
@@ -131,7 +131,7 @@ def _settle(connection: Connection, row: AnyRow, one: Acknowledgement) -> Interc
 def _following(connection: Connection, row: AnyRow, state: InterchangeState, verdict: Verdict) -> InterchangeState:
     """A rejection may follow an acknowledgement (a TA1 that accepts, a 997 that does not); nothing undoes a rejection.
 
-    A duplicate is an interchange that they had before: what they said of it then stands. Of one that was sent only once
+    A duplicate is an interchange that they had before: what they said of it then holds. Of one that was sent only once
     it means that they have another under this number, and not this one.
     """
     if verdict is Verdict.REJECTED:
@@ -149,11 +149,11 @@ def _was_rejected(connection: Connection, row: AnyRow) -> bool:
 
 
 def _was_said(connection: Connection, row: AnyRow, one: Acknowledgement, file: tuple[int, str]) -> bool:
-    said, kept = acknowledgement.c, partner_file.c
+    said, stored = acknowledgement.c, partner_file.c
     if row.state == InterchangeState.SENT:
         # What was said before it was sent again is about an earlier copy; about this one all but the same file is news.
         file_id, sha256 = file
-        same_file = said.partner_file_id == kept.id, kept.id != file_id, kept.sha256 == sha256
+        same_file = said.partner_file_id == stored.id, stored.id != file_id, stored.sha256 == sha256
         return _is_there(connection, said.interchange_id == row.id, *same_file)
     # With the verdict: a CONTRL that rejects may follow one that says `received` in the same interchange of theirs, and
     # some partners give all their answers one reference.
@@ -167,9 +167,9 @@ def _is_there(connection: Connection, *conditions: object) -> bool:
     return bool(connection.execute(select(found.exists())).scalar_one())
 
 
-def tell_late(connection: Connection, partner: Partner) -> list[int]:
+def note_late(connection: Connection, partner: Partner) -> list[int]:
     """Returns the control numbers of interchanges whose acknowledgement is late, each of them once."""
-    # Before several interchanges, as whoever applies an answer does: else the two could close a circle.
+    # Before several interchanges, as applying an answer does: else the two could deadlock.
     locks.lock_partner(connection, partner.name)
     late = (
         update(interchange)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from database.exportable import Exportable, next_exportable
 from database.planner import force_index_plans_at
 from database.queries import AnyRow
-from edi import rests
+from edi import partner_state
 from edi.documents.order import CannotRender, Line, Message, OrderDocument
 from edi.documents.standards import render_order
 from edi.partners import Partner
@@ -64,10 +64,10 @@ def make(connection: Connection, partner: Partner, *, patience: timedelta, after
     """Returns drafts of the next orders that are due for a partner, those with ids above `after`; locks nothing.
 
     Of what cannot be rendered there is none. From the beginning (`after` is 0) there are none while a claim would find
-    nothing: while an interchange is on its way or the partner rests.
+    nothing: while an interchange is on its way or the partner backs off.
     """
     now = force_index_plans_at(connection)
-    if not after and not rests.may_be_claimed_for(connection, partner.name, now):
+    if not after and not partner_state.may_be_claimed_for(connection, partner.name, now):
         return Drafts({})
     limit = partner.orders_per_interchange
     due = next_exportable(connection, wanted(partner, now, patience), limit=limit, after=after)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from sqlalchemy import Connection, func, text, update
+from sqlalchemy import Connection, text, update
 
 from database import locks
 from database.exportable import is_anything_exportable, without_undecided
 from database.planner import force_index_plans_at
 from database.queries import AnyRow, is_one_of
 from database.tables import interchange, orders
-from edi import counters, drafts
+from delivery.leases import lease_end
+from edi import drafts, partner_state
 from edi.documents.order import Message
 from edi.documents.standards import assemble, largest_control_number, suffix
 from edi.drafts import Draft
@@ -26,14 +27,10 @@ from orders.fingerprint import ORDER_SHA256
 from orders.views import as_utc
 from rules.model import Edi
 
-# Longer than a delivery by SFTP may take; when it runs out, whoever comes next sends the same bytes. One that takes
+# Longer than a delivery by SFTP may take; when it ends, the next exporter sends the same bytes. One that takes
 # longer nevertheless (a disk that hangs) has lost its fence.
 LEASE = timedelta(seconds=60)
 _NO_DRAFTS: Mapping[int, Draft] = MappingProxyType({})
-
-
-class LostFence(Exception):
-    """Someone else has taken the interchange over since; what became of it is theirs to say."""
 
 
 class WrongOrders(Exception):
@@ -42,7 +39,7 @@ class WrongOrders(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """An interchange to be sent by whoever holds this fence."""
+    """An interchange for the holder of this fence to send."""
 
     id: int
     partner: str
@@ -79,10 +76,10 @@ def claim(
 ) -> Claim:
     """Claims what is due for a partner as one interchange, or takes over one whose sender is gone.
 
-    Nothing is claimed while another interchange is on its way, or while the partner rests after a failure; with
+    Nothing is claimed while another interchange is on its way, or while the partner backs off after a failure; with
     `only_resume` nothing new is claimed at all. What is `made` of an order already need not be made under its lock.
     """
-    counter = counters.lock(connection, partner)
+    counter = partner_state.lock(connection, partner)
     on_its_way = locks.lock_interchange_in_flight(connection, partner.name)
     now = force_index_plans_at(connection)
     if on_its_way is not None:
@@ -100,7 +97,7 @@ def claim(
             return Claim(None)
         failed = "1 failed delivery" if counter.failures == 1 else f"{counter.failures} failed deliveries"
         again = f"it is tried again after {_to_the_second(counter.not_before)}"
-        return Claim(None, waits_for=f"it rests after {failed}: {counter.error}; {again}")
+        return Claim(None, waits_for=f"it backs off after {failed}: {counter.error}; {again}")
     number = counter.last_control_number + 1
     if number > largest_control_number(partner.standard):
         return Claim(None, waits_for=f"its control numbers are used up: {number} is beyond what {partner.standard} has")
@@ -122,11 +119,11 @@ def _to_the_second(moment: datetime) -> str | None:
 
 
 def take_over(connection: Connection, row: AnyRow) -> InFlight:
-    """Takes a locked, claimed interchange from whoever held it before, for another attempt."""
+    """Takes a locked, claimed interchange from its last holder, for another attempt."""
     taken = connection.execute(
         update(interchange)
         .where(interchange.c.id == row.id, interchange.c.fence == row.fence)
-        .values(fence=row.fence + 1, lease_until=func.clock_timestamp() + LEASE, error=None)
+        .values(fence=row.fence + 1, lease_until=lease_end(LEASE), error=None)
         .returning(interchange)
     )
     whole = taken.one()
@@ -153,7 +150,7 @@ def _hold_back(connection: Connection, errors: dict[int, str]) -> None:
         connection.execute(held.values(export_error=error))
 
 
-# One statement, after the locks of partner and orders are had. What it reads is as it was before it.
+# One statement, after the partner and the orders are locked. What it reads is as it was before it.
 _STORE = text(
     f"""
     WITH stored AS (

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from database.tables import interchange, renumbering
 from database.tables import partner as partner_table
-from edi import counters
+from edi import partner_state
 from edi.documents.standards import largest_control_number
 from edi.operator_actions import NotPossible
 from edi.partners import Partner
@@ -18,7 +18,7 @@ def show(connection: Connection, partner: Partner) -> dict[str, Any]:
     was_set = select(renumbering).where(renumbering.c.partner == partner.name).order_by(renumbering.c.id)
     return {
         "partner": partner.name,
-        "next_control_number": counters.next_number(connection, partner),
+        "next_control_number": partner_state.next_number(connection, partner),
         "last_used": _last_used(connection, partner),
         "set": [
             {"at": as_utc(row.at), "before": row.next_before, "after": row.next_after}
@@ -32,8 +32,8 @@ def set_next(connection: Connection, partner: Partner, number: int) -> None:
 
     An interchange that is on its way keeps its own. Setting the number that comes next anyway changes nothing.
     """
-    counter = counters.lock(connection, partner)
-    # After the lock: whoever claims for the partner has committed, or has not begun.
+    counter = partner_state.lock(connection, partner)
+    # After the lock: every claim for the partner has committed, or has not begun.
     last = _last_used(connection, partner)
     if last is not None and number <= last:
         raise NotPossible(

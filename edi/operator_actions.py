@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select, update
 from database import locks
 from database.locks import AnyRow
 from database.tables import InterchangeState, interchange, orders
-from edi import interchanges, outcomes, rests
+from edi import interchanges, outcomes, partner_state
 from edi.interchanges import InFlight
 from edi.partners import Partner
 from orders import changelog
@@ -21,7 +21,7 @@ class NotPossible(Exception):
     """An interchange is not in a state in which this can be done; says which, and what can be."""
 
 
-def look(connection: Connection, partner: Partner, control_number: int) -> InFlight:
+def find_releasable(connection: Connection, partner: Partner, control_number: int) -> InFlight:
     """Returns an interchange that can still be released. Raises NotPossible."""
     row = _releasable(connection, partner, control_number)
     return interchanges.in_flight(row, row.content)
@@ -45,7 +45,7 @@ def release(connection: Connection, partner: Partner, control_number: int, *, as
     outcomes.settle_as_released(
         connection, taken, "released by an operator", reuse_number=reuse, actor=OPERATOR, note=note
     )
-    rests.end(connection, partner.name)
+    partner_state.forget_failures(connection, partner.name)
     return taken.orders
 
 

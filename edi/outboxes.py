@@ -1,4 +1,4 @@
-"""What lies in a partner's outbox, compared with the database: after a restore the two may contradict each other."""
+"""The content of a partner's outbox, compared with the database: after a restore the two may contradict each other."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def known(connection: Connection, partner: Partner, numbers: Mapping[int, str]) 
 
 
 def contradictions(partner: Partner, numbers: Mapping[int, str], found: Known) -> list[str]:
-    """Says what lies in the outbox under a number that is still to come, or with other bytes than were stored.
+    """Returns what is in the outbox under a number that is still to come, or with other bytes than were stored.
 
     What cannot be looked at any more is left out.
     """

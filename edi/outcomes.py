@@ -6,14 +6,15 @@ from database import locks
 from database.locks import AnyRow
 from database.tables import InterchangeState, interchange
 from database.tables import partner as partner_table
-from edi import rests
-from edi.interchanges import InFlight, LostFence, expect_all
+from delivery.leases import expect_fence
+from edi import partner_state
+from edi.interchanges import InFlight, expect_all
 from orders import changelog
 from rules.model import Edi
 
 
 def _settlement(moment: str) -> TextClause:
-    # One statement, after the locks of partner, interchange and orders are had. What it reads is as it was before it.
+    # One statement, after the partner, the interchange and the orders are locked. It reads what was before it.
     return text(
         f"""
         WITH settled AS (
@@ -45,17 +46,17 @@ def confirm(connection: Connection, sent: InFlight, *, actor: str | None = None)
     """
     partner = _settle(connection, sent, InterchangeState.SENT, changelog.Action.EDI_SENT, Edi.SENT, actor=actor)
     if partner.failures:
-        rests.end(connection, sent.partner)
+        partner_state.forget_failures(connection, sent.partner)
 
 
 def release(connection: Connection, undelivered: InFlight, error: str, *, reuse_number: bool = False) -> None:
     """Gives the orders of an interchange that was certainly not delivered free again. Raises LostFence.
 
     Its number stays used up and accounted for, unless the partner expects it of the next one (`reuse_number`). The
-    partner rests, twice as long after each failure in a row.
+    partner backs off, twice as long after each failure in a row.
     """
     settle_as_released(connection, undelivered, error, reuse_number=reuse_number)
-    rests.begin(connection, undelivered.partner, error)
+    partner_state.back_off(connection, undelivered.partner, error)
 
 
 def settle_as_released(
@@ -67,7 +68,7 @@ def settle_as_released(
     actor: str | None = None,
     note: str | None = None,
 ) -> None:
-    """Releases an interchange and its orders, whoever decided it. Raises LostFence."""
+    """Releases an interchange and its orders. Raises LostFence."""
     released, action = InterchangeState.RELEASED, changelog.Action.EDI_RELEASED
     _settle(connection, undelivered, released, action, Edi.NOT_SENT, error, actor=actor, note=note)
     if reuse_number:
@@ -108,7 +109,7 @@ def note_late_delivery(connection: Connection, delivered: InFlight) -> bool:
 
 
 def state_of(connection: Connection, interchange_id: int) -> InterchangeState:
-    """Returns the state of an interchange as it is now, whoever brought it there."""
+    """Returns the present state of an interchange."""
     state = select(interchange.c.state).where(interchange.c.id == interchange_id)
     return InterchangeState(connection.execute(state).scalar_one())
 
@@ -127,11 +128,8 @@ def _settle(
     """Returns the partner's counter row."""
     partner = locks.lock_partner(connection, settled.partner)
     row = locks.lock_interchange(connection, settled.id)
-    if (row.state, row.fence) != (InterchangeState.CLAIMED, settled.fence):
-        raise LostFence(
-            f"interchange {row.control_number} of {row.partner} is {row.state} at fence {row.fence}; "
-            f"expected claimed at fence {settled.fence}"
-        )
+    name = f"interchange {row.control_number} of {row.partner}"
+    expect_fence(name, (row.state, row.fence), (InterchangeState.CLAIMED, settled.fence))
     locks.lock_orders_of_interchange(connection, settled.id)
     values = {
         "interchange": settled.id,

@@ -1,7 +1,7 @@
-"""Telling decisions, and what colleagues must know: written once, delivered under a lease, settled by its holder.
+"""Answers and notes for colleagues: written once, delivered under a lease, settled by its holder.
 
-The effect `notify` is an answer's unit of work; its notification is the text, and says whether an earlier try is
-unclear. Every change of a notification is made under the lock of its effect. A note on a ticket is both in one row.
+The work of an answer is its effect `notify`. Its text is a notification, which also says whether an earlier attempt may
+have delivered it. A notification changes only under the lock of its effect. A note on a ticket is both in one row.
 """
 
 import json
@@ -14,13 +14,16 @@ from sqlalchemy import Connection, Update, func, text, update
 
 from database.locks import AnyRow, claim_delivery, lock_answer, lock_note
 from database.tables import EffectState, NoteState, NotificationState, effect, notification, ticket_note
+from delivery.backoff import ITEM
+from delivery.leases import MAX_ATTEMPTS, expect_fence, lease_end
+from delivery.outcomes import Failure
 from orders import destinations
-from orders.effects import MAX_ATTEMPTS, mark_done, pause_after
+from orders.effects import mark_done
 
 # Longer than the task that delivers may run (it is killed then): nobody delivers beside the holder of a lease.
 LEASE = timedelta(seconds=90)
-# After an unclear try: time for a request that is still on its way to arrive, before anyone looks for it.
-UNCLEAR_PAUSE = timedelta(seconds=15)
+# After an attempt whose outcome is unknown: a request that is still on its way arrives before the next attempt looks.
+UNKNOWN_PAUSE = timedelta(seconds=15)
 
 # The rows are one JSON parameter, so that the statement is the same for any number of them and is prepared once.
 _WRITE = text(
@@ -31,25 +34,21 @@ _WRITE = text(
         subject text, body text, state text)
     """
 )
-_GIVE_A_WAY_OUT = text(
+_SET_DESTINATIONS = text(
     """
-    UPDATE effect SET outlet = written.outlet
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (effect_id bigint, outlet text)
+    UPDATE effect SET destination = written.destination
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (effect_id bigint, destination text)
     -- Not `=`: for that the planner would go through all that is pending.
     WHERE effect.id = written.effect_id AND effect.state IS NOT DISTINCT FROM 'pending'
     """
 )
 
 
-class LostFence(Exception):
-    """Someone else has taken the answer over; what became of this try is theirs to find out."""
-
-
 @dataclass(frozen=True, slots=True)
 class Leased:
     """An answer or a note that is ours to deliver until the lease ends.
 
-    `look_first`: an earlier try may have delivered it.
+    `look_first`: an earlier attempt may have delivered it.
     """
 
     id: int
@@ -59,112 +58,91 @@ class Leased:
     row: AnyRow
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a try failed: whether it may have succeeded, whether another can, and the seconds we were asked to wait.
-
-    `is_tickets_own`: it concerns this ticket alone, and its destination works.
-    """
-
-    told: str
-    unclear: bool = False
-    final: bool = False
-    retry_after: float | None = None
-    is_tickets_own: bool = False
-
-
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes notifications; those that are told with that (state `sent`) end their effects, the others wait.
+    """Writes notifications: one in state `sent` ends its effect, the others wait for their delivery.
 
-    Each row has the columns of `notification`, with `effect_id` and `outlet`.
+    Each row has the columns of `notification`, with `effect_id` and `destination`.
     """
     connection.execute(_WRITE, {"rows": json.dumps(rows)})
-    told = [row["effect_id"] for row in rows if row["state"] == NotificationState.SENT]
-    if told:
-        mark_done(connection, told)
+    sent = [row["effect_id"] for row in rows if row["state"] == NotificationState.SENT]
+    if sent:
+        mark_done(connection, sent)
     waiting = [row for row in rows if row["state"] != NotificationState.SENT]
     if waiting:
-        connection.execute(_GIVE_A_WAY_OUT, {"rows": json.dumps(waiting)})
+        connection.execute(_SET_DESTINATIONS, {"rows": json.dumps(waiting)})
 
 
 def lease(connection: Connection) -> Leased | None:
-    """Takes the next answer or note that is due, its destination not resting; None if there is none.
+    """Takes the next answer or note that is due and whose destination does not back off; None if there is none.
 
-    The try counts from here on. What its deliverer died at the last time is dead, and passed over.
+    The attempt counts from now on. An answer is dead if its process died at the last attempt that it had.
     """
     while (row := claim_delivery(connection)) is not None:
         if row.attempts < MAX_ATTEMPTS:
             return _take(connection, row)
-        told = f"whoever tried to deliver it died, {row.attempts} times"
-        connection.execute(_work(row).values(state=EffectState.DEAD, error=told))
+        reason = f"{row.attempts} attempts to deliver it ended with the death of their process"
+        connection.execute(_work(row).values(state=EffectState.DEAD, error=reason))
     return None
 
 
 def _take(connection: Connection, row: AnyRow) -> Leased:
-    work = {"attempts": row.attempts + 1, "not_before": func.clock_timestamp() + LEASE}
-    told = {"state": NotificationState.SENDING, "fence": row.fence + 1, "leased_at": func.clock_timestamp()}
-    _stand(connection, row, work, told)
-    destinations.begin_try(connection, row.outlet, at_most=LEASE)
-    # Of a note nothing else says that an earlier try was unclear, once it was dead.
-    look_first = row.told == NotificationState.SENDING or (row.is_note and row.fence > 0)
+    work = {"attempts": row.attempts + 1, "not_before": lease_end(LEASE)}
+    delivery = {"state": NotificationState.SENDING, "fence": row.fence + 1, "leased_at": func.clock_timestamp()}
+    _record(connection, row, work, delivery)
+    destinations.begin_attempt(connection, row.destination, at_most=LEASE)
+    # The state of a note that was dead no longer says that an earlier attempt may have delivered it.
+    look_first = row.delivery_state == NotificationState.SENDING or (row.is_note and row.fence > 0)
     return Leased(row.id, row.is_note, row.fence + 1, look_first, row)
 
 
 def confirm(connection: Connection, leased: Leased) -> None:
     """Notes that an answer or a note was delivered, and that its destination works. Raises LostFence."""
     row = _hold(connection, leased)
-    _stand(connection, row, {}, {"state": NotificationState.SENT, "leased_at": None, **_no_error(row)})
+    _record(connection, row, {}, {"state": NotificationState.SENT, "leased_at": None, **_no_error(row)})
     if not row.is_note:
         mark_done(connection, [row.id])
-    destinations.end_rest(connection, row.outlet)
-    destinations.end_try(connection, row.outlet, begun_at=row.leased_at)
+    destinations.end_backoff(connection, row.destination)
+    destinations.end_attempt(connection, row.destination, begun_at=row.leased_at)
 
 
 def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
-    """Notes a failed try: it waits, twice as long as before, and is dead after the last. Raises LostFence.
+    """Records a failed attempt: the next one waits twice as long, and after the last one it is dead. Raises LostFence.
 
-    The destination rests too, unless the failure is the ticket's own or final.
+    The destination backs off too, unless it works or the failure is final.
     """
     row = _hold(connection, leased)
-    is_last = failure.final or row.attempts >= MAX_ATTEMPTS
-    pause = func.greatest(
-        pause_after(row.attempts),
-        timedelta(seconds=failure.retry_after or 0),
-        UNCLEAR_PAUSE if failure.unclear else timedelta(),
-    )
-    work: dict[str, Any] = {"not_before": func.clock_timestamp() + pause, "error": failure.told}
-    state = NotificationState.SENDING if failure.unclear else NotificationState.PENDING
-    told: dict[str, Any] = {"state": state, "leased_at": None}
+    is_last = failure.is_final or row.attempts >= MAX_ATTEMPTS
+    asked = max(failure.retry_after or 0, UNKNOWN_PAUSE.total_seconds() if failure.outcome_unknown else 0)
+    work: dict[str, Any] = {"not_before": ITEM.next_attempt(row.attempts, at_least=asked), "error": failure.reason}
+    state = NotificationState.SENDING if failure.outcome_unknown else NotificationState.PENDING
+    delivery: dict[str, Any] = {"state": state, "leased_at": None}
     if is_last:
-        (told if row.is_note else work)["state"] = EffectState.DEAD
-    _stand(connection, row, work, told)
-    if not (failure.final or failure.is_tickets_own):
-        destinations.rest(
-            connection, row.outlet, failure.told, retry_after=failure.retry_after, only_again=row.attempts > 1
+        (delivery if row.is_note else work)["state"] = EffectState.DEAD
+    _record(connection, row, work, delivery)
+    if not (failure.is_final or failure.destination_works):
+        destinations.back_off(
+            connection, row.destination, failure.reason, retry_after=failure.retry_after, only_again=row.attempts > 1
         )
-    destinations.end_try(connection, row.outlet, begun_at=row.leased_at)
+    destinations.end_attempt(connection, row.destination, begun_at=row.leased_at)
 
 
 def _hold(connection: Connection, leased: Leased) -> AnyRow:
     """Locks what is leased and returns it. Raises LostFence unless it is still ours."""
     row = lock_note(connection, leased.id) if leased.is_note else lock_answer(connection, leased.id)
-    if (row.state, row.told, row.fence) != (EffectState.PENDING, NotificationState.SENDING, leased.fence):
-        what = "note" if leased.is_note else "answer"
-        raise LostFence(
-            f"{what} {leased.id} is {row.state}, its notification {row.told} at {row.fence}; "
-            f"expected pending, sending at {leased.fence}"
-        )
+    name = f"{'note' if leased.is_note else 'answer'} {leased.id}"
+    held = (EffectState.PENDING, NotificationState.SENDING, leased.fence)
+    expect_fence(name, (row.state, row.delivery_state, row.fence), held)
     return row
 
 
-def _stand(connection: Connection, row: AnyRow, work: dict[str, Any], told: dict[str, Any]) -> None:
-    """Writes how the work and its telling stand: of a note both are in one row."""
+def _record(connection: Connection, row: AnyRow, work: dict[str, Any], delivery: dict[str, Any]) -> None:
+    """Writes the state of the work and of its delivery: of a note both are in one row."""
     if row.is_note:
-        connection.execute(_work(row).values(**work, **told))
+        connection.execute(_work(row).values(**work, **delivery))
         return
     if work:
         connection.execute(_work(row).values(work))
-    connection.execute(update(notification).where(notification.c.id == row.notification_id).values(told))
+    connection.execute(update(notification).where(notification.c.id == row.notification_id).values(delivery))
 
 
 def _work(row: AnyRow) -> Update:

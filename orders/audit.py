@@ -162,8 +162,8 @@ CHECKS = (
            OR effect.state = 'dead'
            OR (effect.state = 'pending' AND effect.not_before < now() - :forgotten_after
                -- One that waits for its desk or the mail server is not forgotten.
-               AND NOT EXISTS (SELECT FROM notification JOIN outlet ON outlet.not_before > now()
-                                   AND outlet.name = CASE channel WHEN 'ticket' THEN source ELSE channel END
+               AND NOT EXISTS (SELECT FROM notification JOIN destination ON not_before > now()
+                                   AND name = CASE channel WHEN 'ticket' THEN source ELSE channel END
                                WHERE change_request_id = request.id))
         """,
     ),

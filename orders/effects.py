@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, text, update
+from sqlalchemy import Connection, case, func, select, text, update
 
 from database.locks import lock_dead_effects
 from database.queries import is_one_of
 from database.tables import EffectState, effect
-
-# Tries before an effect is dead; the pauses between them double, from two seconds, and make some fifty minutes.
-MAX_ATTEMPTS = 12
-_LONGEST_PAUSE = timedelta(minutes=15)
+from delivery.backoff import ITEM
+from delivery.leases import MAX_ATTEMPTS
 
 _MARK_DONE = text(
     """
@@ -25,12 +22,6 @@ _MARK_DONE = text(
 
 class EffectGone(Exception):
     """An effect that was claimed is not pending any more. Nothing of the batch is written."""
-
-
-def pause_after(tries: Any) -> ColumnElement[Any]:
-    """Returns how long to wait after so many tries, as an SQL interval."""
-    # The exponent is bounded too: an outlet may be away for weeks.
-    return func.least(func.power(2, func.least(tries, 20)) * timedelta(seconds=1), _LONGEST_PAUSE)
 
 
 def mark_done(connection: Connection, ids: Sequence[int]) -> None:
@@ -46,7 +37,7 @@ def count_dead(connection: Connection) -> int:
 
 
 def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequence[int]:
-    """Makes the next dead effects, with ids above `after`, pending again with all their tries; returns their ids."""
+    """Makes the next dead effects, with ids above `after`, pending again with all their attempts; returns their ids."""
     ids = lock_dead_effects(connection, limit=limit, after=after)
     dead = update(effect).where(is_one_of(effect.c.id, ids), effect.c.state == EffectState.DEAD)
     again = dead.values(state=EffectState.PENDING, attempts=0, not_before=func.clock_timestamp(), error=None)
@@ -55,18 +46,18 @@ def revive_dead(connection: Connection, *, limit: int, after: int = 0) -> Sequen
 
 
 def uncount_attempt(connection: Connection, effect_id: int) -> None:
-    """Takes back a try that was counted and not made; the effect waits a second, if it is still pending."""
+    """Takes back an attempt that was counted and not made; the effect waits a second, if it is still pending."""
     later = func.greatest(effect.c.not_before, func.clock_timestamp() + timedelta(seconds=1))
     connection.execute(
         update(effect)
         .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
-        # A dead one may have been revived meanwhile, with all its tries.
+        # A dead one may have been revived meanwhile, with all its attempts.
         .values(attempts=func.greatest(effect.c.attempts - 1, 0), not_before=later)
     )
 
 
 def count_failure(connection: Connection, effect_id: int, error: str, *, pauses: bool = True) -> None:
-    """Counts one failed try of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS.
+    """Counts a failed attempt of an effect: it waits twice as long as before, and is dead after MAX_ATTEMPTS.
 
     Without `pauses` it does not wait.
     """
@@ -76,7 +67,7 @@ def count_failure(connection: Connection, effect_id: int, error: str, *, pauses:
         .where(effect.c.id == effect_id, effect.c.state == EffectState.PENDING)
         .values(
             attempts=tried,
-            not_before=func.clock_timestamp() + pause_after(tried) if pauses else effect.c.not_before,
+            not_before=ITEM.next_attempt(tried) if pauses else effect.c.not_before,
             state=case((tried >= MAX_ATTEMPTS, EffectState.DEAD), else_=EffectState.PENDING),
             error=error,
         )

@@ -1,4 +1,4 @@
-"""What colleagues must be told on a ticket although nothing is decided: found in the tables, written once a cause."""
+"""Notes for colleagues on tickets where nothing is decided: found in the tables, written once for each cause."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from database.locks import lock_dead_notes
 from database.queries import AnyRow, is_one_of
 from database.tables import NoteState, ticket_note
 
-# An order may be loaded, or arrive, in a moment; after this a colleague is told that somebody waits.
+# The order may be loaded at any moment; after this long a note tells a colleague that a customer is waiting.
 SOON = timedelta(seconds=20)
 
 
@@ -29,13 +29,13 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoteRow:
-    """A note as it is kept; one with the same source, ticket, cause and key is written once."""
+    """A note as it is stored; one with the same source, ticket, cause and key is written once."""
 
     source: str
     ticket: str
     cause: str
     key: str
-    outlet: str
+    destination: str
     subject: str
     body: str
     change_request_id: int | None = None
@@ -72,17 +72,17 @@ _WANTED = text(
 )
 _WRITE = text(
     """
-    INSERT INTO ticket_note (change_request_id, source, ticket, cause, key, outlet, subject, body)
-    SELECT change_request_id, source, ticket, cause, key, outlet, subject, body
+    INSERT INTO ticket_note (change_request_id, source, ticket, cause, key, destination, subject, body)
+    SELECT change_request_id, source, ticket, cause, key, destination, subject, body
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS written (change_request_id bigint, source text, ticket text,
-        cause text, key text, outlet text, subject text, body text)
+        cause text, key text, destination text, subject text, body text)
     ON CONFLICT DO NOTHING
     """
 )
 
 
 def find_wanted(connection: Connection, sources: Sequence[str], *, limit: int) -> Sequence[AnyRow]:
-    """Returns requests on tickets of these sources of which a colleague is to be told, and was not: with the cause."""
+    """Returns requests on tickets of these sources that need a note and have none, each with the cause."""
     return connection.execute(_WANTED, {"soon": SOON, "sources": list(sources), "limit": limit}).all()
 
 
@@ -94,7 +94,7 @@ def write_notes(connection: Connection, rows: Sequence[NoteRow]) -> int:
 
 
 def revive_dead_notes(connection: Connection, *, limit: int, after: int = 0) -> Sequence[int]:
-    """Makes the next dead notes, with ids above `after`, pending again with all their tries; returns their ids."""
+    """Makes the next dead notes, with ids above `after`, pending again with all their attempts; returns their ids."""
     ids = lock_dead_notes(connection, limit=limit, after=after)
     again: dict[str, Any] = {"state": NoteState.PENDING, "attempts": 0, "not_before": func.clock_timestamp()}
     dead = update(ticket_note).where(is_one_of(ticket_note.c.id, ids), ticket_note.c.state == NoteState.DEAD)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, case, func, select, update
 from database.locks import claim_unknown, lock_numbers_for_accepting, of_unknown_orders
 from database.queries import AnyRow
 from database.tables import RequestState, change_request
+from delivery.backoff import ITEM
 from rules.model import ParkedReason
 
 # Attempts before a request that always fails is parked; the pauses between them double, from two seconds.
@@ -20,7 +21,7 @@ def count_failure(connection: Connection, request_id: int, error: str, *, pauses
     Without `pauses` it does not wait.
     """
     request = change_request.c
-    later = func.clock_timestamp() + func.power(2, request.attempts + 1) * timedelta(seconds=1)
+    later = ITEM.next_attempt(request.attempts + 1)
     last = request.attempts + 1 >= MAX_ATTEMPTS
     connection.execute(
         update(change_request)

@@ -1,6 +1,6 @@
 """Tickets whose forms are read by the desks' APIs: noted durably, read under a lease, settled by the newest fence.
 
-A ticket is named by a webhook or by a listing, and stands here until it was read. What names it again while it is being
+A ticket is named by a webhook or by a listing, and stays here until it was read. What names it again while it is being
 read makes it due once more, so no change is overlooked.
 """
 
@@ -15,17 +15,15 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from database.locks import AnyRow, claim_ticket_to_read, lock_desk_progress, lock_ticket_to_read
 from database.tables import desk_progress, ticket_to_read
-from orders.answers import LostFence
-from orders.effects import pause_after
+from delivery.backoff import DESTINATION, ITEM, WORKS
+from delivery.leases import MAX_ATTEMPTS, LostFence, expect_fence, lease_end
+from delivery.outcomes import Failure
 
 # Longer than the task that reads may run (it is killed then): nobody reads beside the holder of a lease.
 LEASE = timedelta(seconds=90)
-# What concerns one ticket alone is given up after so many tries, some fifty minutes.
-MAX_ATTEMPTS = 12
-# What may be the desk's is given up later: a desk may be away for hours, and its tickets wait for it.
+# After MAX_ATTEMPTS failures that may be the desk's, a ticket is given up only when it is this old: a desk may be away
+# for hours, and its tickets wait for it.
 LONGEST_WAIT = timedelta(days=1)
-# A desk that fails again and again is still asked every two minutes, unless it asks for longer itself.
-LONGEST_REST = timedelta(minutes=2)
 # Listings look back so far: a desk's search may know of a change minutes later, and two clocks differ.
 OVERLAP = timedelta(minutes=15)
 
@@ -65,15 +63,6 @@ class Leased:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadFailure:
-    """Why a ticket could not be read; `is_tickets_own`: the desk works, `retry_after`: seconds that it asked for."""
-
-    told: str
-    is_tickets_own: bool = False
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
     """A page of a desk's changed tickets that is ours to ask for until the lease ends."""
 
@@ -95,7 +84,7 @@ def lease(connection: Connection, sources: Collection[str]) -> Leased | None:
     if row is None:
         return None
     fence = row.fence + 1
-    connection.execute(_of(row.id).values(fence=fence, lease_until=func.clock_timestamp() + LEASE))
+    connection.execute(_of(row.id).values(fence=fence, lease_until=lease_end(LEASE)))
     return Leased(row.id, row.source, row.ticket, row.wanted, fence, row.noted_at)
 
 
@@ -110,46 +99,44 @@ def settle(connection: Connection, leased: Leased) -> None:
     done = {"read": leased.wanted, "noted_at": named_since, "attempts": 0, "not_before": now}
     connection.execute(_of(leased.id).values(lease_until=None, error=None, **done))
     works = update(desk_progress).where(desk_progress.c.source == leased.source, desk_progress.c.failures > 0)
-    connection.execute(works.values(failures=0, not_before=None, error=None))
+    connection.execute(works.values(WORKS))
 
 
-def is_hopeless(connection: Connection, leased: Leased, failure: ReadFailure) -> bool:
-    """Tells whether a reading that failed is the last one: somebody has to look at the ticket."""
+def is_hopeless(connection: Connection, leased: Leased, failure: Failure) -> bool:
+    """True if a reading that failed was the last one: a person has to look at the ticket."""
     ticket = ticket_to_read.c
     is_last = ticket.attempts + 1 >= MAX_ATTEMPTS
-    if not failure.is_tickets_own:
+    if not failure.destination_works:
         is_last = and_(is_last, ticket.noted_at < func.now() - LONGEST_WAIT)
     return bool(connection.execute(select(is_last).where(ticket.id == leased.id)).scalar_one())
 
 
-def fail(connection: Connection, leased: Leased, failure: ReadFailure) -> None:
-    """Notes a reading that failed: the ticket waits, twice as long as before, and its desk rests. Raises LostFence.
+def fail(connection: Connection, leased: Leased, failure: Failure) -> None:
+    """Notes a reading that failed: the ticket waits, twice as long as before, and its desk backs off. Raises LostFence.
 
     Where the failure is the ticket's own the desk goes on.
     """
-    tries = _hold(connection, leased).attempts + 1
-    pause = func.greatest(pause_after(tries), timedelta(seconds=failure.retry_after or 0))
-    later = func.clock_timestamp() + pause
-    connection.execute(_of(leased.id).values(lease_until=None, attempts=tries, not_before=later, error=failure.told))
-    if not failure.is_tickets_own:
-        rest(connection, leased.source, failure)
+    attempts = _hold(connection, leased).attempts + 1
+    later = ITEM.next_attempt(attempts, at_least=failure.retry_after)
+    connection.execute(
+        _of(leased.id).values(lease_until=None, attempts=attempts, not_before=later, error=failure.reason)
+    )
+    if not failure.destination_works:
+        back_off(connection, leased.source, failure)
 
 
-def rest(connection: Connection, source: str, failure: ReadFailure) -> None:
-    """Lets a desk rest after a call that failed, twice as long after each; its listings wait too."""
-    asked = timedelta(seconds=failure.retry_after or 0)
-    failures = desk_progress.c.failures + 1
+def back_off(connection: Connection, source: str, failure: Failure) -> None:
+    """Backs off from a desk after a call that failed, twice as long after each; its listings wait too."""
     made = upsert(desk_progress).values(source=source, seen_until=func.clock_timestamp())
     connection.execute(made.on_conflict_do_nothing())
-    until = func.clock_timestamp() + func.greatest(func.least(pause_after(failures), LONGEST_REST), asked)
-    resting = update(desk_progress).where(desk_progress.c.source == source)
-    connection.execute(resting.values(failures=failures, not_before=until, error=failure.told))
+    failed = DESTINATION.after_failure(desk_progress.c.failures, failure.reason, retry_after=failure.retry_after)
+    connection.execute(_of_desk(source).values(failed))
 
 
 def _hold(connection: Connection, leased: Leased) -> AnyRow:
     row = lock_ticket_to_read(connection, leased.id)
-    if row.fence != leased.fence or row.lease_until is None:
-        raise LostFence(f"ticket {leased.ticket} of {leased.source} is at {row.fence}; expected {leased.fence}, leased")
+    found = "leased" if row.lease_until else "not leased", row.fence
+    expect_fence(f"ticket {leased.ticket} of {leased.source}", found, ("leased", leased.fence))
     return row
 
 
@@ -167,7 +154,7 @@ def requests_from(connection: Connection, source: str, ticket: str) -> Mapping[s
 
 
 def begin_listing(connection: Connection, source: str, since: datetime | None = None) -> Listing | None:
-    """Takes a desk's next page of changed tickets; None while somebody else has it, or where it was never asked before.
+    """Takes a desk's next page of changed tickets; None if another process has it, or the desk was never listed before.
 
     A listing that is on its way goes on. A new one begins OVERLAP before what has been seen, or at `since` if that is
     earlier: no moment is left out between the two. What was never asked begins now, for it has missed nothing.
@@ -189,7 +176,7 @@ def begin_listing(connection: Connection, source: str, since: datetime | None = 
         cursor, until = None, now
     fence = row.fence + 1
     lasts = {"listing_since": begins, "listing_until": until, "cursor": cursor, "fence": fence}
-    connection.execute(_of_desk(source).values(lease_until=func.clock_timestamp() + LEASE, **lasts))
+    connection.execute(_of_desk(source).values(lease_until=lease_end(LEASE), **lasts))
     return Listing(source, begins, cursor, fence)
 
 
@@ -199,7 +186,7 @@ def end_page(connection: Connection, listing: Listing, tickets: Collection[str],
     Raises LostFence.
     """
     note(connection, listing.source, tickets)
-    values: dict[str, Any] = {"cursor": next_cursor, "failures": 0, "not_before": None, "error": None}
+    values: dict[str, Any] = {"cursor": next_cursor, **WORKS}
     if next_cursor is None:
         seen = func.greatest(desk_progress.c.seen_until, desk_progress.c.listing_until)
         values |= {"seen_until": seen, "listing_since": None, "listing_until": None}
@@ -207,16 +194,16 @@ def end_page(connection: Connection, listing: Listing, tickets: Collection[str],
     _end(connection, listing, values)
 
 
-def fail_page(connection: Connection, listing: Listing, failure: ReadFailure) -> None:
-    """Gives a page back that could not be had, and lets the desk rest. Raises LostFence."""
+def fail_page(connection: Connection, listing: Listing, failure: Failure) -> None:
+    """Gives back a page that could not be listed, and backs off from the desk. Raises LostFence."""
     _end(connection, listing, {})
-    rest(connection, listing.source, failure)
+    back_off(connection, listing.source, failure)
 
 
 def _end(connection: Connection, listing: Listing, values: Mapping[str, Any]) -> None:
     ours = _of_desk(listing.source).where(desk_progress.c.fence == listing.fence)
     if connection.execute(ours.values(lease_until=None, **values)).rowcount != 1:
-        raise LostFence(f"somebody else lists the tickets of {listing.source}; expected fence {listing.fence}")
+        raise LostFence(f"another process lists the tickets of {listing.source}; expected fence {listing.fence}")
 
 
 def _of_desk(source: str) -> Any:
@@ -239,8 +226,8 @@ def desks_to_list(connection: Connection, every: Mapping[str, timedelta]) -> Seq
         row = known.get(source)
         if row is None:
             return True
-        rests = row.not_before is not None and row.not_before > now
-        return not rests and (row.listing_since is not None or last(source) <= now - every[source])
+        backs_off = row.not_before is not None and row.not_before > now
+        return not backs_off and (row.listing_since is not None or last(source) <= now - every[source])
 
     return sorted(filter(is_due, every), key=last)
 

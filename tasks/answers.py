@@ -7,10 +7,11 @@ import structlog
 from configuration import ConfigurationError
 from database.locks import AnyRow
 from database.transactions import in_transaction
-from desks.channels import DeliveryError, Misdelivered, OutcomeUnknown, Refused
+from delivery.leases import LostFence
+from delivery.outcomes import DeliveryError, Failure
 from desks.notices import Notice, Visibility
 from orders import answers
-from orders.answers import Failure, Leased, LostFence
+from orders.answers import Leased
 from rules.model import Outcome
 from tasks.helpdesks import helpdesks
 from tasks.running import progress
@@ -37,9 +38,9 @@ def answer_one() -> bool:
             log.info("answered", visibility=row.visibility, outcome=row.outcome)
         else:
             in_transaction(lambda connection: answers.fail(connection, leased, failure))
-            log.warning("not answered", error=failure.told, unclear=failure.unclear, final=failure.final)
+            log.warning("not answered", error=failure.reason, unknown=failure.outcome_unknown, final=failure.is_final)
     except LostFence as lost:
-        log.warning("someone else has taken the answer over", error=str(lost))
+        log.warning("another process has taken over the answer", error=str(lost))
     return True
 
 
@@ -49,19 +50,12 @@ def _deliver(leased: Leased) -> Failure | None:
         channel = helpdesks().channel(row.channel, row.source)
         channel.deliver(_notice(row), customer=row.customer_email, look_first=leased.look_first)
     except ConfigurationError as error:
-        return Failure(str(error), unclear=leased.look_first)
+        return Failure(str(error), outcome_unknown=leased.look_first)
     except DeliveryError as error:
-        return Failure(
-            str(error),
-            # Once unclear, always unclear: what came after does not tell what became of the earlier try.
-            unclear=isinstance(error, (OutcomeUnknown, Misdelivered)) or leased.look_first,
-            final=isinstance(error, Refused),
-            retry_after=error.retry_after,
-            is_tickets_own=error.is_tickets_own,
-        )
+        return Failure.of(error, look_first=leased.look_first)
     except Exception as error:  # noqa: BLE001  # an answer that always breaks something must not stop the others
         _log.exception("a delivery broke", source=row.source, request=row.external_id)
-        return Failure(f"the delivery broke: {type(error).__name__}", unclear=True, is_tickets_own=True)
+        return Failure(f"the delivery broke: {type(error).__name__}", outcome_unknown=True, destination_works=True)
     return None
 
 
@@ -79,7 +73,7 @@ def _notice(row: AnyRow) -> Notice:
 
 @wakeup_task(WakeUp.ANSWER, time_limit=_TIME_LIMIT_SECONDS)
 def answer() -> None:
-    """Delivers what is due, for a time slice; rings for itself if something may be left."""
+    """Delivers what is due, for a time slice; wakes itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     while answer_one():
         progress.note_task()

@@ -89,7 +89,7 @@ def _notification(row: AnyRow, notice: Notice, channel: Channel, *, is_sent: boo
         "effect_id": row.id,
         "change_request_id": row.change_request_id,
         "channel": channel.name,
-        "outlet": channel.outlet,
+        "destination": channel.destination,
         "visibility": notice.visibility,
         "subject": notice.subject,
         "body": notice.body,

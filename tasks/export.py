@@ -12,8 +12,9 @@ from configuration.settings import settings
 from database.faults import Fault, classify, describe_fault
 from database.tables import InterchangeState
 from database.transactions import in_transaction
-from edi import cutoffs, interchanges, operator_actions, outcomes, rests
-from edi.interchanges import Claim, InFlight, LostFence
+from delivery.leases import LostFence
+from edi import interchanges, operator_actions, outcomes, partner_state
+from edi.interchanges import Claim, InFlight
 from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.transport import NotDelivered, NotTried, TransportError
@@ -40,7 +41,7 @@ class Exported:
 def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exported]:
     """Exports what is due now for a partner, interchange by interchange; the last step is one that found nothing.
 
-    With `only_resume` nothing new is claimed: it brings to an end what someone else has left.
+    With `only_resume` nothing new is claimed: it finishes what another process has left.
     """
     failures = 0 if only_resume else _check_after_failures(partner)
     with DraftPrefetcher(partner) as ahead:
@@ -63,7 +64,9 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
             if not claim.found_something:
                 if failures and claim.waits_for is None:
                     # Nothing is due by which it could show that it can be reached again.
-                    in_transaction(lambda connection: rests.end(connection, partner.name, failures=failures))
+                    in_transaction(
+                        lambda connection: partner_state.forget_failures(connection, partner.name, failures=failures)
+                    )
                 return
 
 
@@ -72,7 +75,7 @@ def _check_after_failures(partner: Partner) -> int:
 
     A claim that cannot be delivered costs a number and stays in the database for good: none is made to find that out.
     """
-    failures = in_transaction(lambda connection: rests.take_check(connection, partner.name))
+    failures = in_transaction(lambda connection: partner_state.begin_probe(connection, partner.name))
     if not failures:
         return 0
     try:
@@ -81,17 +84,17 @@ def _check_after_failures(partner: Partner) -> int:
         # Only a delivery can show it.
         _log.info("the way to the partner could not be tried beforehand", partner=partner.name, why=str(untried))
     except TransportError as error:
-        told = str(error)
-        _log.error("nothing reaches the partner, nothing is claimed", partner=partner.name, error=told)
-        in_transaction(lambda connection: rests.begin(connection, partner.name, told, failures=failures))
+        reason = str(error)
+        _log.error("nothing reaches the partner, nothing is claimed", partner=partner.name, error=reason)
+        in_transaction(lambda connection: partner_state.back_off(connection, partner.name, reason, failures=failures))
         return 0
-    in_transaction(lambda connection: rests.pass_check(connection, partner.name, failures))
+    in_transaction(lambda connection: partner_state.pass_probe(connection, partner.name, failures))
     return failures
 
 
 def _send(partner: Partner, claim: Claim) -> Exported:
     interchange = claim.interchange
-    assert interchange is not None  # noqa: S101  # told to the type checker
+    assert interchange is not None  # noqa: S101  # for the type checker
     log = _log.bind(partner=partner.name, control_number=interchange.control_number, orders=interchange.orders)
     try:
         partner.transport.put(interchange.filename, interchange.content)
@@ -102,7 +105,7 @@ def _send(partner: Partner, claim: Claim) -> Exported:
         if in_transaction(lambda connection: outcomes.note_late_delivery(connection, interchange)):
             log.error("interchange delivered after its release: ask the partner, its orders may be sent twice")  # noqa: TRY400
         else:
-            log.warning("someone else has taken the interchange over", error=str(lost))
+            log.warning("another process has taken over the interchange", error=str(lost))
         # The partner may have answered before we confirmed.
         state = in_transaction(lambda connection: outcomes.state_of(connection, interchange.id))
         return Exported(claim, state, None if state in DELIVERED else str(lost))
@@ -112,21 +115,23 @@ def _send(partner: Partner, claim: Claim) -> Exported:
 
 
 def _not_sent(partner: Partner, interchange: InFlight, error: TransportError) -> tuple[InterchangeState, str]:
-    told = str(error)
-    _log.error("interchange not sent", partner=interchange.partner, number=interchange.control_number, error=told)
+    reason = str(error)
+    _log.error("interchange not sent", partner=interchange.partner, number=interchange.control_number, error=reason)
     if isinstance(error, NotDelivered) and interchange.is_undelivered:
         # Only with the earlier attempts does it know: one of them may have delivered it before it died.
         reuse = partner.reuses_released_numbers
         try:
-            in_transaction(lambda connection: outcomes.release(connection, interchange, told, reuse_number=reuse))
+            in_transaction(lambda connection: outcomes.release(connection, interchange, reason, reuse_number=reuse))
         except LostFence as lost:
-            return InterchangeState.CLAIMED, f"{told}; {lost}"
+            return InterchangeState.CLAIMED, f"{reason}; {lost}"
         wake(WakeUp.APPLY_CHANGES)
-        return InterchangeState.RELEASED, told
+        return InterchangeState.RELEASED, reason
     in_transaction(
-        lambda connection: outcomes.note_error(connection, interchange, told, delivered_nothing=error.delivered_nothing)
+        lambda connection: outcomes.note_error(
+            connection, interchange, reason, delivered_nothing=error.delivered_nothing
+        )
     )
-    return InterchangeState.CLAIMED, told
+    return InterchangeState.CLAIMED, reason
 
 
 def resend(partner: Partner, control_number: int) -> InFlight:
@@ -135,13 +140,13 @@ def resend(partner: Partner, control_number: int) -> InFlight:
     try:
         partner.transport.put(taken.filename, taken.content)
     except TransportError as error:
-        nothing, told = error.delivered_nothing, str(error)
-        in_transaction(lambda connection: outcomes.note_error(connection, taken, told, delivered_nothing=nothing))
+        nothing, reason = error.delivered_nothing, str(error)
+        in_transaction(lambda connection: outcomes.note_error(connection, taken, reason, delivered_nothing=nothing))
         raise
     try:
         is_noted = in_transaction(lambda connection: operator_actions.note_resent(connection, taken))
     except LostFence as lost:
-        raise NotPossible(f"it was delivered, but someone else is sending it as well: {lost}") from None
+        raise NotPossible(f"it was delivered, but another process is sending it as well: {lost}") from None
     if not is_noted:
         raise NotPossible(
             f"interchange {control_number} of {partner.name} was released while it was being sent, and was delivered: "
@@ -153,7 +158,7 @@ def resend(partner: Partner, control_number: int) -> InFlight:
 
 def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -> int:
     """Gives the orders of an interchange free for an operator; returns how many. Raises NotPossible."""
-    taken = in_transaction(lambda connection: operator_actions.look(connection, partner, control_number))
+    taken = in_transaction(lambda connection: operator_actions.find_releasable(connection, partner, control_number))
     # Where the way there is closed, only the partner can know.
     with suppress(TransportError):
         if partner.transport.is_present(taken.filename, taken.content):
@@ -172,7 +177,7 @@ def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -
 
 @wakeup_task(WakeUp.EXPORT)
 def export() -> None:
-    """Exports what is due to all partners whose cut-off has passed, to each for a time slice; rings for the rest."""
+    """Exports what is due to each partner whose cut-off has passed, for a time slice; wakes itself for the rest."""
     # Not all(…): one that is slow must not keep those after it waiting until it has everything.
     if False in [_export_apart(partner) for partner in partners()]:
         wake(WakeUp.EXPORT)
@@ -201,14 +206,14 @@ def _export_on_schedule(partner: Partner) -> bool:
     deadline = time.monotonic() + SLICE_SECONDS
     # The partner before this one may have taken long.
     progress.note_task()
-    cutoff = in_transaction(lambda connection: cutoffs.passed(connection, partner))
+    cutoff = in_transaction(lambda connection: partner_state.passed_cutoff(connection, partner))
     error: str | None = None
     for step in export_steps(partner, only_resume=cutoff is None):
         error = step.error
         progress.note_task()
         if time.monotonic() > deadline:
             return False
-    # What has to wait (for another sender, for a partner that rests) is still this cut-off's.
+    # What has to wait (for another sender, for a partner that backs off) is still this cut-off's.
     if cutoff is not None and partner.schedule is not None and error is None:
-        in_transaction(lambda connection: cutoffs.keep(connection, partner, cutoff))
+        in_transaction(lambda connection: partner_state.keep_cutoff(connection, partner, cutoff))
     return True

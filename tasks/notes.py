@@ -16,7 +16,7 @@ _LIMIT = 200
 
 @wakeup_task(WakeUp.NOTE)
 def note() -> None:
-    """Writes the notes that are wanted on tickets of the desks that can be answered, and rings for the answerer."""
+    """Writes the notes that are wanted on tickets of the desks that can be answered, and wakes the answerer."""
     sources = helpdesks().answering()
     while sources and (written := in_transaction(partial(_write, sources=sources))):
         wake(WakeUp.ANSWER)
@@ -34,7 +34,7 @@ def _write(connection: Connection, sources: list[str]) -> int:
                 ticket=found.ticket,
                 cause=found.cause,
                 key=found.key,
-                outlet=found.source,
+                destination=found.source,
                 subject=words.subject,
                 body=words.body,
                 change_request_id=found.id,

@@ -1,4 +1,4 @@
-"""Looking at the partners' outboxes for what contradicts the database."""
+"""Comparing the partners' outboxes with the database."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -10,8 +10,8 @@ from edi.partners import Partner
 from edi.transports.transport import TransportError
 
 
-def look(partners: Iterable[Partner]) -> tuple[list[str], list[str]]:
-    """Returns what contradicts the database in the partners' outboxes, and which of them could not be looked at.
+def compare_outboxes(partners: Iterable[Partner]) -> tuple[list[str], list[str]]:
+    """Returns what contradicts the database in the partners' outboxes, and which of them could not be compared.
 
     A replica may lag behind what is in the outboxes, so nothing is compared with one.
     """
@@ -22,7 +22,7 @@ def look(partners: Iterable[Partner]) -> tuple[list[str], list[str]]:
         try:
             numbers = outboxes.numbers_in(partner, partner.transport.list_outbox())
         except TransportError as error:
-            unseen.append(f"what lies in the outbox of {partner.name} was not compared: {error}")
+            unseen.append(f"the content of the outbox of {partner.name} was not compared: {error}")
             continue
         if numbers:
             found = reading(partial(outboxes.known, partner=partner, numbers=numbers))

@@ -13,11 +13,11 @@ import structlog
 from sqlalchemy import Connection
 
 from database.transactions import in_transaction, reading
-from desks.channels import DeliveryError
+from delivery.leases import LostFence
+from delivery.outcomes import DeliveryError, Failure
 from desks.desk import Changed, Desk, opened_api
 from orders import tickets
-from orders.answers import LostFence
-from orders.tickets import Listing, ReadFailure
+from orders.tickets import Listing
 from tasks.running.wakeups import WakeUp, wake, wakeup_task
 from tasks.tickets import Read, read_one, readable
 
@@ -47,7 +47,7 @@ class Pulled:
 def list_page(desk: Desk, since: datetime | None = None) -> Page | None:
     """Lists one page of a desk's changed tickets and notes those that may ask for something.
 
-    None if somebody else lists them, or they are listed from now on. Raises DeliveryError and LostFence.
+    None if another process lists them, or they are listed from now on. Raises DeliveryError and LostFence.
     """
     listing = in_transaction(lambda connection: tickets.begin_listing(connection, desk.source, since))
     if listing is None:
@@ -56,7 +56,7 @@ def list_page(desk: Desk, since: datetime | None = None) -> Page | None:
         with opened_api(desk) as api:
             changed = desk.list_changed(api, listing.since, listing.cursor)
     except DeliveryError as error:
-        failure = ReadFailure(str(error), retry_after=error.retry_after)
+        failure = Failure.of(error)
         in_transaction(lambda connection: tickets.fail_page(connection, listing, failure))
         raise
     in_transaction(lambda connection: _end_page(connection, listing, changed))
@@ -75,7 +75,7 @@ def pull(desk: Desk, since: datetime | None) -> Iterator[Pulled]:
     done = Pulled()
     page = list_page(desk, since)
     if page is None:
-        raise LostFence(f"somebody else lists the tickets of {desk.name} at this moment")
+        raise LostFence(f"another process lists the tickets of {desk.name} at this moment")
     while page:
         done.listed += page.found
         yield done
@@ -87,7 +87,7 @@ def pull(desk: Desk, since: datetime | None) -> Iterator[Pulled]:
 
 @wakeup_task(WakeUp.LIST_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
 def list_tickets() -> None:
-    """Lists the changed tickets of each desk that is due, for a time slice; what is left waits for beat's next ring."""
+    """Lists the changed tickets of each desk that is due, for a time slice; the rest waits for beat's next wake-up."""
     deadline = time.monotonic() + SLICE_SECONDS
     for desk in _due():
         page = _list_apart(desk)
@@ -105,7 +105,7 @@ def _due() -> Sequence[Desk]:
 
 
 def _list_apart(desk: Desk) -> Page | None:
-    """Lists a page; what goes wrong is told, and holds up no other desk."""
+    """Lists a page; what goes wrong is logged, and holds up no other desk."""
     try:
         page = list_page(desk)
     except (DeliveryError, LostFence) as error:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from itertools import count
 from typing import Any
@@ -16,15 +17,16 @@ from sqlalchemy import Connection
 
 from database.faults import Fault, classify
 from database.transactions import in_transaction
-from desks.channels import DeliveryError, Forbidden, Refused
+from delivery.leases import LostFence
+from delivery.outcomes import DeliveryError, Failure
+from desks.channels import Forbidden
 from desks.desk import Desk, Form, Ignored, Unusable, opened_api
 from orders import tickets
-from orders.answers import LostFence
 from orders.dead_letters import DeadLetter, keep_dead_letters
 from orders.inbox import Delivery, store
 from orders.messages import Unreadable, UnreadableMessage, parse_change
 from orders.notes import write_notes
-from orders.tickets import Leased, ReadFailure
+from orders.tickets import Leased
 from tasks.helpdesks import helpdesks
 from tasks.running.wakeups import WakeUp, wake, wakeup_task
 from tasks.webhooks import ORIGIN, form_in, notes_on
@@ -49,7 +51,7 @@ class Read(StrEnum):
 
 
 # What a form was found to be: a form, or the words why there is none, or why it could not be read.
-_Found = Form | Ignored | Unusable | ReadFailure
+_Found = Form | Ignored | Unusable | Failure
 
 
 def readable() -> Mapping[str, Desk]:
@@ -63,12 +65,12 @@ def read_one(desks: Mapping[str, Desk]) -> Read | None:
     if leased is None:
         return None
     desk = desks[leased.source]
-    found, is_final = _read(desk, leased)
+    found = _read(desk, leased)
     log = _log.bind(desk=desk.name, ticket=leased.ticket)
     try:
-        became = _settle(desk, leased, found, is_final=is_final)
+        became = _settle(desk, leased, found)
     except LostFence as lost:
-        log.warning("someone else has taken the ticket over", error=str(lost))
+        log.warning("another process has taken over the ticket", error=str(lost))
         return Read.LOST
     match found, became:
         case _, Read.TAKEN:
@@ -76,29 +78,29 @@ def read_one(desks: Mapping[str, Desk]) -> Read | None:
             log.info("a ticket's form was taken")
         case _, Read.DIFFERS:
             log.warning("a form was changed after its kind was chosen, and is not taken: choose the kind again")
-        case Unusable() | ReadFailure(), Read.UNUSABLE | Read.FAILED:
-            log.warning("a ticket's form could not be read", became=became, error=_told(found))
+        case Unusable() | Failure(), Read.UNUSABLE | Read.FAILED:
+            log.warning("a ticket's form could not be read", became=became, error=_reason(found))
     return became
 
 
-def _read(desk: Desk, leased: Leased) -> tuple[_Found, bool]:
-    """Returns what the desk says of a ticket, and whether a failure will stay one. In no transaction."""
+def _read(desk: Desk, leased: Leased) -> _Found:
+    """Returns what the desk says of a ticket. In no transaction."""
     try:
         with opened_api(desk) as api:
-            return desk.form(api, leased.ticket), False
+            return desk.form(api, leased.ticket)
     except (Ignored, Unusable) as without:
-        return without, False
+        return without
     except DeliveryError as error:
         # What is forbidden may be this ticket alone. An answer that does not come may be the ticket's fault or the
         # desk's; then other tickets get their turn first.
-        is_own = error.is_tickets_own or isinstance(error, Forbidden)
-        return ReadFailure(str(error), is_own, error.retry_after), isinstance(error, Refused)
+        desk_works = error.destination_works or isinstance(error, Forbidden)
+        return replace(Failure.of(error), destination_works=desk_works)
     except Exception as error:  # noqa: BLE001  # a ticket that always breaks something must not stop the others
         _log.exception("reading a ticket broke", desk=desk.name, ticket=leased.ticket)
-        return ReadFailure(f"reading it broke: {type(error).__name__}", is_tickets_own=True), False
+        return Failure(f"reading it broke: {type(error).__name__}", destination_works=True)
 
 
-def _settle(desk: Desk, leased: Leased, found: _Found, *, is_final: bool) -> Read:
+def _settle(desk: Desk, leased: Leased, found: _Found) -> Read:
     match found:
         case Form():
             return _settle_form(desk, leased, found)
@@ -107,8 +109,8 @@ def _settle(desk: Desk, leased: Leased, found: _Found, *, is_final: bool) -> Rea
             return Read.ASKS_NOTHING
         case Unusable():
             return _give_up(desk, leased, str(found), found.form)
-        case ReadFailure():
-            return in_transaction(lambda connection: _fail(connection, desk, leased, found, is_final=is_final))
+        case Failure():
+            return in_transaction(lambda connection: _fail(connection, desk, leased, found))
 
 
 def _settle_form(desk: Desk, leased: Leased, form: Form) -> Read:
@@ -126,11 +128,11 @@ def _settle_form(desk: Desk, leased: Leased, form: Form) -> Read:
         return _give_up(desk, leased, f"the database refused it: {type(error).__name__}")
 
 
-def _give_up(desk: Desk, leased: Leased, told: str, form: Mapping[str, Any] | None = None) -> Read:
-    notes = notes_on(desk, {**(form or {}), "ticket": leased.ticket}, told)
+def _give_up(desk: Desk, leased: Leased, reason: str, form: Mapping[str, Any] | None = None) -> Read:
+    notes = notes_on(desk, {**(form or {}), "ticket": leased.ticket}, reason)
 
     def bury_and_note(connection: Connection) -> None:
-        _bury(connection, desk, leased, told)
+        _bury(connection, desk, leased, reason)
         write_notes(connection, notes)
 
     in_transaction(bury_and_note)
@@ -164,26 +166,26 @@ def _free_id(key: str, asked: Mapping[str, object]) -> str:
     return key if key not in asked else next(one for number in count(2) if (one := f"{key}-{number}") not in asked)
 
 
-def _fail(connection: Connection, desk: Desk, leased: Leased, failure: ReadFailure, *, is_final: bool) -> Read:
-    if is_final or tickets.is_hopeless(connection, leased, failure):
-        _bury(connection, desk, leased, failure.told)
+def _fail(connection: Connection, desk: Desk, leased: Leased, failure: Failure) -> Read:
+    if failure.is_final or tickets.is_hopeless(connection, leased, failure):
+        _bury(connection, desk, leased, failure.reason)
         return Read.UNUSABLE
     tickets.fail(connection, leased, failure)
     return Read.FAILED
 
 
-def _bury(connection: Connection, desk: Desk, leased: Leased, told: str) -> None:
+def _bury(connection: Connection, desk: Desk, leased: Leased, reason: str) -> None:
     """Makes a dead letter of a ticket that cannot be read: what names it, and why; and settles it."""
     raw = json.dumps({"ticket": leased.ticket}).encode()
     # Of one ticket each reason is a letter of its own.
-    position = _fingerprint(raw + told.encode())
-    letter = DeadLetter(ORIGIN + desk.name, position, raw, Unreadable.INVALID_MESSAGE, told)
+    position = _fingerprint(raw + reason.encode())
+    letter = DeadLetter(ORIGIN + desk.name, position, raw, Unreadable.INVALID_MESSAGE, reason)
     keep_dead_letters(connection, [letter])
     tickets.settle(connection, leased)
 
 
-def _told(found: _Found) -> str:
-    return found.told if isinstance(found, ReadFailure) else str(found)
+def _reason(found: _Found) -> str:
+    return found.reason if isinstance(found, Failure) else str(found)
 
 
 def _fingerprint(raw: bytes) -> str:
@@ -192,7 +194,7 @@ def _fingerprint(raw: bytes) -> str:
 
 @wakeup_task(WakeUp.READ_TICKETS, time_limit=_TIME_LIMIT_SECONDS)
 def read_tickets() -> None:
-    """Reads what is due, for a time slice; rings for itself if something may be left."""
+    """Reads what is due, for a time slice; wakes itself if something may be left."""
     deadline = time.monotonic() + SLICE_SECONDS
     desks = readable()
     while read_one(desks) is not None:

@@ -210,7 +210,7 @@ def _declare(connection: kombu.Connection, queue: kombu.Queue, harmless: Mapping
             difference = Difference(refused)
             if difference.name not in harmless or harmless[difference.name] not in (None, difference.found):
                 raise UnusableQueue(
-                    f"RabbitMQ's {difference}: move its messages away and delete it, it is then declared anew (docs/messages.md)"
+                    f"RabbitMQ's {difference}: move its messages away and delete it (see docs/messages.md)"
                 ) from refused
             found[difference.name] = difference.found
         else:

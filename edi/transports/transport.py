@@ -5,9 +5,12 @@ import secrets
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import structlog
+
+from delivery import outcomes
+from delivery.outcomes import DeliveryError, OutcomeUnknown
 
 _log = structlog.get_logger()
 
@@ -30,21 +33,16 @@ _PROBE = "countermand-check"
 _PROBES = re.compile(rf"\.?{_PROBE}[.-][0-9a-f]{{8}}\.part(\.[0-9a-f]{{8}}\.part)?")
 
 
-class TransportError(Exception):
-    """A transport failed."""
-
-    # True if this attempt has certainly delivered nothing.
-    delivered_nothing: ClassVar[bool] = False
+class TransportError(DeliveryError):
+    """A transport did not do what it should have."""
 
 
-class NotDelivered(TransportError):
-    """This attempt delivered nothing; an earlier attempt may have."""
-
-    delivered_nothing = True
+class NotDelivered(TransportError, outcomes.NotDelivered):
+    """This attempt has put nothing under the final name; of earlier attempts it says nothing."""
 
 
-class DeliveryUnknown(TransportError):
-    """The file may or may not have been delivered: sending the same bytes again is safe."""
+class DeliveryUnknown(TransportError, OutcomeUnknown):
+    """The file may be under its final name or not: send the same bytes again."""
 
 
 class DeliveryConflict(TransportError):

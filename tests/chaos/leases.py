@@ -39,6 +39,6 @@ def end_rests(books: Books) -> None:
     """
     books.rows("UPDATE change_request SET not_before = now() WHERE state = 'received' AND not_before > now()")
     books.rows(_REST)
-    books.rows("DELETE FROM outlet")
+    books.rows("UPDATE destination SET failures = 0, not_before = NULL, error = NULL")
     books.rows("UPDATE interchange SET lease_until = now() WHERE state = 'claimed' AND error IS NOT NULL")
     books.rows("UPDATE partner SET not_before = NULL WHERE not_before > now()")

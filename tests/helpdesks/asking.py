@@ -45,8 +45,8 @@ def standing(event: dict[str, Any]) -> Any:
 
 def resting(desk: FakeDesk) -> Any:
     """Returns the row of a desk that rests."""
-    sql = "SELECT *, extract(epoch FROM not_before - clock_timestamp())::float AS pause FROM outlet WHERE name = :name"
-    (row,) = rows(sql, name=desk.source)
+    pause = "extract(epoch FROM not_before - clock_timestamp())::float AS pause"
+    (row,) = rows(f"SELECT *, {pause} FROM destination WHERE name = :name AND failures > 0", name=desk.source)
     return row
 
 
@@ -63,7 +63,7 @@ def let_time_pass() -> None:
     rows("UPDATE effect SET not_before = now() WHERE state = 'pending' RETURNING id")
     rows("UPDATE ticket_note SET not_before = now() WHERE state IN ('pending', 'sending') RETURNING id")
     # Its failures stay until it works again.
-    rows("UPDATE outlet SET not_before = now() RETURNING name")
+    rows("UPDATE destination SET not_before = now() WHERE failures > 0 RETURNING name")
 
 
 def try_again() -> bool:

@@ -23,10 +23,11 @@ from structlog.testing import capture_logs
 
 import tasks.answers
 from database.transactions import in_transaction
+from delivery.leases import MAX_ATTEMPTS, LostFence
+from delivery.outcomes import Failure
 from desks.desk import TicketChannel
 from orders import answers
-from orders.answers import UNCLEAR_PAUSE, Failure, Leased, LostFence
-from orders.effects import MAX_ATTEMPTS
+from orders.answers import UNKNOWN_PAUSE, Leased
 from orders.reading import list_requests
 from tasks.answers import answer_one
 from tasks.reprocessing import iterate_revived_effects
@@ -211,7 +212,7 @@ def test_an_answer_that_was_stored_though_the_call_failed_is_found_and_not_writt
     desk.next("write", fault)
     answer_one()
     assert (standing(event).state, standing(event).told) == ("pending", "sending")
-    assert standing(event).pause > UNCLEAR_PAUSE.total_seconds() - 1
+    assert standing(event).pause > UNKNOWN_PAUSE.total_seconds() - 1
     assert try_again() is True
     assert_told_once(desk, event)
 
@@ -224,7 +225,7 @@ def test_an_answer_that_was_stored_before_the_time_out_is_found_and_not_written_
     desk.next("write", hangs(gate))
     answer_one()
     assert (standing(event).state, standing(event).told) == ("pending", "sending")
-    assert standing(event).pause > UNCLEAR_PAUSE.total_seconds() - 1
+    assert standing(event).pause > UNKNOWN_PAUSE.total_seconds() - 1
     file.write(desk)
     assert try_again() is True
     assert_told_once(desk, event)
@@ -408,7 +409,7 @@ def test_a_conflict_on_one_ticket_holds_up_no_other(desk: FakeDesk, action: str)
         let_time_pass()
     desk.next(action, says(409))
     answer_one()
-    assert (standing(event).state, rows("SELECT FROM outlet")) == ("pending", [])
+    assert (standing(event).state, rows("SELECT FROM destination WHERE failures > 0")) == ("pending", [])
     assert answer_one() is True
     assert standing(other).state == "done"
     try_again()
@@ -436,7 +437,7 @@ def test_a_desk_that_asks_for_time_gets_it_and_rests_meanwhile(desk: FakeDesk) -
         assert answer_one() is False
         try_again()
         assert_told_once(desk, event)
-        assert rows("SELECT FROM outlet") == []
+        assert rows("SELECT FROM destination WHERE failures > 0") == []
 
 
 HUGE_ZONE = "Mon, 01 Jan 2001 00:00:00 +9999999999999999999999"
@@ -478,9 +479,9 @@ def test_an_answer_that_arrives_does_not_end_a_rest_that_another_was_asked_for(f
     in_transaction(lambda connection: answers.fail(connection, one, asked))
     in_transaction(lambda connection: answers.confirm(connection, other))
     assert 590 < resting(desk).pause <= 600
-    rows("UPDATE outlet SET not_before = now() RETURNING name")
+    rows("UPDATE destination SET not_before = now() WHERE failures > 0 RETURNING name")
     in_transaction(lambda connection: answers.confirm(connection, third))
-    assert rows("SELECT FROM outlet") == []
+    assert rows("SELECT FROM destination WHERE failures > 0") == []
 
 
 def test_pauses_double_until_after_the_last_try_the_answer_is_dead_and_reported_and_once_revived_it_is_told(
@@ -496,7 +497,7 @@ def test_pauses_double_until_after_the_last_try_the_answer_is_dead_and_reported_
         assert standing(event).state == ("pending" if tries < MAX_ATTEMPTS else "dead")
         # The desk's failures in a row are to stay.
         rows("UPDATE effect SET not_before = now() RETURNING id")
-        rows("UPDATE outlet SET not_before = now() RETURNING name")
+        rows("UPDATE destination SET not_before = now() WHERE failures > 0 RETURNING name")
     assert answer_one() is False
     (told,) = broken_promises().pop(6)
     assert event["id"] in told
@@ -516,7 +517,7 @@ def test_an_answer_that_may_stand_there_is_looked_for_even_after_it_was_dead_and
     rows("UPDATE effect SET attempts = :last RETURNING id", last=MAX_ATTEMPTS)
     assert try_again() is False
     assert standing(event).state == "dead"
-    assert "died, 12 times" in standing(event).error
+    assert "12 attempts to deliver it ended with the death of their process" in standing(event).error
     sum(iterate_revived_effects())
     try_again()
     assert_told_once(desk, event)
@@ -581,7 +582,11 @@ def test_an_answer_whose_tag_the_desk_does_not_take_is_told_and_the_log_says_whi
     with structlog.testing.capture_logs() as log:
         answer_one()
     assert (standing(event).state, standing(event).told, standing(event).error) == ("done", "sent", None)
-    assert (len(answers_to(desk, event)), desk.count("tag"), rows("SELECT FROM outlet")) == (1, 1, [])
+    assert (len(answers_to(desk, event)), desk.count("tag"), rows("SELECT FROM destination WHERE failures > 0")) == (
+        1,
+        1,
+        [],
+    )
     (warning,) = [line for line in log if line["log_level"] == "warning"]
     assert (warning["desk"], warning["ticket"], warning["tag"]) == (desk.kind, TICKET, "countermand-applied")
     assert str(status) in warning["error"]
@@ -598,7 +603,7 @@ def test_an_answer_for_a_ticket_that_the_desk_does_not_have_is_dead_at_once(desk
     assert (standing(event).state, standing(event).attempts) == ("dead", 1)
     assert "404" in standing(event).error
     # It was the ticket's own fault: the others are not held up.
-    assert rows("SELECT FROM outlet") == []
+    assert rows("SELECT FROM destination WHERE failures > 0") == []
     assert 6 in broken_promises()
 
 
@@ -811,12 +816,12 @@ def test_a_late_holder_of_an_old_fence_cannot_settle(file: DesksFile) -> None:
     for settle in (
         lambda connection: answers.confirm(connection, old),
         lambda connection: answers.fail(connection, old, Failure("late")),
-        lambda connection: answers.fail(connection, old, Failure("late", final=True)),
+        lambda connection: answers.fail(connection, old, Failure("late", is_final=True)),
     ):
-        with pytest.raises(LostFence, match="expected pending, sending at 1"):
+        with pytest.raises(LostFence, match="expected pending, sending at fence 1"):
             in_transaction(settle)
     assert (standing(event).state, standing(event).told, standing(event).attempts) == ("pending", "sending", 2)
-    assert rows("SELECT FROM outlet") == []
+    assert rows("SELECT FROM destination WHERE failures > 0") == []
     in_transaction(lambda connection: answers.confirm(connection, new))
     with pytest.raises(LostFence):
         in_transaction(lambda connection: answers.confirm(connection, new))
@@ -831,8 +836,8 @@ def test_two_answers_on_one_ticket_go_one_after_the_other_and_others_beside_them
     on_its_way = lease()
     assert lease().row.external_id == elsewhere["id"]
     assert in_transaction(answers.lease) is None
-    in_transaction(lambda connection: answers.fail(connection, on_its_way, Failure("?", unclear=True)))
-    rows("DELETE FROM outlet RETURNING name")
+    in_transaction(lambda connection: answers.fail(connection, on_its_way, Failure("?", outcome_unknown=True)))
+    rows("UPDATE destination SET failures = 0, not_before = NULL, error = NULL RETURNING name")
     # It may yet arrive, and is looked for before the next one is written.
     assert in_transaction(answers.lease) is None
     rows("UPDATE effect SET not_before = now() WHERE state = 'pending' RETURNING id")
@@ -846,7 +851,7 @@ def test_a_try_that_was_given_up_unclear_holds_up_no_other_answer_on_its_ticket(
     desk = FakeFreshdesk()
     file.write(desk)
     given_up, other = ask(desk), ask(desk)
-    unclear = Failure("?", unclear=True, final=True)
+    unclear = Failure("?", outcome_unknown=True, is_final=True)
     on_its_way = lease()
     in_transaction(lambda connection: answers.fail(connection, on_its_way, unclear))
     assert (standing(given_up).state, standing(given_up).told) == ("dead", "sending")
@@ -990,6 +995,8 @@ def test_neither_the_log_nor_the_stored_errors_say_anything_personal_or_secret(
     assert "http://127.0.0.1" not in said
     assert ("not answered" in said, "a delivery broke" in said) == (True, True)
     assert ("API describes" in said) == (not isinstance(desk, FakeStandard))
-    errors = {row.error for row in rows("SELECT error FROM effect UNION ALL SELECT error FROM outlet") if row.error}
+    errors = {
+        row.error for row in rows("SELECT error FROM effect UNION ALL SELECT error FROM destination") if row.error
+    }
     private = [EMAIL, "Jane", "Doe", "Hofstraße", "50667", "4711", desk.token, desk.wrong_token, desk.webhook_secret]
     assert [(text, one) for text in private for one in (*said.splitlines(), *errors) if text in one] == []

@@ -847,7 +847,7 @@ def test_an_export_that_must_leave_something_says_why_and_until_when_and_ends_wi
     rests = countermand("export")
     assert rests.code == 1
     line = rests.out.splitlines()[-1]
-    why = "WAREHOUSE: it rests after 1 failed delivery: the folder "
+    why = "WAREHOUSE: it backs off after 1 failed delivery: the folder "
     assert line.startswith(f"not all that is due could be exported: {why}")
     tried_again = datetime.fromisoformat(line.rpartition("; it is tried again after ")[2])
     assert timedelta(0) < tried_again - until <= timedelta(seconds=1)

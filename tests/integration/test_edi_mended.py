@@ -100,14 +100,14 @@ def test_a_file_that_is_half_there_is_read_again_when_it_is_whole(partner: Partn
 def test_a_file_that_is_replaced_while_it_is_read_is_read_too(partner: Partner) -> None:
     send(partner)
     put(partner, "a.edi", contrl(7))
-    keep = acknowledgement_files.keep
+    keep = acknowledgement_files.store
 
     def keep_and_replace(*arguments: Any) -> Any:
         kept = keep(*arguments)
         put(partner, "a.edi", contrl(1))
         return kept
 
-    with patch.object(acknowledgement_files, "keep", keep_and_replace):
+    with patch.object(acknowledgement_files, "store", keep_and_replace):
         read_inbox(partner)
     read_inbox(partner)
     assert states() == ["unmatched", "matched"]

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from cli.main import cli
 from database.transactions import in_transaction
+from delivery.leases import LostFence
 from edi import interchanges, outcomes
-from edi.interchanges import InFlight, LostFence
+from edi.interchanges import InFlight
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
@@ -283,7 +284,7 @@ def test_a_first_attempt_that_delivered_nothing_gives_the_orders_free_and_rests(
     assert released.error is not None
     assert released.error.startswith(f"the folder {folder_of(partner)} cannot be made")
     assert rests.claim.interchange is None
-    assert (rests.error or "").startswith("it rests after 1 failed delivery: the folder")
+    assert (rests.error or "").startswith("it backs off after 1 failed delivery: the folder")
     assert (order()["edi"], order()["interchange"]) == ("not_sent", None)
     [entry] = [entry for entry in order()["changelog"] if entry["action"] == "edi_released"]
     assert (entry["actor"], entry["after"]["control_number"]) == ("edi:WAREHOUSE", 1)
@@ -320,7 +321,7 @@ def test_each_failure_in_a_row_makes_the_partner_rest_twice_as_long_and_claims_n
         assert timedelta(seconds=seconds - 1) < rest <= timedelta(seconds=seconds)
         let_the_rest_be_over()
         [rests] = export(partner)
-        assert (rests.error or "").startswith(f"it rests after {failures + 1} failed deliveries: ")
+        assert (rests.error or "").startswith(f"it backs off after {failures + 1} failed deliveries: ")
     assert [(number, state) for number, state, _, _ in stored()] == [(1, "released")]
     assert rows("SELECT count(*) AS n FROM changelog") == written
     assert (order()["edi"], order()["version"]) == ("not_sent", 3)

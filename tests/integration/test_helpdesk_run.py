@@ -66,7 +66,7 @@ class House:
         """Waits until the decision on a request is told; what waits after a failure has waited long enough."""
 
         def is_told() -> bool:
-            self.execute("DELETE FROM outlet")
+            self.execute("UPDATE destination SET failures = 0, not_before = NULL, error = NULL")
             self.execute("UPDATE effect SET not_before = now() WHERE state = 'pending' AND error IS NOT NULL")
             return (self.shown(key)["notification"] or {}).get("state") == "sent"
 

@@ -17,6 +17,7 @@ from database import locks
 from database.locks import claim_restocks
 from database.tables import metadata
 from database.transactions import in_transaction
+from delivery.outcomes import Failure
 from edi import interchanges, outcomes
 from edi.interchanges import InFlight
 from orders import effects, request_retries, tickets
@@ -26,7 +27,6 @@ from orders.messages import Unreadable
 from orders.reprocessing import Filter, find_parked, revive
 from orders.request_retries import park_unknown_orders
 from orders.stock import restock
-from orders.tickets import ReadFailure
 from tasks.effects import NOTIFY, RESTOCK
 from tasks.intake import take
 from tasks.partners import partners
@@ -165,7 +165,7 @@ def count_a_failed_effect() -> None:
 def named() -> None:
     due()
     in_transaction(lambda connection: tickets.note(connection, "zendesk:acme", ["1"]))
-    in_transaction(lambda connection: tickets.rest(connection, "zendesk:acme", ReadFailure("away")))
+    in_transaction(lambda connection: tickets.back_off(connection, "zendesk:acme", Failure("away")))
 
 
 def leased() -> tickets.Leased:
@@ -177,7 +177,7 @@ def leased() -> tickets.Leased:
 
 def fail_to_read() -> None:
     ticket = leased()
-    in_transaction(lambda connection: tickets.fail(connection, ticket, ReadFailure("away")))
+    in_transaction(lambda connection: tickets.fail(connection, ticket, Failure("away")))
 
 
 def give_up_reading() -> None:
@@ -243,7 +243,6 @@ def test_the_lock_order_is_the_one_that_the_docstring_numbers() -> None:
         "notification",
         "ticket_note",
         "stock",
-        "outlet",
         "destination",
         "ticket_to_read",
         "desk_progress",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from configuration.settings import settings
 from database.transactions import in_transaction
-from desks.channels import DeliveryError, NotDelivered, Refused
+from delivery.outcomes import DeliveryError, NotDelivered, Refused
 from desks.config import MailConfig
 from desks.mail import MailChannel
 from desks.notices import Notice, Visibility, write_notice
@@ -128,12 +128,12 @@ def answer(event: dict[str, Any]) -> Any:
 
 
 def resting() -> list[str]:
-    return [row.name for row in rows("SELECT name FROM outlet WHERE not_before > now()")]
+    return [row.name for row in rows("SELECT name FROM destination WHERE not_before > now()")]
 
 
 def time_passes() -> None:
     rows("UPDATE effect SET not_before = now() WHERE state = 'pending' RETURNING id")
-    rows("DELETE FROM outlet RETURNING name")
+    rows("UPDATE destination SET failures = 0, not_before = NULL, error = NULL RETURNING name")
 
 
 def a_notice(**changes: Any) -> Notice:
@@ -341,7 +341,7 @@ def test_mails_wait_while_the_server_is_away_and_go_out_when_it_is_back(
     assert answer_one()
     assert (answer(events[0]).state, answer(events[0]).told) == ("pending", "pending")
     assert answer(events[0]).error == "no connection to the mail server 127.0.0.1 (ConnectionRefusedError)"
-    # The second one is due, and its outlet rests.
+    # The second one is due, and its destination backs off.
     assert not answer_one()
     assert (answer(events[1]).attempts, answer(events[1]).waits) == (0, False)
     assert resting() == ["mail"]
@@ -349,7 +349,7 @@ def test_mails_wait_while_the_server_is_away_and_go_out_when_it_is_back(
     time_passes()
     assert [answer_one() for _ in range(3)] == [True, True, False]
     assert [answer(event).state for event in events] == ["done", "done"]
-    assert rows("SELECT name FROM outlet") == []
+    assert rows("SELECT name FROM destination WHERE failures > 0") == []
     assert len(server.mails) == 2
 
 

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from database.transactions import in_transaction
+from delivery.leases import MAX_ATTEMPTS
 from edi import interchanges
 from orders.audit import audit
-from orders.effects import MAX_ATTEMPTS
 from orders.reading import show_request
 from orders.request_retries import count_failure, park_unknown_orders
 from orders.views import to_json
@@ -315,7 +315,7 @@ def test_a_note_whose_deliverers_die_is_dead_in_the_end(desk: FakeDesk) -> None:
     rows("UPDATE ticket_note SET attempts = :all RETURNING id", all=MAX_ATTEMPTS)
     assert not answer_one()
     [row] = rows("SELECT state, error FROM ticket_note")
-    assert (row.state, row.error) == ("dead", "whoever tried to deliver it died, 12 times")
+    assert (row.state, row.error) == ("dead", "12 attempts to deliver it ended with the death of their process")
 
 
 def test_a_note_and_an_answer_on_one_ticket_go_one_after_the_other(desk: FakeDesk) -> None:

@@ -20,8 +20,8 @@ import tasks.running.batches
 import workers.intake
 import workers.intake_stream
 from configuration.settings import settings
+from delivery.leases import MAX_ATTEMPTS
 from orders.changes import AddressCheck, OpenOrder, decide_requests
-from orders.effects import MAX_ATTEMPTS
 from orders.messages import ChangeMessage, parse_change
 from orders.stock import restock
 from tasks.changes import CHANGES

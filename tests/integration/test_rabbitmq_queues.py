@@ -209,7 +209,7 @@ def test_a_queue_that_could_lose_messages_is_told_in_a_line_until_it_is_away(
     url: str, name: str, arguments: dict[str, object], why: str
 ) -> None:
     declare(url, name, **arguments)
-    expected = f"RabbitMQ's queue {name} has {why}: move its messages away and delete it, it is then declared anew (docs/messages.md)"
+    expected = f"RabbitMQ's queue {name} has {why}: move its messages away and delete it (see docs/messages.md)"
     with pytest.raises(UnusableQueue) as told:
         QueueBroker(url).backlog()
     assert str(told.value) == expected

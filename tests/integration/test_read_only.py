@@ -80,7 +80,7 @@ def test_an_answer_that_is_due_is_not_taken_and_its_try_is_not_counted(system: S
         "INSERT INTO notification (change_request_id, channel, visibility, subject, body, state)"
         " SELECT id, 'ticket', 'public', '', '', 'pending' FROM change_request RETURNING id"
     )
-    rows("UPDATE effect SET outlet = 'zendesk:acme' WHERE kind = 'notify' RETURNING id")
+    rows("UPDATE effect SET destination = 'zendesk:acme' WHERE kind = 'notify' RETURNING id")
     with capture_logs() as logged, read_only(system):
         answer()
     [entry] = logged

@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 import edi.transports.directory
 from configuration.settings import settings
 from database.transactions import in_transaction
-from edi import acknowledgement_files, interchanges, outcomes, reading, turns
-from edi.interchanges import InFlight, LostFence
+from delivery.leases import LostFence
+from edi import acknowledgement_files, interchanges, outcomes, partner_state, reading
+from edi.interchanges import InFlight
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReceived
@@ -301,7 +302,7 @@ def test_a_message_of_another_kind_is_kept_and_named(partner: Partner) -> None:
     assert [file["error"] for file in received()] == ["holds what we do not read: DESADV"]
     [log] = logs
     assert (log["event"], log["log_level"], log["holds"]) == (
-        "what the partner sent is kept and not read",
+        "what the partner sent is stored and not read",
         "warning",
         ("DESADV",),
     )
@@ -505,8 +506,8 @@ def test_while_one_inbox_is_read_nobody_begins_with_another_until_the_reader_is_
 ) -> None:
     both = others(partner, "A", "B")
     monkeypatch.setattr("tasks.receipts.partners", lambda: both)
-    since = in_transaction(lambda connection: turns.begin_round(connection, both))
-    dead = in_transaction(lambda connection: turns.take(connection, ["A", "B"], since))
+    since = in_transaction(lambda connection: partner_state.begin_inbox_round(connection, both))
+    dead = in_transaction(lambda connection: partner_state.take_inbox_turn(connection, ["A", "B"], since))
     assert dead is not None
     assert dead.partner == "A"
     read_inboxes()
@@ -515,7 +516,7 @@ def test_while_one_inbox_is_read_nobody_begins_with_another_until_the_reader_is_
     read_inboxes()
     assert listed == ["B", "A"]
     # Should it live, it ends nobody else's turn.
-    in_transaction(lambda connection: turns.end(connection, dead, "came too late"))
+    in_transaction(lambda connection: partner_state.end_inbox_turn(connection, dead, "came too late"))
     assert rows("SELECT sum(inbox_failures) AS n FROM partner") == [(0,)]
 
 

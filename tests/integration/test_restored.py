@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from database.transactions import in_transaction
-from edi import counters, numbers
+from edi import numbers, partner_state
 from edi.partners import Partner
 from tasks import export
-from tasks.outboxes import look
+from tasks.outboxes import compare_outboxes
 from tests.builders import an_order, load, order, rows
 from tests.commands import Countermand, Ended
 from tests.partners_file import configure, north, south
@@ -53,7 +53,7 @@ def set_next(partner: Partner, number: int) -> None:
 
 
 def next_number(partner: Partner) -> int:
-    return in_transaction(lambda connection: counters.next_number(connection, partner))
+    return in_transaction(lambda connection: partner_state.next_number(connection, partner))
 
 
 def test_files_that_the_database_does_not_know_break_the_promise_of_numbers(
@@ -189,13 +189,13 @@ def test_an_answer_to_a_number_that_is_still_to_come_is_a_warning(countermand: C
 
 def test_an_outbox_that_cannot_be_looked_at_is_a_warning(outbox: Path, partner: Partner) -> None:
     outbox.write_bytes(b"no folder")
-    found, [unseen] = look([partner])
+    found, [unseen] = compare_outboxes([partner])
     assert found == []
-    assert unseen.startswith("what lies in the outbox of NORTH was not compared: ")
+    assert unseen.startswith("the content of the outbox of NORTH was not compared: ")
 
 
 def test_an_outbox_that_is_still_to_be_made_holds_nothing(
     tmp_path: Path, outbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partners = configure(tmp_path / "p.toml", {"NORTH": north(outbox), "SOUTH": south(tmp_path / "s")}, monkeypatch)
-    assert look(partners.values()) == ([], [])
+    assert compare_outboxes(partners.values()) == ([], [])

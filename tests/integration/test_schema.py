@@ -225,7 +225,7 @@ def _each(template: str, *values: str) -> list[str]:
 
 
 _A_NOTE = (
-    "INSERT INTO ticket_note (change_request_id, source, ticket, cause, outlet, subject, body, key, state)"
+    "INSERT INTO ticket_note (change_request_id, source, ticket, cause, destination, subject, body, key, state)"
     " VALUES ({}, 'zendesk:acme', '1', 'unknown_order', 'zendesk:acme', '', '', {})"
 )
 
@@ -319,7 +319,7 @@ _GUARDED: dict[str, Sequence[str]] = {
         "ticket = 'other'",
         "cause = 'other'",
         "key = 'other'",
-        "outlet = 'other'",
+        "destination = 'other'",
         "subject = 'other'",
         "body = 'other'",
     ),
@@ -426,6 +426,11 @@ _CONSTRAINED: dict[str, Sequence[str]] = {
     # A ticket that is to be read, and how far a desk was listed
     "ticket_to_read_source_ticket_unique": [
         "INSERT INTO ticket_to_read (source, ticket) VALUES ('a', '1'), ('a', '1')"
+    ],
+    "destination_failures_have_a_reason": [
+        "INSERT INTO destination (name, turn_at, failures) VALUES ('a', now(), 1)",
+        "INSERT INTO destination (name, turn_at, failures, not_before) VALUES ('a', now(), 1, now())",
+        "INSERT INTO destination (name, turn_at, not_before, error) VALUES ('a', now(), now(), 'away')",
     ],
     "ticket_to_read_read_is_what_was_wanted": [
         "INSERT INTO ticket_to_read (source, ticket, read) VALUES ('a', '1', 2)"
@@ -704,3 +709,24 @@ def test_a_moment_of_an_address_that_lies_ahead_is_set_back_to_its_change(engine
         "SELECT 1 FROM orders WHERE number = '2' AND shipping_asked_at BETWEEN now() - interval '1 minute' AND now()"
     )
     assert rows("SELECT 1 FROM orders WHERE number = '3' AND billing_asked_at = '2026-01-01Z'")
+
+
+def test_outlets_and_destinations_become_one_and_two_again(engine: Engine) -> None:
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0013")
+        connection.execute(text("INSERT INTO destination (name, turn_at) VALUES ('a', '2026-01-01Z'), ('b', now())"))
+        connection.execute(
+            text(
+                "INSERT INTO outlet (name, failures, not_before, error)"
+                " VALUES ('a', 3, '2026-02-01Z', 'away'), ('c', 1, '2026-03-01Z', 'busy')"
+            )
+        )
+        migrate(connection)
+    found = "SELECT name, failures, not_before IS NOT NULL, error FROM destination ORDER BY name"
+    assert rows(found) == [("a", 3, True, "away"), ("b", 0, False, None), ("c", 1, True, "busy")]
+    assert rows("SELECT name FROM destination WHERE turn_at = '2026-01-01Z'") == [("a",)]
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0013")
+        kept = connection.execute(text("SELECT name, failures, error FROM outlet ORDER BY name")).all()
+        migrate(connection)
+    assert kept == [("a", 3, "away"), ("c", 1, "busy")]

@@ -12,10 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from database.transactions import in_transaction
+from delivery.leases import MAX_ATTEMPTS, LostFence
 from desks.desk import Webhook
 from orders import tickets
-from orders.answers import LostFence
-from orders.tickets import MAX_ATTEMPTS, OVERLAP
+from orders.tickets import OVERLAP
 from tasks.helpdesks import helpdesks
 from tasks.pulling import list_page, list_tickets
 from tasks.tickets import Read, read_one, readable

@@ -133,8 +133,8 @@ MUTATIONS = (
     _of(
         "guard: an interchange is settled without its fence",
         "edi/outcomes.py",
-        "if (row.state, row.fence) != (InterchangeState.CLAIMED, settled.fence):",
-        "if row.state != InterchangeState.CLAIMED:",
+        "(row.state, row.fence), (InterchangeState.CLAIMED, settled.fence))",
+        "(row.state, settled.fence), (InterchangeState.CLAIMED, settled.fence))",
         f"{_EXPORTS}::test_a_late_sender_confirms_or_has_lost_the_fence_and_the_order_is_sent_once",
         f"{_EXPORTS}::test_a_late_sender_releases_nothing_that_another_is_sending",
     ),
@@ -184,8 +184,8 @@ MUTATIONS = (
     _of(
         "guard: an answer is settled without its fence",
         "orders/answers.py",
-        "    if (row.state, row.told, row.fence) != (EffectState.PENDING, NotificationState.SENDING, leased.fence):",
-        "    if row.state != EffectState.PENDING:",
+        "expect_fence(name, (row.state, row.delivery_state, row.fence), held)",
+        "expect_fence(name, (row.state, NotificationState.SENDING, leased.fence), held)",
         _EFFECTS,
     ),
     _of(

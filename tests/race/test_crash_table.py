@@ -147,7 +147,7 @@ def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
 
 
 @kills_around(
-    "receipts._tell_late: COMMIT",
+    "receipts._log_late: COMMIT",
     "receipts.read_inboxes: COMMIT",
     "receipts.read_inboxes: COMMIT (2)",
     "receipts._receive: COMMIT",

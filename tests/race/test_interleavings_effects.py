@@ -3,8 +3,10 @@
 import pytest
 
 from database.transactions import in_transaction
+from delivery.leases import LostFence
+from delivery.outcomes import Failure
 from orders import answers
-from orders.answers import Failure, Leased, LostFence
+from orders.answers import Leased
 from tasks.effects import NOTIFY, RESTOCK
 from tests.builders import a_request, an_order, decide_all, deliver, load, rows, settle
 from tests.race.gates import Work
@@ -13,7 +15,7 @@ from tests.race.works import Record, actions, doing, run_every_order
 
 pytestmark = pytest.mark.usefixtures("system")
 
-OUTLET = "zendesk:acme"
+DESTINATION = "zendesk:acme"
 
 
 def cancelled(number: str, *skus: str) -> int:
@@ -78,8 +80,8 @@ def an_answer(index: int) -> int:
     notify = effect("notify", str(index))
     [[request]] = rows("SELECT change_request_id FROM effect WHERE id = :id", id=notify)
     words = {"visibility": "public", "subject": "Your request", "body": "It is cancelled."}
-    row = {"effect_id": notify, "change_request_id": request, "channel": "ticket", "outlet": OUTLET, "state": "pending"}
-    row |= words
+    row = {"effect_id": notify, "change_request_id": request, "channel": "ticket", "state": "pending"}
+    row |= {"destination": DESTINATION, **words}
     in_transaction(lambda connection: answers.write(connection, [row]))
     return notify
 
@@ -97,7 +99,7 @@ def confirming(leased: Leased) -> Work:
 
 
 def failing(leased: Leased) -> Work:
-    return lambda connection: answers.fail(connection, leased, Failure("no answer", unclear=True))
+    return lambda connection: answers.fail(connection, leased, Failure("no answer", outcome_unknown=True))
 
 
 def told(index: int) -> list[str]:
@@ -148,7 +150,7 @@ def test_a_late_holder_of_a_lease_confirms_or_has_lost_the_fence(record_property
 
 def test_a_late_failure_does_not_touch_an_answer_that_another_has_in_hand(record_property: Record) -> None:
     def scenario(index: int) -> dict[str, Work]:
-        rows("DELETE FROM outlet RETURNING name")
+        rows("UPDATE destination SET failures = 0, not_before = NULL, error = NULL RETURNING name")
         late = late_holder(an_answer(index))
         return {"fail": failing(late), "lease": answers.lease}
 
@@ -156,7 +158,7 @@ def test_a_late_failure_does_not_touch_an_answer_that_another_has_in_hand(record
         leased = race["lease"]
         assert (leased is not None) == ("fail" in race.failures)
         if leased is None:
-            rows("DELETE FROM outlet RETURNING name")
+            rows("UPDATE destination SET failures = 0, not_before = NULL, error = NULL RETURNING name")
             rows("UPDATE effect SET not_before = now() WHERE state = 'pending' RETURNING id")
         finish(race.index, leased or in_transaction(answers.lease))
         return "failed" if leased is None else "leased again"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from database.transactions import in_transaction
-from edi.interchanges import LostFence
+from delivery.leases import LostFence
 from edi.partners import Partner
 from tests.builders import a_request, an_order, deliver, load, rows, settle
 from tests.race.gates import Work

@@ -12,7 +12,7 @@ import pytest
 
 from configuration.settings import settings
 from database.transactions import in_transaction
-from desks.channels import DeliveryError
+from delivery.outcomes import DeliveryError
 from desks.desk import Webhook
 from orders import tickets
 from tasks.helpdesks import helpdesks

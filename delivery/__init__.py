@@ -1,0 +1,1 @@
+"""What all deliveries share: their outcomes, the lease with its fence, and the back-off after failures."""
