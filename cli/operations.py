@@ -29,7 +29,7 @@ from edi.interchanges import retry_held_back
 from edi.partners import served_warehouses
 from orders.audit import audit as check_promises
 from orders.audit import with_contradictions
-from tasks.export import DELIVERED, Exported, export_steps
+from tasks.export import DELIVERED, Exported, iterate_export
 from tasks.outboxes import compare_outboxes
 from tasks.partners import partners
 from workers.accounts import work_as_owner_of
@@ -110,7 +110,7 @@ def export(
     with progress(auto_refresh=False) as bar:
         task = bar.add_task("exporting", total=None)
         for one in wanted:
-            for step in export_steps(one):
+            for step in iterate_export(one):
                 steps.append(step)
                 waits += [f"{one.name}: {step.claim.waits_for}"] if step.claim.waits_for else []
                 bar.update(task, description=f"exporting: {_exported(steps):,} orders", refresh=True)

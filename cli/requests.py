@@ -36,7 +36,7 @@ cli = typer.Typer(name="requests", help="Submit and look at change requests.", n
 
 @cli.command()
 def submit(file: InputFile, as_json: AsJson = False) -> int:
-    """Publish change requests to the broker, as an integration would; a line that would be unreadable is told."""
+    """Publish change requests to the broker, as an integration would; unreadable lines are reported."""
     broker = broker_at(find_services().broker_url)
     rejected: list[dict[str, Any]] = []
     submitted = _publish(broker, _readable(file, rejected))
@@ -73,7 +73,7 @@ def show(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id at its source.")],
     as_json: AsJson = False,
 ) -> int:
-    """Show a request with its decision, what followed, and what the customer or colleagues were told."""
+    """Show a request with its decision, what followed, and its answer to the customer or note to colleagues."""
     find_database()
     request = in_transaction(show_request, source, request_id)
     if request is None:
@@ -94,7 +94,7 @@ def show(
     if request.advice:
         waits = any(effect.kind == Effect.NOTIFY and not effect.done_at for effect in request.effects)
         text = request.notification.body if request.notification else request.advice
-        out.print(plain(f"\n{'not told yet: ' if waits else ''}{text}"))
+        out.print(plain(f"\n{'not sent yet: ' if waits else ''}{text}"))
     return 0
 
 
@@ -166,8 +166,8 @@ def wait(
         words = "settled" if counts["settled"] else f"not settled after {timeout:g} s"
         # Nothing is on the broker where all is settled.
         shown = {name: n for name, n in counts.items() if name != "settled" and (n or name != "on_broker")}
-        rest = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in shown.items())
-        out.print(f"{words}: {rest}", soft_wrap=True)
+        others = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in shown.items())
+        out.print(f"{words}: {others}", soft_wrap=True)
     return 0 if counts["settled"] else 1
 
 

@@ -206,7 +206,7 @@ def lock_partner(connection: Connection, name: str) -> AnyRow | None:
 
 
 def try_turns(connection: Connection) -> bool:
-    """Locks the turns of inboxes; False if somebody else is taking one."""
+    """Locks the turns of inboxes; False if another process is taking one."""
     # Prevents: two processes that each see no other reading, and both begin.
     return bool(connection.execute(_TRY_TURNS, {"space": _SPACE}).scalar_one())
 
@@ -364,7 +364,7 @@ def _without_notification(connection: Connection, claimed: Sequence[AnyRow]) -> 
 
 
 def claim_delivery(connection: Connection) -> AnyRow | None:
-    """Locks the answer or note that is to be delivered next (`database.next_delivery` says which) and returns it.
+    """Locks the answer or note to deliver next (`database.next_delivery` says which) and returns it.
 
     None if there is none.
     """

@@ -55,7 +55,9 @@ def contradictions(partner: Partner, numbers: Mapping[int, str], found: Known) -
         for number, name in sorted(numbers.items())
         if number > found.last_number
     ]
-    return later + [told for name, content in found.contents.items() for told in _other_bytes(partner, name, content)]
+    return later + [
+        warning for name, content in found.contents.items() for warning in _other_bytes(partner, name, content)
+    ]
 
 
 def _other_bytes(partner: Partner, name: str, content: bytes) -> list[str]:

@@ -253,7 +253,7 @@ CHECKS = (
 )
 
 
-# No promise is broken by these; somebody should look.
+# These break no promise, but an operator should look.
 WARNINGS = (
     """
     SELECT format('interchange %s of %s is on its way since %s: %s', control_number, partner,

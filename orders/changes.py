@@ -115,7 +115,7 @@ class Decided(Generic[_Request]):
 def claim_open_orders(
     connection: Connection, *, limit: int, among: Sequence[int] | None = None
 ) -> list[OpenOrder[Waiting]]:
-    """Locks the orders of up to `limit` due requests and returns them with what is to be decided now.
+    """Locks the orders of up to `limit` due requests and returns them with the requests to decide now.
 
     Of each order the requests are taken from the oldest on, up to the first that is not due (or not `among` the
     given ids): none overtakes another.

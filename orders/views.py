@@ -146,7 +146,7 @@ class EffectShown(_Described):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationShown(_Described):
-    """How the decision is told: to whom, in which words, and how far that has come."""
+    """The answer or note about a decision: to whom, in which words, and whether it was delivered."""
 
     channel: Literal["ticket", "mail", "log"]
     visibility: Visibility
@@ -171,10 +171,10 @@ class _RequestSummary(_Described):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestShown(_RequestSummary):
-    """A request with its decision, what followed from it, and how it was told: `requests show --json`."""
+    """A request with its decision, what followed from it, and its answer: `requests show --json`."""
 
     advice: str | None
-    """What the customer may be told."""
+    """What the customer may be answered."""
     error: str | None
     """Why it is parked, or what the last try failed of."""
     effects: list[EffectShown]

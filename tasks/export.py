@@ -38,7 +38,7 @@ class Exported:
     error: str | None = None
 
 
-def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exported]:
+def iterate_export(partner: Partner, *, only_resume: bool = False) -> Iterator[Exported]:
     """Exports what is due now for a partner, interchange by interchange; the last step is one that found nothing.
 
     With `only_resume` nothing new is claimed: it finishes what another process has left.
@@ -73,7 +73,7 @@ def export_steps(partner: Partner, *, only_resume: bool = False) -> Iterator[Exp
 def _check_after_failures(partner: Partner) -> int:
     """Tries the way to a partner that failed; returns its failures if that works again, 0 if there are none.
 
-    A claim that cannot be delivered costs a number and stays in the database for good: none is made to find that out.
+    A claim that cannot be delivered costs a control number and stays in the database, so none is made as a probe.
     """
     failures = in_transaction(lambda connection: partner_state.begin_probe(connection, partner.name))
     if not failures:
@@ -163,7 +163,7 @@ def release(partner: Partner, control_number: int, *, asked_the_partner: bool) -
     with suppress(TransportError):
         if partner.transport.is_present(taken.filename, taken.content):
             raise NotPossible(
-                f"{taken.filename} still lies where {partner.name} collects it, and would be carried out: take it away "
+                f"{taken.filename} is still where {partner.name} collects it, and would be carried out: remove it "
                 "first, or send it again (`countermand interchanges resend`), which makes it sent"
             )
     freed = in_transaction(
@@ -208,7 +208,7 @@ def _export_on_schedule(partner: Partner) -> bool:
     progress.note_task()
     cutoff = in_transaction(lambda connection: partner_state.passed_cutoff(connection, partner))
     error: str | None = None
-    for step in export_steps(partner, only_resume=cutoff is None):
+    for step in iterate_export(partner, only_resume=cutoff is None):
         error = step.error
         progress.note_task()
         if time.monotonic() > deadline:

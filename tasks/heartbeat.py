@@ -1,4 +1,4 @@
-"""The sign of life that beat asks each queue for: that somebody works it off, also where nothing else is to do."""
+"""The sign of life that beat asks each queue for: it shows that a worker consumes the queue, even an idle one."""
 
 from tasks.running.wakeups import WakeUp, wakeup_task
 

@@ -38,7 +38,7 @@ class Decision(_Answer):
     outcome: FinalOutcome | None
     reasons: list[AnyReason]
     advice: str | None
-    """What the customer may be told."""
+    """What the customer may be answered."""
     decided_at: Moment | None
 
 

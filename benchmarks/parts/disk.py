@@ -10,7 +10,7 @@ from benchmarks.progress import say
 from benchmarks.run import Figures, Run
 from benchmarks.system import broker_is_known, our_programs, tidy_up
 from database.transactions import in_transaction
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.partners import partners
 
 _WAL = text("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
@@ -57,7 +57,7 @@ def measure(run: Run) -> Figures:
         decided = _used()
         broker_is_known()
         (partner,) = partners()
-        for _ in export_steps(partner):
+        for _ in iterate_export(partner):
             pass
         exported = _used()
     figures = {

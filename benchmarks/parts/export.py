@@ -22,7 +22,7 @@ from database.transactions import in_transaction
 from edi import drafts
 from edi.documents.order import OrderDocument
 from edi.documents.standards import assemble, render_order
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.partners import partners
 from workers.errors import CommandError
 from workers.logs import configure_logs
@@ -91,7 +91,7 @@ def _exported(count: int) -> float:
     """Returns the seconds that it takes."""
     (partner,) = partners()
     started = time.perf_counter()
-    steps = list(export_steps(partner))
+    steps = list(iterate_export(partner))
     seconds = time.perf_counter() - started
     sent = sum(step.claim.interchange.orders for step in steps if step.claim.interchange and not step.error)
     if sent != count:

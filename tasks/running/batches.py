@@ -130,7 +130,7 @@ def _after_a_failure(job: Job, ids: Sequence[int], error: Exception) -> int:
         # Another transaction holds a row that it needs. That is no failure of the job; the next wake-up tries again.
         _log.warning("held up by a lock", job=job.name, id=ids[0])
         return 0
-    told = in_a_line(error)
-    _log.error("failed", job=job.name, id=ids[0], error=told)
-    in_transaction(lambda connection: job.count_failure(connection, ids[0], told))
+    message = in_a_line(error)
+    _log.error("failed", job=job.name, id=ids[0], error=message)
+    in_transaction(lambda connection: job.count_failure(connection, ids[0], message))
     return 1

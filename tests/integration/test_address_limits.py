@@ -63,7 +63,7 @@ def test_an_address_without_a_city_is_changed_and_goes_to_the_warehouse(decide: 
     event = to(SINGAPORE)
     decide(event)
     assert request(event)["reasons"] == ["shipping_address_changed"]
-    [sent] = [step for step in export.export_steps(partners()[0]) if step.claim.interchange]
+    [sent] = [step for step in export.iterate_export(partners()[0]) if step.claim.interchange]
     assert sent.claim.interchange is not None
     assert b"+1 Raffles Place+Singapore++048616+SG'" in sent.claim.interchange.content
     assert sent.claim.held_back == 0

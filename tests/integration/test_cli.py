@@ -739,7 +739,7 @@ def test_an_effect_that_fails_says_why_and_its_text_is_not_shown_as_told(counter
     dead = "dead after 3 tries: [/] says 422"
     assert f"\nnotify: {dead}; `countermand reprocess` tries it again\n" in shown
     assert "\nrestock: pending after 1 try: [/] says 422; it is tried again\n" in shown
-    assert f"\n\nnot told yet: {advice[:20]}" in shown
+    assert f"\n\nnot sent yet: {advice[:20]}" in shown
     effects = {one.pop("kind"): one for one in countermand(*of_it, "--json").json["effects"]}
     failed = {"done_at": None, "error": "[/] says 422"}
     assert effects == {

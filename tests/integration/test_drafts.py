@@ -16,7 +16,7 @@ from edi.documents.standards import render_order
 from edi.drafts import Drafts
 from edi.interchanges import Claim
 from edi.partners import Partner
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tests.builders import a_request, an_address, an_order, deliver, load, order, rows, settle
 from tests.race.cancellations import assert_that_every_promise_is_kept
 from tests.race.works import PATIENCE, a_partner
@@ -56,7 +56,7 @@ def claim(partner: Partner, made: Drafts) -> Claim:
 
 def test_each_order_is_rendered_once_however_many_interchanges_there_are(partner: Partner, rendered: list[str]) -> None:
     load(*(an_order(str(number)) for number in range(8)))
-    steps = list(export_steps(partner))
+    steps = list(iterate_export(partner))
     assert [step.claim.interchange and step.claim.interchange.orders for step in steps] == [3, 3, 2, None]
     assert sorted(rendered) == [str(number) for number in range(8)]
     assert_that_every_promise_is_kept()
@@ -67,7 +67,7 @@ def test_what_goes_together_by_its_lines_is_rendered_together(partner: Partner, 
     load(*(an_order(str(number)) for number in range(3)))
     made = make(narrow)
     assert (len(made.by_order), made.is_full) == (1, True)
-    steps = list(export_steps(narrow))
+    steps = list(iterate_export(narrow))
     assert [step.claim.interchange and step.claim.interchange.orders for step in steps] == [1, 1, 1, None]
     assert sorted(rendered) == ["0", "0", "1", "2"]
 
@@ -144,11 +144,11 @@ def test_an_error_while_rendering_ahead_is_that_of_the_export_and_what_was_sent_
 
     with monkeypatch.context() as patched:
         patched.setattr(drafts, "make", fail_ahead)
-        exporting = export_steps(partner)
+        exporting = iterate_export(partner)
         assert next(exporting).state == "sent"
         with pytest.raises(OperationalError, match="the connection is lost"):
             next(exporting)
-    assert [step.state for step in export_steps(partner)] == ["sent", None]
+    assert [step.state for step in iterate_export(partner)] == ["sent", None]
     assert_that_every_promise_is_kept()
 
 
@@ -163,5 +163,5 @@ def test_a_conflict_while_rendering_ahead_is_tried_again(partner: Partner, monke
         return make_drafts(*arguments, **options)
 
     monkeypatch.setattr(drafts, "make", conflict_once)
-    assert [step.state for step in export_steps(partner)] == ["sent", None]
+    assert [step.state for step in iterate_export(partner)] == ["sent", None]
     assert len(tries) == 3

@@ -19,7 +19,7 @@ from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReady
 from orders.audit import audit
-from tasks.export import export, export_steps, release, resend
+from tasks.export import export, iterate_export, release, resend
 from tasks.receipts import read_inbox
 from tests.builders import an_order, load, order, rows
 from tests.integration.test_receipts import (
@@ -127,7 +127,7 @@ def test_a_link_whose_answer_is_lost_may_have_arrived_and_releases_nothing(partn
         raise OSError(errno.EIO, "Input/output error")
 
     with patch.object(os, "link", link_and_collect):
-        step = next(export_steps(partner))
+        step = next(iterate_export(partner))
     assert (step.state, order()["edi"]) == ("claimed", "claimed")
 
 
@@ -135,7 +135,7 @@ def test_what_still_lies_where_the_partner_collects_it_is_not_released(partner: 
     on_its_way = claim(partner)
     let_the_lease_run_out()
     partner.transport.put(on_its_way.filename, on_its_way.content)
-    with pytest.raises(NotPossible, match="still lies where NORTH collects it"):
+    with pytest.raises(NotPossible, match="is still where NORTH collects it"):
         release(partner, 1, asked_the_partner=True)
     (folder_of(partner).folder / on_its_way.filename).unlink()
     assert release(partner, 1, asked_the_partner=True) == 1
@@ -156,7 +156,7 @@ def released_meanwhile(partner: Partner) -> Callable[..., None]:
 def test_a_delivery_after_the_release_is_an_error_in_the_log_and_a_warning_of_the_audit(partner: Partner) -> None:
     load(an_order())
     with patch.object(DirectoryTransport, "put", released_meanwhile(partner)), capture_logs() as logs:
-        next(export_steps(partner))
+        next(iterate_export(partner))
     assert [log["event"] for log in logs if log["log_level"] == "error"] == [
         "interchange delivered after its release: ask the partner, its orders may be sent twice"
     ]
@@ -185,7 +185,7 @@ def test_an_answer_that_comes_before_our_own_confirmation_is_no_failure(partner:
         read_inbox(partner)
 
     with patch.object(DirectoryTransport, "put", put_and_be_answered):
-        step = next(export_steps(partner))
+        step = next(iterate_export(partner))
     assert (step.state, step.error) == ("acknowledged", None)
 
 

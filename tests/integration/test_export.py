@@ -20,7 +20,7 @@ from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
 from orders.audit import audit
 from orders.views import as_utc
-from tasks.export import Exported, export_steps
+from tasks.export import Exported, iterate_export
 from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
@@ -48,7 +48,7 @@ def folder_of(partner: Partner) -> Path:
 
 
 def export(partner: Partner) -> list[Exported]:
-    return list(export_steps(partner))
+    return list(iterate_export(partner))
 
 
 def claim(partner: Partner) -> InFlight:

@@ -18,7 +18,7 @@ from database.faults import Fault, classify
 from database.migrate import migrate
 from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.partners import partners
 from tests.builders import a_request, an_order, deliver, encoded, load, request, rows, settle
 from tests.commands import Countermand, told
@@ -161,13 +161,13 @@ def test_a_full_disk_of_a_partner_leaves_nothing_there_and_the_orders_go_later(s
     load(an_order("1"))
     with small_disk(folder, 1) as disk:
         disk.fill()
-        [step, *_] = export_steps(partner)
+        [step, *_] = iterate_export(partner)
         assert step.state == "released"
         assert "No space left on device" in (step.error or "")
         assert [path.name for path in folder.iterdir()] == ["filler"]
         disk.free()
         rows("UPDATE partner SET not_before = NULL RETURNING name")
-        [step, *_] = export_steps(partner)
+        [step, *_] = iterate_export(partner)
         assert (step.state, step.error) == ("sent", None)
         [file] = folder.iterdir()
         [stored] = rows("SELECT content FROM interchange WHERE state = 'sent'")

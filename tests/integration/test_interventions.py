@@ -19,7 +19,7 @@ from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import MOST_BYTES
 from orders.audit import audit
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.partners import partners
 from tasks.receipts import read_inbox
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
@@ -82,7 +82,7 @@ def out(partner: Partner) -> Path:
 
 
 def export(partner: Partner) -> list[str | None]:
-    return [step.state for step in export_steps(partner) if step.claim.interchange]
+    return [step.state for step in iterate_export(partner) if step.claim.interchange]
 
 
 def claim(partner: Partner) -> InFlight:

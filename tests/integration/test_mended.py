@@ -38,7 +38,7 @@ from orders.messages import parse_change
 from orders.reprocessing import Filter
 from rules.decide import Faults, decide
 from rules.model import ChangeRequest, Decision, Order
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.intake import take
 from tasks.partners import partners
 from tasks.reprocessing import iterate_previews
@@ -214,7 +214,7 @@ def an_order_of(number: str, lines: int) -> dict[str, Any]:
 def test_an_interchange_takes_so_many_lines_and_an_order_with_more_of_them_goes_alone() -> None:
     load(*(an_order_of(f"{place}", lines) for place, lines in enumerate([2, 2, 5, 1, 2])))
     partner = replace(partners()[0], lines_per_interchange=3)
-    sent = [step.claim.interchange for step in export_steps(partner) if step.claim.interchange]
+    sent = [step.claim.interchange for step in iterate_export(partner) if step.claim.interchange]
     assert [interchange.orders for interchange in sent] == [1, 1, 1, 2]
     assert rows("SELECT count(*) FROM orders WHERE edi_state = 'sent'") == [(5,)]
 

@@ -21,7 +21,7 @@ from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
 from orders.audit import audit
-from tasks.export import export, export_steps
+from tasks.export import export, iterate_export
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.commands import Countermand
 from tests.edi_checks import read_edifact, read_x12
@@ -97,7 +97,7 @@ def promises() -> dict[str, Any]:
 
 def steps(partner: Partner) -> list[tuple[InterchangeState | None, str | None]]:
     """Exports by hand; returns the states and errors of its steps."""
-    return [(step.state, step.error) for step in export_steps(partner)]
+    return [(step.state, step.error) for step in iterate_export(partner)]
 
 
 def let_the_rest_be_over() -> None:

@@ -16,7 +16,7 @@ from database.transactions import in_transaction
 from edi import reading
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
-from tasks.export import export_steps, resend
+from tasks.export import iterate_export, resend
 from tasks.receipts import read_inbox
 from tests.builders import an_order, load, order
 from tests.processes import await_that
@@ -81,7 +81,7 @@ def test_a_warehouse_books_our_orders_and_acknowledges_and_a_second_copy_is_a_du
     partner: Partner, warehouse: httpx2.Client
 ) -> None:
     load(an_order("1"), an_order("2"))
-    assert next(export_steps(partner)).state == "sent"
+    assert next(iterate_export(partner)).state == "sent"
     await_that(lambda: answered(partner, 1), "the interchange is acknowledged")
     assert interchange()["state"] == "acknowledged"
     assert booked(warehouse) == ["1", "2"]

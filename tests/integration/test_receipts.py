@@ -22,7 +22,7 @@ from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReceived
 from orders.audit import audit
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.receipts import ROUND_SECONDS, read_inbox, read_inboxes
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
@@ -130,7 +130,7 @@ def interchange(partner: Partner, number: int = 1) -> dict[str, Any]:
 
 def send(partner: Partner, *numbers: str) -> None:
     load(*(an_order(number) for number in numbers or ("1001",)))
-    assert next(export_steps(partner)).state == "sent"
+    assert next(iterate_export(partner)).state == "sent"
 
 
 def claim(partner: Partner) -> InFlight:

@@ -32,7 +32,7 @@ def send(partner: Partner, *orders: str) -> list[export.Exported]:
     steps = []
     for one in orders:
         load(an_order(one, warehouse="NORTH"))
-        steps += [step for step in export.export_steps(partner) if step.claim.interchange]
+        steps += [step for step in export.iterate_export(partner) if step.claim.interchange]
     return steps
 
 
@@ -88,7 +88,7 @@ def test_the_way_out_after_a_restore(countermand: Countermand, partner: Partner,
     assert ended.out.splitlines()[0] == "the next interchange of NORTH bears 4; the last one bears 2"
     assert "an operator set it from 3 to 4" in ended.out
     assert countermand("interchanges", "release", "NORTH", "2").code == 0
-    [sent] = [step for step in export.export_steps(partner) if step.claim.interchange]
+    [sent] = [step for step in export.iterate_export(partner) if step.claim.interchange]
     assert sent.claim.interchange is not None
     assert (sent.claim.interchange.control_number, sent.state) == (4, "sent")
     assert order("2")["interchange"]["control_number"] == 4
@@ -108,7 +108,7 @@ def test_a_released_interchange_takes_back_its_number_only_while_it_is_the_last(
     assert countermand("interchanges", "release", "NORTH", "1").code == 0
     assert next_number(partner) == 9
     assert the_ninth(countermand("audit", "--json"))["violations"] == 0
-    [step] = [step for step in export.export_steps(partner) if step.claim.interchange]
+    [step] = [step for step in export.iterate_export(partner) if step.claim.interchange]
     assert step.claim.interchange is not None
     assert step.claim.interchange.control_number == 9
     assert the_ninth(countermand("audit", "--json"))["violations"] == 0

@@ -15,7 +15,7 @@ from database import server, session, transactions
 from database.faults import UNFIT_SESSION, Fault, classify, sqlstate
 from database.transactions import in_transaction
 from orders.audit import audit
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.commands import Countermand, told
@@ -81,7 +81,7 @@ def every_promise_holds() -> bool:
 
 def export_all() -> None:
     for partner in partners():
-        list(export_steps(partner))
+        list(iterate_export(partner))
 
 
 def accept_decide_export() -> None:

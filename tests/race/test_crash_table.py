@@ -114,7 +114,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
         yield running
 
 
-@kills_around("export.export_steps: COMMIT", "export._send: COMMIT")
+@kills_around("export.iterate_export: COMMIT", "export._send: COMMIT")
 def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:
@@ -122,7 +122,7 @@ def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_ha
     table = crash_table(exporting, Export(tmp_path / "outbox"), crashes=2)
     report(table, record_property)
     assert steps_in(table) >= {
-        "export.export_steps: COMMIT",
+        "export.iterate_export: COMMIT",
         "directory._write: open",
         "directory._write: BufferedWriter.flush",
         "directory._write: fsync",
@@ -179,4 +179,4 @@ def test_an_export_by_sftp_killed_anywhere_once_or_twice_ends_as_if_it_had_not_b
     requests = ("STAT", "OPEN", "WRITE", "EXTENDED", "CLOSE", "RENAME", "OPENDIR", "READDIR", "REMOVE", "READ")
     told = {step.partition(": ")[2] for step in steps_in(table)}
     assert told >= {f"{way} {one}" for one in requests for way in ("sending", "the answer to")}
-    assert steps_in(table) >= {"export.export_steps: COMMIT", "export._send: COMMIT"}
+    assert steps_in(table) >= {"export.iterate_export: COMMIT", "export._send: COMMIT"}

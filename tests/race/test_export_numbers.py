@@ -111,7 +111,7 @@ def test_ten_exporters_that_die_on_the_way_leave_no_gap_and_nothing_twice(
 ) -> None:
     # They die in the midst of it. Left to them, all may die at the first interchange, each where its own step is next.
     for partner in partners():
-        assert next(tasks.export.export_steps(partner)).state == "sent"
+        assert next(tasks.export.iterate_export(partner)).state == "sent"
     with ThreadPoolExecutor(10) as together:
         dying = [together.submit(one.kill, DEATHS[index % 5]) for index, one in enumerate(exporters[:10])]
         for death in as_completed(dying):

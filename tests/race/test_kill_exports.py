@@ -103,7 +103,7 @@ class ExportInTheWay(Export):
 
     def look(self, passed: Sequence[str]) -> None:
         stored = self.interchanges()
-        assert [row.state for row in stored] == ["claimed"] * has_passed("export.export_steps: COMMIT", passed)
+        assert [row.state for row in stored] == ["claimed"] * has_passed("export.iterate_export: COMMIT", passed)
         is_noted = has_passed("export._not_sent: COMMIT (2)", passed)
         assert [row.error is not None for row in stored] == [is_noted] * len(stored)
         assert self._file.read_text() == "something else"
@@ -287,7 +287,7 @@ class NothingToExport(ExportAfterAFailure):
 
 
 CHECKED = "export._check_after_failures: COMMIT"
-ENDED = "export.export_steps: COMMIT (2)"
+ENDED = "export.iterate_export: COMMIT (2)"
 
 
 @pytest.fixture

@@ -260,7 +260,7 @@ class Histories(RuleBasedStateMachine):
         way.fails = fails
         partner = self.model.partners[name]
         failures = self.model.failures_to_look_into(partner)
-        for step in export.export_steps(self.both.partners[name]):
+        for step in export.iterate_export(self.both.partners[name]):
             held = self.model.claim(partner)
             self.both.compare_claims(step.claim, held)
             assert step.state == (self.model.sent(*held, way.ended.pop()) if held else None)

@@ -21,7 +21,7 @@ from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import DeliveryUnknown, NotDelivered, TransportError
 from orders.audit import audit
 from tasks.changes import apply_changes
-from tasks.export import Exported, export_steps
+from tasks.export import Exported, iterate_export
 from tasks.running.wakeups import WakeUp
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.race.kills import PATIENCE_SECONDS
@@ -51,7 +51,7 @@ class OnItsWay:
     def __init__(self, partner: Partner, transport: GatedTransport, pool: ThreadPoolExecutor) -> None:
         self._transport = transport
         self._export: Future[list[Exported]] = pool.submit(
-            lambda: list(export_steps(replace(partner, transport=transport)))
+            lambda: list(iterate_export(replace(partner, transport=transport)))
         )
         assert transport.arrived.wait(PATIENCE_SECONDS)
 
@@ -162,7 +162,7 @@ def test_requests_for_orders_on_their_way_are_applied_by_the_ring_that_follows_t
         ("decided", "applied", ["order_cancelled"]),
     ]
     rows("UPDATE partner SET not_before = now() RETURNING name")
-    assert [step.claim.interchange for step in export_steps(partner)] == [None]
+    assert [step.claim.interchange for step in iterate_export(partner)] == [None]
     assert_that_every_promise_is_kept()
 
 
@@ -176,7 +176,7 @@ def test_an_unclear_outcome_rings_for_nobody_and_the_requests_wait_for_the_secon
     apply_changes()
     assert (woken, [outcome(event) for event in waiting]) == ([], [WAITS] * 3)
     let_the_lease_run_out()
-    assert next(export_steps(partner)).state == "sent"
+    assert next(iterate_export(partner)).state == "sent"
     assert woken == [(WakeUp.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == [REFUSED] * 3
     assert_that_every_promise_is_kept()

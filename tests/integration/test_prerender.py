@@ -26,7 +26,7 @@ from edi.documents.standards import render_order
 from edi.drafts import Drafts
 from edi.interchanges import Claim
 from edi.partners import Partner, default_partner
-from tasks.export import export_steps
+from tasks.export import iterate_export
 from tasks.running import prerender
 from tasks.running.prerender import DraftPrefetcher
 from tasks.running.wakeups import WakeUp
@@ -71,7 +71,7 @@ def partner() -> Partner:
 
 
 def states() -> Sequence[str | None]:
-    return [step.state for step in export_steps(partner())]
+    return [step.state for step in iterate_export(partner())]
 
 
 def noted(what: str) -> list[list[str]]:
@@ -241,7 +241,7 @@ def test_a_drafter_ends_with_an_exporter_that_is_killed(work: Callable[[], None]
     # It may be gone already, as it should.
     with suppress(psutil.NoSuchProcess):
         psutil.Process(int(drafter)).wait(60)
-    assert [step.state for step in export_steps(partner())] == _SENT
+    assert [step.state for step in iterate_export(partner())] == _SENT
     assert_that_every_promise_is_kept()
 
 
