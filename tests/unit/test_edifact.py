@@ -230,7 +230,7 @@ def test_the_bytes_are_those_of_the_set_that_is_declared(
 @pytest.mark.parametrize(
     ("character_set", "order", "says"),
     [
-        (CharacterSet.UNOA, replace(ORDER, number="so-1"), "number 'so-1' is an identification, and UNOA could only"),
+        (CharacterSet.UNOA, replace(ORDER, number="so-1"), "number 'so-1' is an identification, and UNOA can only"),
         (CharacterSet.UNOA, first_line(sku="sku-red"), "line 1 sku 'sku-red' is an identification"),
         (CharacterSet.UNOB, first_line(sku="SKU_RED"), "and UNOB can only write 'SKU-RED'"),
         (CharacterSet.UNOB, replace(ORDER, number="SO-é"), "can only write 'SO-e'"),

@@ -205,7 +205,7 @@ def test_a_delimiter_is_no_part_of_a_name_and_no_part_of_an_identification(delim
     )
     assert [len(segment) for segment in found] == [len(segment) for segment in plain]
     for order in (replace(ORDER, number=f"SO{delimiter}1"), first_line(sku=f"SKU{delimiter}1")):
-        with pytest.raises(CannotRender, match="is an identification, and the extended character set of X12 could"):
+        with pytest.raises(CannotRender, match="is an identification, and the extended character set of X12 can"):
             render_order(order, PARTNER)
 
 
