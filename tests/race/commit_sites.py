@@ -1,7 +1,7 @@
 """The places where the product commits, read from its source: each call of `in_transaction` from `tasks/` upwards.
 
-A site is named by the function that it stands in: `export._send: COMMIT`. Of several in one function the second is
-`export._send: COMMIT (2)`.
+A site is found by its function, `export._send`; of several in one function the second is `export._send (2)`. The tests
+and the crash tables name it by what it does, as `tests/race/commit_names.py` says: `confirm: commit`.
 """
 
 import ast
@@ -11,19 +11,21 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import ParamSpec
 
+from tests.race.commit_names import NAMES
+
 ROOT = Path(__file__).parents[2]
 _ROOMS = ("tasks", "workers", "web", "cli")
 
 _P = ParamSpec("_P")
 
-# The tests that kill a work before and after a site, by site.
+# The tests that kill a work before and after a commit, by the commit's name.
 KILLED_BY: dict[str, set[str]] = {}
 # The points at which the present test has killed its works.
 killed_at: list[str] = []
 
 
 def sites() -> list[str]:
-    """Returns the names of all sites."""
+    """Returns all sites."""
     return [site for room in _ROOMS for file in sorted((ROOT / room).rglob("*.py")) for site, _ in sites_in(file)]
 
 
@@ -36,13 +38,18 @@ def sites_in(file: Path) -> list[tuple[str, range]]:
         where = f"{file.stem}.{function}"
         counted[where] += 1
         ordinal = f" ({counted[where]})" if counted[where] > 1 else ""
-        found.append((f"{where}: COMMIT{ordinal}", range(call.lineno, (call.end_lineno or call.lineno) + 1)))
+        found.append((f"{where}{ordinal}", range(call.lineno, (call.end_lineno or call.lineno) + 1)))
     return found
 
 
-def site_at(file: str, line: int) -> str | None:
-    """Returns the name of the site on this line; None if it is no call of `in_transaction`."""
-    return next((site for site, lines in sites_in(Path(file)) if line in lines), None)
+def commit_at(file: str, line: int) -> str | None:
+    """Returns the name of the commit on this line; None if it is no call of `in_transaction`."""
+    return next((commit_of(site) for site, lines in sites_in(Path(file)) if line in lines), None)
+
+
+def commit_of(site: str) -> str:
+    """Returns the name of a site's commit."""
+    return f"{NAMES.get(site, site)}: commit"
 
 
 def _calls(node: ast.AST, within: tuple[str, ...]) -> Iterator[tuple[str, ast.Call]]:
@@ -63,18 +70,18 @@ def _calls(node: ast.AST, within: tuple[str, ...]) -> Iterator[tuple[str, ast.Ca
 
 
 def kills_around(*named: str) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
-    """Says of a test that it kills a work before and after each of these sites, and sees that it has."""
+    """Says of a test that it kills a work before and after each of these commits, and sees that it has."""
 
     def decorate(test: Callable[_P, None]) -> Callable[_P, None]:
-        for site in named:
-            KILLED_BY.setdefault(site, set()).add(test.__name__)
+        for commit in named:
+            KILLED_BY.setdefault(commit, set()).add(test.__name__)
 
         @wraps(test)
         def seen(*args: _P.args, **kwargs: _P.kwargs) -> None:
             killed_at.clear()
             test(*args, **kwargs)
             ends = [point.split(" → ") for point in killed_at]
-            passed_by = [site for site in named if not {(site, 0), (site, 1)} <= _places(ends)]
+            passed_by = [commit for commit in named if not {(commit, 0), (commit, 1)} <= _places(ends)]
             assert not passed_by, f"nothing was killed before and after {passed_by}"
 
         return seen

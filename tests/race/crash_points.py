@@ -1,9 +1,10 @@
 """Crash points that nobody lists: whoever follows a work on its way meets them, and can kill it at one of them.
 
 A point lies between two steps: it is after the one and before the other, as nothing that anybody else could see
-happens in between. A step is a COMMIT, a wake-up, a command to the broker, a request to an SFTP server or waiting for
-its answer, a call to a desk, and each call by which `edi/transports/` asks the operating system for something. Whoever
-adds a step to the product adds its points. A step is named by the product's function that it stands in.
+happens in between. A step is a commit, a wake-up, a command to the broker, a request to an SFTP server or waiting for
+its answer, a call to a desk, and each call by which `edi/transports/` asks the operating system for something. A new
+step in the product adds its points by itself. A commit is named by what it does (`confirm: commit`), any other step by
+its function in the product.
 """
 
 import io
@@ -31,7 +32,7 @@ from desks.api import Api
 from desks.channels import LogChannel
 from edi.transports.sftp_packets import Packet
 from edi.transports.sftp_session import Session
-from tests.race.commit_sites import site_at
+from tests.race.commit_sites import commit_at
 from tests.rooms import ROOMS
 
 # A function of a module that a new process can import.
@@ -51,7 +52,7 @@ _LOGIN = (
     (paramiko.Channel, "invoke_subsystem"),
 )
 _ARROW = " → "
-_COMMIT = "COMMIT"
+_COMMIT = "commit"
 _THEN = ", then "
 _ANSWER_TO = "the answer to "
 
@@ -175,7 +176,7 @@ def _named(what: str, frame: FrameType) -> str:
     if what != _COMMIT:
         return f"{where}: {what}"
     # What a test does in the middle of the product's work is no site of the product.
-    return site_at(file, caller.f_lineno) or f"{where}: another's COMMIT"
+    return commit_at(file, caller.f_lineno) or f"{where}: another's commit"
 
 
 def has_passed(step: str, points: Sequence[str]) -> bool:

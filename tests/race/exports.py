@@ -50,7 +50,7 @@ class Export:
 
     def look(self, passed: Sequence[str]) -> None:
         """What was stored stays as it is, and whatever can be seen in the folder is that, whole."""
-        is_claimed = self._content is not None or has_passed("export.iterate_export: COMMIT", passed)
+        is_claimed = self._content is not None or has_passed("claim: commit", passed)
         stored = self.interchanges()
         assert len(stored) == is_claimed
         self._content = self._content or (stored[0].content if stored else None)
@@ -91,8 +91,8 @@ class ExportThatFails(Export):
         self._outbox.write_text("in the way")
 
     def look(self, passed: Sequence[str]) -> None:
-        is_released = has_passed("export._not_sent: COMMIT", passed)
-        is_claimed = has_passed("export.iterate_export: COMMIT", passed) and not is_released
+        is_released = has_passed("release what was not delivered: commit", passed)
+        is_claimed = has_passed("claim: commit", passed) and not is_released
         assert self.order()["edi"] == ("claimed" if is_claimed else "not_sent")
 
     def recover(self) -> None:

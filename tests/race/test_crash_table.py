@@ -63,7 +63,7 @@ class Acknowledged(Export):
 
     def look(self, passed: Sequence[str]) -> None:
         super().look(passed)
-        is_read = has_passed("receipts._receive: COMMIT", passed)
+        is_read = has_passed("store and apply a file: commit", passed)
         assert [row.state for row in self.interchanges()] == ["acknowledged" if is_read else "claimed"]
 
     def recover(self) -> None:
@@ -114,7 +114,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
         yield running
 
 
-@kills_around("export.iterate_export: COMMIT", "export._send: COMMIT")
+@kills_around("claim: commit", "confirm: commit")
 def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:
@@ -122,7 +122,7 @@ def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_ha
     table = crash_table(exporting, Export(tmp_path / "outbox"), crashes=2)
     report(table, record_property)
     assert steps_in(table) >= {
-        "export.iterate_export: COMMIT",
+        "claim: commit",
         "directory._write: open",
         "directory._write: BufferedWriter.flush",
         "directory._write: fsync",
@@ -130,12 +130,12 @@ def test_an_export_to_a_directory_killed_anywhere_once_or_twice_ends_as_if_it_ha
         "directory._place: unlink",
         "directory._sync: fsync",
         "directory._remove_leftovers: unlink",
-        "export._send: COMMIT",
+        "confirm: commit",
         "export._send: waking countermand.apply_changes",
     }
 
 
-@kills_around("export._not_sent: COMMIT")
+@kills_around("release what was not delivered: commit")
 @pytest.mark.parametrize("reuse", ["false", "true"], ids=["a new number", "the same number"])
 def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record, reuse: str
@@ -143,15 +143,18 @@ def test_an_export_that_fails_killed_anywhere_is_released_or_sent_in_the_end(
     configure(f'reuse_released_numbers = {reuse}\ndirectory.outbox = "{tmp_path / "outbox"}"')
     table = crash_table(exporting, ExportThatFails(tmp_path / "outbox"))
     report(table, record_property)
-    assert steps_in(table) >= {"export._not_sent: COMMIT", "export._not_sent: waking countermand.apply_changes"}
+    assert steps_in(table) >= {
+        "release what was not delivered: commit",
+        "export._not_sent: waking countermand.apply_changes",
+    }
 
 
 @kills_around(
-    "receipts._log_late: COMMIT",
-    "receipts.read_inboxes: COMMIT",
-    "receipts.read_inboxes: COMMIT (2)",
-    "receipts._receive: COMMIT",
-    "receipts._take_turn: COMMIT",
+    "note late acknowledgements: commit",
+    "begin a round: commit",
+    "take a turn: commit",
+    "store and apply a file: commit",
+    "end a turn: commit",
 )
 def test_a_reader_killed_anywhere_applies_what_the_partner_answers_once(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
@@ -159,7 +162,7 @@ def test_a_reader_killed_anywhere_applies_what_the_partner_answers_once(
     configure(f'directory = {{outbox = "{tmp_path / "outbox"}", inbox = "{tmp_path / "inbox"}"}}')
     table = crash_table(reading, Acknowledged(tmp_path / "outbox", tmp_path / "inbox"))
     report(table, record_property)
-    assert steps_in(table) >= {"receipts._receive: COMMIT", "directory.DirectoryTransport.archive: link"}
+    assert steps_in(table) >= {"store and apply a file: commit", "directory.DirectoryTransport.archive: link"}
 
 
 def test_an_export_by_sftp_killed_anywhere_once_or_twice_ends_as_if_it_had_not_been(
@@ -179,4 +182,4 @@ def test_an_export_by_sftp_killed_anywhere_once_or_twice_ends_as_if_it_had_not_b
     requests = ("STAT", "OPEN", "WRITE", "EXTENDED", "CLOSE", "RENAME", "OPENDIR", "READDIR", "REMOVE", "READ")
     told = {step.partition(": ")[2] for step in steps_in(table)}
     assert told >= {f"{way} {one}" for one in requests for way in ("sending", "the answer to")}
-    assert steps_in(table) >= {"export.iterate_export: COMMIT", "export._send: COMMIT"}
+    assert steps_in(table) >= {"claim: commit", "confirm: commit"}

@@ -29,7 +29,7 @@ DEATHS = (
     "directory._write: fsync",
     "directory._link: link",
     "directory._place: unlink",
-    "export._send: COMMIT",
+    "confirm: commit",
 )
 
 

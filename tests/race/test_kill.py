@@ -73,9 +73,9 @@ class Applying(Cancellation):
         self._before = order(self.number)
 
     def look(self, passed: Sequence[str]) -> None:
-        if has_passed("batches.run_batch: COMMIT", passed):
+        if has_passed("do a batch: commit", passed):
             assert order(self.number)["status"] == "cancelled"
-            restocked, told = (has_passed(f"batches.run_batch: COMMIT, {nth}", passed) for nth in (2, 3))
+            restocked, told = (has_passed(f"do a batch: commit, {nth}", passed) for nth in (2, 3))
             states = {"restock": "done" if restocked else "pending", "notify": "done" if told else "pending"}
             assert self.effects() == states
         else:
@@ -91,7 +91,7 @@ class Escalating(Cancellation):
         super().begin()
 
     def look(self, passed: Sequence[str]) -> None:
-        is_decided = has_passed("batches.run_batch: COMMIT", passed)
+        is_decided = has_passed("do a batch: commit", passed)
         assert request(self.event)["state"] == ("decided" if is_decided else "received")
         assert ("held_until" in order(self.number)) == is_decided
 
@@ -132,7 +132,7 @@ class Taking(Cancellation):
 
 
 # What someone may have had in hand before is kept, and decided later.
-TAKEN = "intake._decide_few: COMMIT", "intake._store: COMMIT"
+TAKEN = "store and decide: commit", "store: commit"
 # With the next look for something new; before one for what someone may have had in hand.
 WITH_THE_NEXT = "intake_stream.StreamSource._read: the broker's XDEL and the broker's XACK and the broker's XREADGROUP"
 ALONE = "intake_stream.StreamSource.flush: the broker's XDEL and the broker's XACK"
@@ -150,7 +150,7 @@ class Restocking(Cancellation):
         decide_all()
 
     def look(self, passed: Sequence[str]) -> None:
-        is_done = has_passed("batches.run_batch: COMMIT", passed)
+        is_done = has_passed("do a batch: commit", passed)
         assert self.effects() == {"restock": "done" if is_done else "pending", "notify": "pending"}
         assert len(self.restocked()) == (2 if is_done else 0)
 
@@ -163,7 +163,7 @@ class Notifying(Restocking):
     """The notification is written and, as the log is its channel, the effect done, or neither."""
 
     def look(self, passed: Sequence[str]) -> None:
-        is_done = has_passed("batches.run_batch: COMMIT", passed)
+        is_done = has_passed("do a batch: commit", passed)
         assert self.effects() == {"restock": "pending", "notify": "done" if is_done else "pending"}
         assert self.told() == is_done
 
@@ -182,7 +182,7 @@ class Parking(Cancellation):
         )
 
     def look(self, passed: Sequence[str]) -> None:
-        is_parked = has_passed("changes.park_unknown: COMMIT", passed)
+        is_parked = has_passed("park requests of unknown orders: commit", passed)
         assert request(self.event)["state"] == ("parked" if is_parked else "received")
 
     def check(self) -> None:
@@ -207,10 +207,10 @@ class Reprocessing(Cancellation):
             park(event)
 
     def look(self, passed: Sequence[str]) -> None:
-        revived = [has_passed(f"reprocessing.iterate_reprocessing: COMMIT{nth}", passed) for nth in ("", ", 2")]
+        revived = [has_passed(f"revive a slice of requests: commit{nth}", passed) for nth in ("", ", 2")]
         states = [request(event)["state"] for event in (self.event, self._other)]
         assert states == ["received" if one else "parked" for one in revived]
-        is_revived = has_passed("reprocessing.iterate_revived_effects: COMMIT", passed)
+        is_revived = has_passed("revive effects: commit", passed)
         assert request(self._dead)["effects"][0]["state"] == ("pending" if is_revived else "dead")
 
     def check(self) -> None:
@@ -220,7 +220,7 @@ class Reprocessing(Cancellation):
         assert {one["state"] for one in request(self._dead)["effects"]} == {"done"}
 
 
-@kills_around("intake._decide_few: COMMIT", "intake._store: COMMIT")
+@kills_around("store and decide: commit", "store: commit")
 def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
     broker: redis.Redis, record_property: Record
 ) -> None:
@@ -228,38 +228,38 @@ def test_an_intake_killed_anywhere_once_or_twice_takes_each_entry_once(
     kill_everywhere(taking, Taking(broker), record_property, *steps, crashes=2)
 
 
-@kills_around("batches.run_batch: COMMIT")
+@kills_around("do a batch: commit")
 def test_a_worker_killed_anywhere_decides_once(record_property: Record) -> None:
-    steps = "batches.run_batch: COMMIT, 3", "effects._claim_notify.<locals>.after: telling the log"
+    steps = "do a batch: commit, 3", "effects._claim_notify.<locals>.after: telling the log"
     kill_everywhere(applying, Applying(), record_property, *steps)
 
 
-@kills_around("batches.run_batch: COMMIT")
+@kills_around("do a batch: commit")
 def test_a_worker_killed_anywhere_holds_what_it_escalates_once(record_property: Record) -> None:
-    steps = "batches.run_batch: COMMIT", "effects._claim_notify.<locals>.after: telling the log"
+    steps = "do a batch: commit", "effects._claim_notify.<locals>.after: telling the log"
     kill_everywhere(applying, Escalating(), record_property, *steps)
 
 
-@kills_around("batches.run_batch: COMMIT")
+@kills_around("do a batch: commit")
 def test_a_worker_killed_anywhere_restocks_once(record_property: Record) -> None:
     kill_everywhere(restocking, Restocking(), record_property)
 
 
-@kills_around("batches.run_batch: COMMIT")
+@kills_around("do a batch: commit")
 def test_a_worker_killed_anywhere_writes_one_notification(record_property: Record) -> None:
     steps = ("effects._claim_notify.<locals>.after: telling the log",)
     kill_everywhere(notifying, Notifying(), record_property, *steps)
 
 
-@kills_around("changes.park_unknown: COMMIT")
+@kills_around("park requests of unknown orders: commit")
 def test_a_worker_killed_anywhere_parks_once(record_property: Record) -> None:
     kill_everywhere(parking, Parking(), record_property)
 
 
-@kills_around("reprocessing.iterate_reprocessing: COMMIT", "reprocessing.iterate_revived_effects: COMMIT")
+@kills_around("revive a slice of requests: commit", "revive effects: commit")
 def test_an_operator_killed_anywhere_can_reprocess_the_rest(record_property: Record) -> None:
     steps = (
-        "reprocessing.iterate_reprocessing: COMMIT, 2",
+        "revive a slice of requests: commit, 2",
         "reprocessing.iterate_reprocessing: waking countermand.apply_changes, 2",
     )
     kill_everywhere(reprocessing, Reprocessing(), record_property, *steps)

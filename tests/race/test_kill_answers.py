@@ -45,7 +45,9 @@ def answering() -> None:
 
 # These run here.
 
-LEASED, CONFIRMED, FAILED = (f"answers.answer_one: COMMIT{ordinal}" for ordinal in ("", " (2)", " (3)"))
+LEASED = "lease an answer: commit"
+CONFIRMED = "confirm an answer: commit"
+FAILED = "note that an answer failed: commit"
 
 
 class Answering:

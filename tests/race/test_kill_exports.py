@@ -89,7 +89,7 @@ class ExportOnSchedule(Export):
         return bool(until >= self._began)
 
 
-KEPT = "export._export_on_schedule: COMMIT (2)"
+KEPT = "keep a cut-off: commit"
 
 
 class ExportInTheWay(Export):
@@ -103,8 +103,8 @@ class ExportInTheWay(Export):
 
     def look(self, passed: Sequence[str]) -> None:
         stored = self.interchanges()
-        assert [row.state for row in stored] == ["claimed"] * has_passed("export.iterate_export: COMMIT", passed)
-        is_noted = has_passed("export._not_sent: COMMIT (2)", passed)
+        assert [row.state for row in stored] == ["claimed"] * has_passed("claim: commit", passed)
+        is_noted = has_passed("note a failed delivery: commit", passed)
         assert [row.error is not None for row in stored] == [is_noted] * len(stored)
         assert self._file.read_text() == "something else"
 
@@ -130,7 +130,7 @@ class Resending(Export):
     def look(self, passed: Sequence[str]) -> None:
         super().look(passed)
         assert self.order()["edi"] == "sent"
-        assert len(self.sendings()) == 1 + has_passed("export.resend: COMMIT (3)", passed)
+        assert len(self.sendings()) == 1 + has_passed("note a resend: commit", passed)
 
     def check(self) -> None:
         [row] = self.interchanges()
@@ -166,7 +166,8 @@ class ResendingInVain(Unsettled):
 
     def look(self, passed: Sequence[str]) -> None:
         [row] = self.interchanges()
-        is_taken, is_noted = (has_passed(f"export.resend: COMMIT{nth}", passed) for nth in ("", " (2)"))
+        is_taken = has_passed("take to resend: commit", passed)
+        is_noted = has_passed("note a failed resend: commit", passed)
         assert (row.state, row.fence) == ("claimed", 1 + is_taken)
         assert (row.error is None) == (is_taken and not is_noted)
 
@@ -181,7 +182,7 @@ class Releasing(Unsettled):
     """The partner has said that it has not got it: the order is free, and goes with the next interchange."""
 
     def look(self, passed: Sequence[str]) -> None:
-        is_released = has_passed("export.release: COMMIT (2)", passed)
+        is_released = has_passed("release for an operator: commit", passed)
         [row] = self.interchanges()
         assert (row.state, self.order()["edi"]) == (("released", "not_sent") if is_released else ("claimed", "claimed"))
         assert self.files() == {}
@@ -225,7 +226,7 @@ class DeliveringLate(Export):
         assert_that_every_promise_is_kept()
 
 
-NOTED = "export._send: COMMIT (2)"
+NOTED = "note a late delivery: commit"
 
 
 class ExportAfterAFailure(Export):
@@ -261,7 +262,7 @@ class ExportInVain(ExportAfterAFailure):
         self._outbox.write_text("in the way")
 
     def look(self, passed: Sequence[str]) -> None:
-        assert (self.interchanges(), self.failures()) == ([], 1 + has_passed(f"{CHECKED} (2)", passed))
+        assert (self.interchanges(), self.failures()) == ([], 1 + has_passed(UNREACHABLE, passed))
 
     def check(self) -> None:
         # One that died between counting and its end is followed by another that counts.
@@ -286,8 +287,10 @@ class NothingToExport(ExportAfterAFailure):
         assert (self.interchanges(), self.failures()) == ([], 0)
 
 
-CHECKED = "export._check_after_failures: COMMIT"
-ENDED = "export.iterate_export: COMMIT (2)"
+CHECKED = "begin to probe the partner: commit"
+REACHABLE = "note that the partner is reachable: commit"
+UNREACHABLE = "note that the partner is unreachable: commit"
+ENDED = "forget failures: commit"
 
 
 @pytest.fixture
@@ -296,7 +299,7 @@ def outbox(configure: Callable[[str], None], tmp_path: Path) -> Path:
     return tmp_path / "outbox"
 
 
-@kills_around("export._export_on_schedule: COMMIT", KEPT)
+@kills_around("look up a cut-off: commit", KEPT)
 def test_an_export_on_a_schedule_killed_anywhere_keeps_a_cutoff_once_all_that_was_due_is_sent(
     configure: Callable[[str], None], tmp_path: Path, record_property: Record
 ) -> None:
@@ -304,45 +307,45 @@ def test_an_export_on_a_schedule_killed_anywhere_keeps_a_cutoff_once_all_that_wa
     kill_everywhere(exporting, ExportOnSchedule(tmp_path / "outbox"), record_property)
 
 
-@kills_around("export._not_sent: COMMIT (2)")
+@kills_around("note a failed delivery: commit")
 def test_an_export_that_meets_another_file_killed_anywhere_stays_open_and_is_sent_once_that_is_gone(
     outbox: Path, record_property: Record
 ) -> None:
     kill_everywhere(exporting, ExportInTheWay(outbox), record_property)
 
 
-@kills_around("export.resend: COMMIT", "export.resend: COMMIT (3)")
+@kills_around("take to resend: commit", "note a resend: commit")
 def test_an_operator_killed_anywhere_sends_the_same_bytes_again(outbox: Path, record_property: Record) -> None:
     kill_everywhere(resending, Resending(outbox), record_property)
 
 
-@kills_around("export.resend: COMMIT", "export.resend: COMMIT (2)")
+@kills_around("take to resend: commit", "note a failed resend: commit")
 def test_an_operator_killed_anywhere_while_sending_in_vain_leaves_an_interchange_that_is_sent_in_the_end(
     outbox: Path, record_property: Record
 ) -> None:
     kill_everywhere(resending, ResendingInVain(outbox), record_property)
 
 
-@kills_around("export.release: COMMIT", "export.release: COMMIT (2)")
+@kills_around("look up before releasing: commit", "release for an operator: commit")
 def test_an_operator_killed_anywhere_frees_an_order_once(outbox: Path, record_property: Record) -> None:
     kill_everywhere(releasing, Releasing(outbox), record_property)
 
 
-@kills_around(NOTED, "export._send: COMMIT (3)")
+@kills_around(NOTED, "look up an overtaken interchange: commit")
 def test_an_exporter_killed_anywhere_after_its_interchange_was_released_sends_the_order_with_another(
     outbox: Path, home: Path, record_property: Record
 ) -> None:
     kill_everywhere(delivering_late, DeliveringLate(outbox, home), record_property)
 
 
-@kills_around(CHECKED, f"{CHECKED} (3)")
+@kills_around(CHECKED, REACHABLE)
 def test_an_exporter_killed_anywhere_after_a_failure_tries_the_way_and_sends_once(
     outbox: Path, record_property: Record
 ) -> None:
     kill_everywhere(exporting, ExportAfterAFailure(outbox), record_property)
 
 
-@kills_around(CHECKED, f"{CHECKED} (2)")
+@kills_around(CHECKED, UNREACHABLE)
 def test_an_exporter_killed_anywhere_while_nothing_reaches_the_partner_uses_no_number_up(
     outbox: Path, record_property: Record
 ) -> None:

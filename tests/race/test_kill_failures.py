@@ -72,9 +72,9 @@ class Warily(Counted):
     """Each try is counted before it is made, whether it is survived or not."""
 
     def look(self, passed: Sequence[str]) -> None:
-        self._counted += has_passed("batches._run_one_counted_first: COMMIT", passed)
+        self._counted += has_passed("count an attempt first: commit", passed)
         assert self.tries() == [self._counted]
-        is_decided = has_passed("batches.run_batch: COMMIT", passed)
+        is_decided = has_passed("do a batch: commit", passed)
         assert request(self.event)["state"] == ("decided" if is_decided else "received")
 
     def check(self) -> None:
@@ -87,8 +87,8 @@ class Untried(Counted):
     """A try that was counted and not made counts only for whoever dies before he has taken it back."""
 
     def look(self, passed: Sequence[str]) -> None:
-        self._counted += has_passed("batches._run_one_counted_first: COMMIT", passed)
-        self._counted -= has_passed("batches._run_one_counted_first: COMMIT (2)", passed)
+        self._counted += has_passed("count an attempt first: commit", passed)
+        self._counted -= has_passed("uncount an attempt: commit", passed)
         assert (self.tries(), request(self.event)["state"]) == ([self._counted], "received")
 
     def check(self) -> None:
@@ -102,7 +102,7 @@ class Failing(Cancellation):
     """The failure is counted once, and the request due again later; then it is decided."""
 
     def look(self, passed: Sequence[str]) -> None:
-        assert self.tries() == [has_passed("batches._after_a_failure: COMMIT", passed)]
+        assert self.tries() == [has_passed("count a failure: commit", passed)]
         assert request(self.event)["state"] == "received"
 
     def check(self) -> None:
@@ -111,16 +111,16 @@ class Failing(Cancellation):
         super().check()
 
 
-@kills_around("batches._run_one_counted_first: COMMIT", "batches.run_batch: COMMIT")
+@kills_around("count an attempt first: commit", "do a batch: commit")
 def test_a_wary_worker_killed_anywhere_has_counted_each_try_and_decides_in_the_end(record_property: Record) -> None:
     kill_everywhere(applying_warily, Warily(), record_property)
 
 
-@kills_around("batches._run_one_counted_first: COMMIT (2)")
+@kills_around("uncount an attempt: commit")
 def test_a_wary_worker_killed_anywhere_counts_no_try_that_another_kept_it_from(record_property: Record) -> None:
     kill_everywhere(applying_warily_beside_another, Untried(), record_property)
 
 
-@kills_around("batches._after_a_failure: COMMIT")
+@kills_around("count a failure: commit")
 def test_a_worker_killed_anywhere_counts_a_failure_once(record_property: Record) -> None:
     kill_everywhere(failing, Failing(), record_property)

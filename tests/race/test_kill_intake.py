@@ -64,7 +64,7 @@ class ByWebhook(Cancellation):
         self.event = {"source": "zammad:acme", "id": ""}
 
     def look(self, passed: Sequence[str]) -> None:
-        assert len(self.requests()) == has_passed("intake._store: COMMIT", passed)
+        assert len(self.requests()) == has_passed("store: commit", passed)
 
     def check(self) -> None:
         [self.event["id"]] = self.requests()
@@ -82,7 +82,7 @@ class Unusable(ByWebhook):
         self._body.write_bytes(b"%s is no JSON" % self.number.encode())
 
     def look(self, passed: Sequence[str]) -> None:
-        assert self.dead_letters() == ("new",) * has_passed("webhooks._unusable: COMMIT", passed)
+        assert self.dead_letters() == ("new",) * has_passed("make a dead letter of a webhook: commit", passed)
 
     def check(self) -> None:
         assert self.dead_letters() == ("new",)
@@ -96,26 +96,28 @@ class Refused(Taking):
         self._broker.xadd(STREAM, {FIELD: encoded(a_request(self.number, ticket="poison"))})
 
     def look(self, passed: Sequence[str]) -> None:
-        assert self.dead_letters() == ("new",) * has_passed("intake._refused: COMMIT", passed)
+        assert self.dead_letters() == ("new",) * has_passed(
+            "make a dead letter of what the database refuses: commit", passed
+        )
         assert self._broker.xlen(STREAM) == (not is_acknowledged(passed))
 
     def check(self) -> None:
         assert (self._broker.xlen(STREAM), self.dead_letters(), self.tries()) == (0, ("new",), [])
 
 
-@kills_around("intake._store: COMMIT")
+@kills_around("store: commit")
 @pytest.mark.usefixtures("_desks")
 def test_a_webhook_killed_anywhere_and_sent_again_is_kept_once(home: Path, record_property: Record) -> None:
     kill_everywhere(receiving, ByWebhook(home), record_property, "test: waking countermand.apply_changes")
 
 
-@kills_around("webhooks._unusable: COMMIT")
+@kills_around("make a dead letter of a webhook: commit")
 @pytest.mark.usefixtures("_desks")
 def test_a_webhook_that_cannot_be_read_killed_anywhere_is_one_dead_letter(home: Path, record_property: Record) -> None:
     kill_everywhere(receiving, Unusable(home), record_property)
 
 
-@kills_around("intake._refused: COMMIT")
+@kills_around("make a dead letter of what the database refuses: commit")
 def test_an_intake_killed_anywhere_puts_what_the_database_refuses_aside_once(
     engine: Engine, broker: redis.Redis, record_property: Record
 ) -> None:

@@ -61,10 +61,10 @@ class Repairing(Cancellation):
         (self._home / "repaired").write_bytes(encoded(self.event))
 
     def look(self, passed: Sequence[str]) -> None:
-        is_repaired = has_passed("dead_letters.repair: COMMIT", passed)
+        is_repaired = has_passed("repair a dead letter: commit", passed)
         [(repaired, state)] = rows("SELECT repaired, state FROM dead_letter ORDER BY id DESC LIMIT 1")
         assert repaired == (encoded(self.event) if is_repaired else None)
-        is_noted = has_passed("dead_letters.requeue: COMMIT", passed)
+        is_noted = has_passed("requeue a dead letter: commit", passed)
         assert state == ("requeued" if is_noted else "new")
         # On the broker before it is noted: nothing is lost between the two.
         assert self._broker.xlen(STREAM) >= is_noted
@@ -90,7 +90,7 @@ class Loading(Cancellation):
         (self._home / "orders").write_bytes(b"\n".join(map(encoded, self._orders)))
 
     def look(self, passed: Sequence[str]) -> None:
-        loaded = [has_passed(f"orders._Loader._load: COMMIT{nth}", passed) for nth in ("", ", 2")]
+        loaded = [has_passed(f"load orders: commit{nth}", passed) for nth in ("", ", 2")]
         known = rows("SELECT number FROM orders WHERE number LIKE :number || '%' ORDER BY id", number=self.number)
         assert [row.number for row in known] == [
             one["number"] for one, is_loaded in zip(self._orders, loaded, strict=True) if is_loaded
@@ -102,14 +102,14 @@ class Loading(Cancellation):
         assert [entry["action"] for entry in order(f"{self.number}b")["changelog"]] == ["loaded"]
 
 
-@kills_around("dead_letters.repair: COMMIT", "dead_letters.requeue: COMMIT")
+@kills_around("repair a dead letter: commit", "requeue a dead letter: commit")
 def test_an_operator_killed_anywhere_puts_a_repaired_dead_letter_back_and_it_is_taken_once(
     broker: redis.Redis, home: Path, record_property: Record
 ) -> None:
     kill_everywhere(repairing_and_requeuing, Repairing(broker, home), record_property)
 
 
-@kills_around("orders._Loader._load: COMMIT")
+@kills_around("load orders: commit")
 def test_a_load_killed_anywhere_and_given_again_loads_the_rest(home: Path, record_property: Record) -> None:
-    steps = "orders._Loader._load: COMMIT, 2", "orders.load: waking countermand.apply_changes"
+    steps = "load orders: commit, 2", "orders.load: waking countermand.apply_changes"
     kill_everywhere(loading, Loading(home), record_property, *steps)

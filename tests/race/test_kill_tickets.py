@@ -63,9 +63,19 @@ def listing_one() -> None:
 # These run here.
 
 NOW = datetime.now(UTC)
-LEASED, IGNORED, FAILED = "tickets.read_one: COMMIT", "tickets._settle: COMMIT", "tickets._settle: COMMIT (2)"
-TAKEN, GIVEN_UP, NOTED = "tickets._settle_form: COMMIT", "tickets._give_up: COMMIT", "webhooks._note: COMMIT"
-BEGUN, LIST_FAILED, LISTED = (f"pulling.list_page: COMMIT{ordinal}" for ordinal in ("", " (2)", " (3)"))
+LEASED, IGNORED, FAILED = (
+    "lease a ticket: commit",
+    "settle a ticket that asks nothing: commit",
+    "note that a ticket failed: commit",
+)
+TAKEN, GIVEN_UP, NOTED = (
+    "take a ticket's form: commit",
+    "make a dead letter of a ticket's form: commit",
+    "note a ticket: commit",
+)
+BEGUN = "begin a listing: commit"
+LIST_FAILED = "note that a listing failed: commit"
+LISTED = "note the listed tickets: commit"
 
 
 class Reading:

@@ -84,7 +84,7 @@ def test_a_bulk_killed_in_the_middle_beside_live_traffic_is_decided_once_by_the_
     load(*map(an_order, ORDERS))
     live = publish_live_requests()
     with Runner(reprocessing) as runner:
-        runner.kill("reprocessing.iterate_reprocessing: COMMIT, 4")
+        runner.kill("revive a slice of requests: commit, 4")
     left = len(parked) - 3 * _SLICE
     assert states()["parked"] == left
     live += publish_live_requests()
