@@ -79,6 +79,12 @@ def _shop(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("must be the path of a folder, such as texts")
+    return text
+
+
 def _kind(text: str) -> str:
     if text not in list(Kind):
         raise ValueError(f"must be one of {', '.join(Kind)}")
@@ -168,7 +174,7 @@ class DesksFile(Table):
     # Who signs the answers.
     shop: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shop)] | None = None
     # A folder with the store's own texts, relative to this file; see desks.store_texts.
-    texts: Annotated[str, StringConstraints(min_length=1)] | None = None
+    texts: Annotated[str, AfterValidator(_folder)] | None = None
     # For each desk whose table names no other.
     proxy: Proxy | None = None
     desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
