@@ -1,4 +1,4 @@
-"""The ways by which a notice reaches its reader, and the three ways in which that can fail."""
+"""The channels by which a notice reaches its reader, and the ways in which a delivery can fail."""
 
 from typing import Protocol
 
@@ -8,18 +8,18 @@ from desks.notices import Notice
 
 _log = structlog.get_logger()
 
-# No wait of a delivery ends later than this after its beginning: a desk that dawdles must not outlive the lease.
+# All waits of a delivery end within this time after its start: a slow desk must not outlast the lease.
 MAX_SECONDS = 40.0
-# Time-outs are of one step each: the last connection and the last answer may both take as long as was left before.
+# Each time-out covers one step, so connecting and reading may each take all the time that was left.
 MAX_CONNECT_SECONDS = 10.0
 
 
 class DeliveryError(Exception):
-    """A notice was not delivered, or is not known to be; the text says why and quotes nothing personal.
+    """A notice was not delivered, or may not have been; the message says why and quotes nothing personal.
 
-    `retry_after` are the seconds that the other side asked us to wait, where it did. `is_tickets_own` is true for a
-    failure that concerns its ticket alone: others of the same desk can go on. `is_in_doubt` is true where it may be the
-    ticket's own or the desk's, and only another call can show which.
+    `retry_after` are the seconds that the other side asked us to wait, if it did. `is_tickets_own` is true if it
+    concerns only its ticket, so that others of the same desk can go on. `is_in_doubt` is true if only another call can
+    show whether it concerns the ticket or the whole desk.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class DeliveryError(Exception):
 
 
 class NotDelivered(DeliveryError):
-    """It certainly was not delivered, and may be later."""
+    """It was certainly not delivered, and a later attempt may succeed."""
 
 
 class Forbidden(NotDelivered):
-    """The key to the API is one, and may not do this; somebody can set that right."""
+    """The key to the API is valid, but not allowed to do this; somebody can correct that."""
 
 
 class OutcomeUnknown(DeliveryError):
@@ -49,37 +49,37 @@ class OutcomeUnknown(DeliveryError):
 
 
 class Refused(DeliveryError):
-    """It was not delivered and never will be: the ticket is closed or gone, the address is none."""
+    """It was not delivered and never will be: the ticket is closed or gone, or the address is invalid."""
 
 
 class Misdelivered(Refused):
-    """It was delivered, though not as it should be, and must not be written again; a person has to look at it."""
+    """It was delivered wrongly and must not be written again; a person has to look at it."""
 
 
 class Channel(Protocol):
-    """One way out. `deliver` runs outside any transaction, under a lease; the caller confirms it."""
+    """One way to deliver notices. `deliver` runs outside any transaction, under a lease; the caller confirms it."""
 
-    # What `notification.channel` says: ticket, mail or log.
+    # As in `notification.channel`: ticket, mail or log.
     name: str
-    # What is left alone for a while after a failure: the desk by its source, or the mail server.
+    # The destination that pauses after a failure: the source of a desk, or the mail server.
     outlet: str
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Delivers the notice; `customer` is the customer's e-mail address. Raises DeliveryError.
 
-        With `look_first` an earlier try may have delivered it; it is not delivered twice.
+        With `look_first`, an earlier attempt may have delivered it; then it is not delivered again.
         """
 
 
 class LogChannel:
-    """Writes to the log that there is a notice; its text is in `notification`, and a lost line loses nothing."""
+    """Logs that there is a notice; its text is in `notification`, so a lost line loses nothing."""
 
     name = outlet = "log"
 
     def deliver(self, notice: Notice, *, customer: str = "", look_first: bool = False) -> None:
         """Logs the notice, without anything personal."""
         _log.info(
-            "told",
+            "notice written",
             source=notice.source,
             request=notice.request_id,
             ticket=notice.ticket,
