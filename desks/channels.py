@@ -62,7 +62,7 @@ class Channel(Protocol):
     # As in `notification.channel`: ticket, mail or log.
     name: str
     # The destination that pauses after a failure: the source of a desk, or the mail server.
-    outlet: str
+    destination: str
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Delivers the notice; `customer` is the customer's e-mail address. Raises DeliveryError.
@@ -74,7 +74,7 @@ class Channel(Protocol):
 class LogChannel:
     """Logs that there is a notice; its text is in `notification`, so a lost line loses nothing."""
 
-    name = outlet = "log"
+    name = destination = "log"
 
     def deliver(self, notice: Notice, *, customer: str = "", look_first: bool = False) -> None:
         """Logs the notice, without anything personal."""

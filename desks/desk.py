@@ -301,7 +301,7 @@ class TicketChannel:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self.outlet = desk.source
+        self.destination = desk.source
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Writes the notice on its ticket once, with its tag if the desk accepts one. Raises DeliveryError.

@@ -44,7 +44,7 @@ class _InTimeByTls(_InTime, smtplib.SMTP_SSL):
 class MailChannel:
     """Sends one mail per notice, to the customer or to the store's own people."""
 
-    name = outlet = "mail"
+    name = destination = "mail"
 
     def __init__(self, config: MailConfig, environ: Mapping[str, str]) -> None:
         """Reads the password from the environment. Raises ConfigurationError if it is missing."""

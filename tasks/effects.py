@@ -88,7 +88,7 @@ def _notification(row: AnyRow, notice: Notice, channel: Channel, *, told: bool) 
         "effect_id": row.id,
         "change_request_id": row.change_request_id,
         "channel": channel.name,
-        "outlet": channel.outlet,
+        "outlet": channel.destination,
         "visibility": notice.visibility,
         "subject": notice.subject,
         "body": notice.body,

@@ -377,10 +377,10 @@ def test_a_request_is_told_on_its_ticket_where_that_can_be_answered_else_by_mail
     chosen = found.channel_for(source, ticket)
     on_the_ticket = (source, ticket) == (ZENDESK, "88121")
     assert chosen.name == ("ticket" if on_the_ticket else "mail" if mail else "log")
-    assert chosen.outlet == (ZENDESK if on_the_ticket else chosen.name)
+    assert chosen.destination == (ZENDESK if on_the_ticket else chosen.name)
     # What was written for it is delivered by it.
     again = found.channel(chosen.name, source)
-    assert (type(again), again.outlet) == (type(chosen), chosen.outlet)
+    assert (type(again), again.destination) == (type(chosen), chosen.destination)
 
 
 @pytest.mark.parametrize(
