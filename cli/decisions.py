@@ -1,4 +1,4 @@
-"""`countermand decide` and `countermand rules`: the rules alone, without any service."""
+"""`countermand decide` and `countermand rules`: only the rules, without any service."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ class _Customer(BaseModel):
 
 
 class _Order(BaseModel):
-    """As much of an order as the rules need; other keys may be there too."""
+    """The part of an order that the rules need; other keys are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -55,7 +55,7 @@ class _Case(BaseModel):
 
 
 def decide(file: InputFile, as_json: AsJson = False) -> int:  # its output is JSON with or without
-    """Decide without any service: lines {"order": …, "request": …} in, one decision a line out, in order."""
+    """Decide without any service: reads lines {"order": …, "request": …} and prints one decision per line, in order."""
     rejected = False
     for number, line in read_lines(file, "deciding"):
         answer = _decide_line(number, line)
@@ -79,7 +79,7 @@ def _decide_line(number: int, line: bytes) -> dict[str, Any]:
     if message.data.order != case.order.number:
         err.print(
             f"line {number}: the request is for order {message.data.order}, the order is {case.order.number}; "
-            "decided all the same",
+            "decided nevertheless",
             markup=False,
         )
     decision = decide_request(order, message.to_rules())
@@ -115,7 +115,7 @@ class Format(StrEnum):
 def rules(
     as_format: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.TABLE,
 ) -> int:
-    """Print the decision table, made from the rules that decide."""
+    """Print the decision table, generated from the rules themselves."""
     rows = list(_rows())
     if as_format is Format.JSON:
         print_json(rows)

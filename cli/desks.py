@@ -1,4 +1,4 @@
-"""`countermand desks`: what is configured, what is missing, what to do and to paste in each desk's own pages."""
+"""`countermand desks`: what is configured, what is missing, and what to do in each desk's own pages."""
 
 import os
 import textwrap
@@ -20,23 +20,23 @@ from desks.registry import kinds, open_desk, open_desks, texts_of
 from workers.discovery import find_database
 from workers.errors import CommandError, UsageError
 
-cli = typer.Typer(name="desks", help="The helpdesks that send requests and get the answers.", no_args_is_help=True)
+cli = typer.Typer(name="desks", help="The helpdesks that send requests and receive the answers.", no_args_is_help=True)
 
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Only this desk. [default: all, and mail]")]
 Whole = Annotated[
-    bool, typer.Option("--whole-payload", help="Print the payload with all fields, also where the ticket can be read.")
+    bool, typer.Option("--whole-payload", help="Print the payload with all fields, even if the ticket can be read.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not try the keys to the desks' APIs.")]
 
 
 @cli.command()
 def check(name: Name = None, offline: Offline = False, whole: Whole = False, as_json: AsJson = False) -> int:
-    """Say what is configured and what is missing, try the keys to the desks' APIs, and print what to do in each desk.
+    """Show what is configured and what is missing, try the keys to the desks' APIs, and print what to do in each desk.
 
-    What is tried changes nothing there.
+    Trying a key changes nothing there.
     """
     with suppress(CommandError):
-        # Not needed here, but a running `countermand up` knows the desks file.
+        # The database is not needed, but a running `countermand up` knows the desks file.
         find_database()
     path = settings().desks
     if path is None:
@@ -82,7 +82,7 @@ def _problems(desk: Desk) -> list[str]:
     problems = []
     if desk.unnamed_fields:
         problems.append(
-            f"desk {desk.name}: `fields` must name the desk's own fields for {' and '.join(desk.unnamed_fields)}: make "
+            f"desk {desk.name}: `fields` must name the desk's own fields for {' and '.join(desk.unnamed_fields)}: add "
             f'them as the steps say, and write fields = {{ {desk.unnamed_fields[0]} = "…", … }} into desks.{desk.name}'
         )
     try:
@@ -94,7 +94,7 @@ def _problems(desk: Desk) -> list[str]:
 
 def _set_up(desk: Desk, *, whole: bool) -> dict[str, Any]:
     setup = desk.setup()
-    # Where we have a key the ticket's id is enough, and depends on no placeholder that an account may not know.
+    # With a key, the ticket's id is enough, and no placeholder is needed that an account may not know.
     reads = desk.reads_tickets and desk.config.answers and not whole
     return {
         "kind": desk.kind,
@@ -132,7 +132,7 @@ def _print(file: DesksFile, checked: Sequence[dict[str, Any]], problems: Sequenc
     if with_mail:
         _line(f"\nmail         {_mail(file.mail)}")
     if file.public_url is None and any("webhook_url" in one for one in checked):
-        _line("hint: the URLs are those of this machine; set `public_url` to where the desks reach it")
+        _line("hint: the URLs are those of this machine; set `public_url` to the address at which the desks reach it")
     for problem in problems:
         out.print(plain(f"problem: {problem}"), style="red", soft_wrap=True, highlight=False)
     if not problems:
@@ -146,20 +146,20 @@ def _outcome(checked: Sequence[dict[str, Any]]) -> str:
 
 
 def _print_desk(one: dict[str, Any]) -> None:
-    """Prints what is known, what to do and, last, what to paste, in the order in which an admin needs it."""
+    """Prints what is known, the steps and finally what to paste, in the order in which an admin needs it."""
     out.print(plain(f"\n{one['desk']}"), style="bold")
     _line(f"  kind         {one['kind']}")
     _line(f"  source       {one['source']}")
     _line(f"  secrets      {_secrets(one)}")
     _line(f"  answers      {_answers(one)}")
     for number, step in enumerate(one["steps"], start=1):
-        # For people: broken between words. What is pasted is not, however long it is.
+        # Wrapped for people. What is pasted is never wrapped.
         _line(textwrap.fill(f"{number}. {step}", out.width, initial_indent="  ", subsequent_indent="     ", **_WORDS))
     _line(f"  webhook URL  {one['webhook_url']}")
     for header, value in one["headers"].items():
         _line(f"  header       {header}: {value}")
     if one["payload"] and one["unnamed_fields"]:
-        _line("  payload      is printed here once `fields` is filled in")
+        _line("  payload      will be printed here once `fields` is filled in")
     elif one["payload"]:
         _line("  payload:")
         _line(one["payload"])
@@ -186,5 +186,5 @@ def _answers(one: dict[str, Any]) -> str:
 
 def _mail(mail: MailConfig | None) -> str:
     if mail is None:
-        return "not configured: what has no ticket is told to the log"
+        return "not configured: answers without a ticket go to the log"
     return f"by {mail.host}, port {mail.port}, security {mail.security}, sender {mail.sender}"

@@ -1,4 +1,4 @@
-"""`countermand desks pull`: fetches the forms that no webhook has brought."""
+"""`countermand desks pull`: fetches the forms that no webhook has delivered."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ Since = Annotated[
     datetime | None,
     typer.Option(
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
-        help="Tickets that have changed since this moment (UTC). [default: since they were listed last]",
+        help="Tickets that have changed since this time (UTC). [default: since they were last listed]",
     ),
 ]
 
@@ -31,9 +31,9 @@ def pull(
     since: Since = None,
     as_json: AsJson = False,
 ) -> int:
-    """Fetch the forms that no webhook has brought: lists the tickets that have changed, and reads each.
+    """Fetch the forms that no webhook has delivered: lists the tickets that have changed, and reads each.
 
-    A form that was taken before is known, and is not taken twice.
+    A form that was taken before is not taken again.
     """
     find_services()
     desk = helpdesks().desks.get(name)
@@ -45,14 +45,16 @@ def pull(
         raise UsageError(f"desk {name} cannot be pulled from: {why}")
     begins = since.replace(tzinfo=UTC) if since else None
     if begins is None and not reading(partial(seen_until, source=desk.source)):
-        raise UsageError(f"the tickets of desk {name} were never listed: say since when, such as --since 2026-11-23")
+        raise UsageError(f"the tickets of desk {name} were never listed: give a time, such as --since 2026-11-23")
     done = pulling.Pulled()
     try:
         with err.status("listing …") as status:
             for done in pulling.pull(desk, begins):
                 status.update(_progress(done))
     except DeliveryError as error:
-        raise Unreachable(f"desk {name}: {error}; what was found before is kept, and pulling again goes on") from error
+        raise Unreachable(
+            f"desk {name}: {error}; the tickets found so far are kept, and the next pull continues from there"
+        ) from error
     except LostFence as lost:
         raise CommandError(f"{lost}: try again in a minute") from lost
     left = reading(partial(count_unread, source=desk.source))
@@ -76,7 +78,7 @@ _READ = {
     Read.DIFFERS: "changed after their kind was chosen, and not taken (the log names them)",
     Read.UNUSABLE: "no requests (`countermand dead-letters list`)",
     Read.FAILED: "failed, to be tried again",
-    Read.LOST: "read by somebody else",
+    Read.LOST: "read by another process",
 }
 
 

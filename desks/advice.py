@@ -1,7 +1,7 @@
-"""What the customer reads for each reason: what happened, what to do instead, and in which order.
+"""The advice for each reason: what happened, what to do instead, and in which order.
 
-The advice is the back-office guide's; the words are those of the templates. No text carries a name or an address, so
-that it may be logged and quoted, and none promises what no process of ours does.
+The advice follows the back-office guide; the wording is in the templates. No text contains a name or an address, so
+all of them may be logged and quoted. None promises anything that Countermand does not do.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Calling a desk's API: time-outs, and what each answer means for a notice that must be delivered once."""
+"""Calls to a desk's API: time-outs, and what each response means for a notice that must be delivered once."""
 
 import ssl
 import time
@@ -17,9 +17,9 @@ from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS, Forbidden
 from desks.config import is_loopback
 from desks.parsing import parse_json
 
-# A page of a ticket's comments is far smaller; an answer that never ends must not fill the memory.
+# Far larger than a page of a ticket's comments. An endless response must not fill the memory.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
-# No desk needs longer, and a mistaken header must not delay an answer for ever.
+# No desk needs longer, and a wrong header must not delay an answer forever.
 _LONGEST_RETRY_AFTER = 3600.0
 
 _UNAUTHORIZED, _FORBIDDEN, _CONFLICT, _TOO_MANY, _UNAVAILABLE = 401, 403, 409, 429, 503
@@ -28,12 +28,12 @@ _LATER = (_TOO_MANY, _UNAVAILABLE, 408, 425)
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    # Reading the authorities' certificates takes longer than everything else about an answer.
+    # Loading the CA certificates takes longer than the rest of a delivery.
     return httpx2.create_ssl_context()
 
 
 def _for(url: str, proxy: str | None) -> str | None:
-    """Returns the proxy; None for a call on this machine, by http perhaps, which a proxy elsewhere has no part in."""
+    """Returns the proxy, or None for a call to this machine, which may use http and must not pass a proxy elsewhere."""
     is_here, leads_away = is_loopback(_host(url)), proxy is not None and not is_loopback(_host(proxy))
     return None if is_here and leads_away else proxy
 
@@ -43,7 +43,7 @@ def _host(url: str) -> str:
 
 
 class Api:
-    """A desk's REST API for the calls of one answer; close it by leaving its block."""
+    """A desk's REST API for the calls of one answer; leaving the `with` block closes it."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Api:
         self._client = httpx2.Client(
             base_url=url,
             auth=auth,
-            # And read as it comes: a small answer could unpack to one that fills the memory.
+            # No compression: a small response could unpack to one that fills the memory.
             headers={
                 "User-Agent": "countermand",
                 "Accept": "application/json",
@@ -66,15 +66,15 @@ class Api:
                 **(headers or {}),
             },
             verify=_trusted(),
-            # Prevents: a proxy from the environment, not chosen for this, that reads the key of a call by http.
+            # Prevents: a proxy from the environment, not meant for this, reads the key from a call by http.
             trust_env=False,
             proxy=_for(url, proxy),
-            # A redirect would take the key to the API to another place.
+            # A redirect would send the key to the API somewhere else.
             follow_redirects=False,
         )
         self._timeout = timeout
         self._deadline = time.monotonic() + MAX_SECONDS
-        # The call that was made last, as errors name it.
+        # The last call, for error messages.
         self.called: str | None = None
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class Api:
         self._client.close()
 
     def end_within(self, seconds: float) -> None:
-        """Leaves at most so many seconds for all calls that are still to be made."""
+        """Limits the time for all further calls together to this many seconds."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
 
     def call(
@@ -98,14 +98,14 @@ class Api:
         content: bytes | None = None,
         reads_json: bool = True,
     ) -> Any:
-        """Sends one request, with `body` as JSON or `content` as it is; returns the answer's JSON, None if it is empty.
+        """Sends one request, with `body` as JSON or `content` unchanged; returns the JSON in the response, if any.
 
-        Raises NotDelivered, OutcomeUnknown or Refused; none of them quotes what was sent or answered.
+        Raises NotDelivered, OutcomeUnknown or Refused, none of which quotes the request or the response.
         """
         what = self.called = f"{method} {path}"
         timeout = self._time_left(what)
         try:
-            # Not left to `base_url`: that ends in a slash, which the URL of a receiver may not have.
+            # Not by `base_url`, which adds a slash at the end that a receiver's URL may not have.
             with self._client.stream(
                 method,
                 f"{self._url}{path}",
@@ -122,7 +122,7 @@ class Api:
                 f"{what}: no connection to {self._client.base_url.host} ({type(error).__name__})"
             ) from error
         except httpx2.HTTPError as error:
-            # The request may have arrived and its answer got lost.
+            # The request may have arrived, and only the response got lost.
             raise OutcomeUnknown(f"{what}: no answer ({type(error).__name__})", is_in_doubt=True) from error
         _check(what, status, retry_after)
         return _parsed(what, raw) if reads_json else None
@@ -147,7 +147,7 @@ def _check(what: str, status: int, retry_after: str | None) -> None:
     if 200 <= status < 300:
         return
     message = f"{what}: answered {status}"
-    # The key to the API: somebody sets it right, and then it works. Or this ticket is one that the key may not see.
+    # Either the key is wrong, and works once somebody corrects it, or it may not see this ticket.
     if status == _UNAUTHORIZED:
         raise NotDelivered(f"{message}: the key to the API is wrong", is_in_doubt=True)
     if status == _FORBIDDEN:
@@ -173,14 +173,14 @@ def _parsed(what: str, raw: bytes) -> Any:
 
 
 def a_list(answer: Any) -> list[Any]:
-    """Returns an answer that must be a list; anything else would look like one without our mark. Raises TypeError."""
+    """Returns a response that must be a list: anything else would look like one without our mark. Raises TypeError."""
     if not isinstance(answer, list):
         raise TypeError("not a list")
     return answer
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Reads Retry-After, seconds or an HTTP date (RFC 9110, 10.2.3); None if it says nothing that can be understood."""
+    """Reads Retry-After, seconds or an HTTP date (RFC 9110, 10.2.3); None if it is not readable."""
     if retry_after is None:
         return None
     text = retry_after.strip()

@@ -16,24 +16,24 @@ from desks.steps import ADDRESSES_HINT, KIND_LAST_HINT, KIND_LIST, LABELS_HINT, 
 from rules.mailboxes import same_mailbox
 
 _SIGNATURE, _TIMESTAMP = "X-Chatwoot-Signature", "X-Chatwoot-Timestamp"
-# Chatwoot hands messages out twenty at a time; the mark is under the newest ones or it is nowhere.
+# Chatwoot returns twenty messages a page; a mark is looked for in the newest hundred.
 _PAGES = 5
-# The filter hands conversations out so many at a time.
+# Conversations on one page of the filter.
 _FILTER_PAGE = 25
-# A form is filled in while somebody writes, or soon after.
+# A form is filled in while the conversation is active, or soon after.
 _SILENT_BEFORE = timedelta(days=7)
-# Where a visitor says himself who he is, and may write his conversation's attributes too.
+# Channels where visitors claim their own identity, and may write the attributes of their conversation.
 _CLAIMING = ("Channel::WebWidget", "Channel::Api")
 _EMAIL = "Channel::Email"
 
 
 class ChatwootConfig(DeskConfig):
-    """What the file says of a Chatwoot: also the number of the account."""
+    """The table of a Chatwoot account, with its number."""
 
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "account")
 
     account: int | None = None
-    # True believes any visitor of a website or an API inbox who he says he is.
+    # True believes every visitor of a website or API inbox.
     trust_unverified_visitors: bool = False
 
 
@@ -61,7 +61,7 @@ class Chatwoot(Desk):
     def payload(self, value: Any) -> TicketPayload:
         """Reads `conversation_updated`; only a change of the kind asks for something.
 
-        Chatwoot sends each attribute as it is filled in: an address that is half an old one would else be a request.
+        Chatwoot sends each attribute as soon as it is filled in, so an address could be half old and half new.
         """
         try:
             changes = [dict(change) for change in value.get("changed_attributes") or []]
@@ -71,7 +71,7 @@ class Chatwoot(Desk):
             attributes = dict(value["custom_attributes"])
             kind = self._kind(attributes)
             if all(self._kind(dict(change["previous_value"] or {})) == kind for change in changed):
-                raise Ignored("a change of other attributes than the kind")
+                raise Ignored("a change of attributes other than the kind")
             known = {
                 "ticket": value["id"],
                 "requester": self._requester(value),
@@ -86,9 +86,9 @@ class Chatwoot(Desk):
         return payload_of_fields(attributes, self.config.fields, **known)
 
     def _requester(self, event: Mapping[str, Any]) -> Any:
-        """Returns the contact's address; "" where the visitor himself may have named it, and may have asked.
+        """Returns the contact's address; "" if the visitor may have entered it, and may have made the request.
 
-        `hmac_verified` proves the contact's identifier and not its address. The event does not tell who changed the
+        `hmac_verified` proves the contact's identifier, not its address. The event does not say who changed the
         attributes, so a visitor's choice of the kind looks like an agent's.
         """
         channel, email = event.get("channel"), event["meta"]["sender"].get("email")
@@ -96,15 +96,15 @@ class Chatwoot(Desk):
             return email
         if not isinstance(channel, str) or channel in _CLAIMING:
             return ""
-        # A contact's address can be changed in a widget, that of an e-mail conversation cannot: it is its source.
+        # A widget can change a contact's address, but not the address that an e-mail conversation came from.
         source = str((event.get("contact_inbox") or {}).get("source_id"))
         is_changed = channel == _EMAIL and "@" in source and not same_mailbox(source, str(email or ""))
         return "" if isinstance(email, str) and is_changed else email
 
     def _requester_read(self, found: Mapping[str, Any]) -> Any:
-        """Returns the contact's address of a conversation that was read; "" where nothing proves it.
+        """Returns the contact's address in a conversation that was read; "" if nothing proves it.
 
-        The API does not tell from which address an e-mail conversation came, as the event of a webhook does.
+        Unlike the event of a webhook, the API may not say which address an e-mail conversation came from.
         """
         channel = found["meta"]["channel"]
         if channel == _EMAIL and not (found.get("contact_inbox") or self.config.trust_unverified_visitors):
@@ -119,21 +119,21 @@ class Chatwoot(Desk):
             headers={},
             payload=None,
             steps=(
-                "Settings → Custom attributes → Conversation: a text countermand_order for the order's number, a text "
+                "Settings → Custom attributes → Conversation: a text countermand_order for the order number, a text "
                 "countermand_note (a validated order is not cancelled without one), and a list countermand_kind with "
                 f"the values {KIND_LIST}.",
-                f"{ADDRESSES_HINT} Their keys have countermand_ in front too; other keys can be given in `fields`.",
+                f"{ADDRESSES_HINT} Their keys begin with countermand_ too; name other keys in `fields`.",
                 LABELS_HINT,
-                f"Tell your agents: {KIND_LAST_HINT}",
-                "Know that what is asked in a website or API inbox goes to a colleague, also where identity validation "
-                "is on: a visitor can name any address as his own and write these attributes himself, and Chatwoot "
-                "does not tell who wrote them. Other inboxes (e-mail, WhatsApp) are decided at once.",
-                "Settings → Labels: make the labels countermand-applied, countermand-refused, countermand-unchanged, "
+                f"Ask your agents to {KIND_LAST_HINT}",
+                "Note: requests from a website or API inbox always go to a colleague, even with identity validation. A "
+                "visitor can claim any address and write these attributes, and Chatwoot does not say who wrote them. "
+                "Requests from other inboxes (e-mail, WhatsApp) are decided at once.",
+                "Settings → Labels: create the labels countermand-applied, countermand-refused, countermand-unchanged, "
                 "countermand-partly_applied, countermand-escalated.",
-                "Profile settings of the agent in whose name answers are written → Access token: put it into "
-                f"{variable(self.config.token, 'token')} (a bot's may not read conversations); `account` is the number "
-                "behind /app/accounts/ in Chatwoot's own address.",
-                "Settings → Integrations → Webhooks → Add: the URL, event conversation_updated; put the webhook's "
+                "Profile settings of the agent that writes the answers → Access token: put it into "
+                f"{variable(self.config.token, 'token')} (a bot's token may not read conversations). `account` is the "
+                "number after /app/accounts/ in the URL of your Chatwoot.",
+                "Settings → Integrations → Webhooks → Add: the URL and the event conversation_updated. Put its "
                 f"secret into {variable(self.config.webhook_secret, 'webhook_secret')}.",
             ),
         )
@@ -147,7 +147,7 @@ class Chatwoot(Desk):
     def whose_key(self, api: Api) -> str | None:
         profile = api.call("GET", "/profile")
         if self.config.account not in [account["id"] for account in profile["accounts"]]:
-            raise NotDelivered("GET /profile: the key to the API is of nobody in the account that `account` numbers")
+            raise NotDelivered("GET /profile: the key to the API belongs to nobody in the account that `account` names")
         return str(profile["email"])
 
     def read_form(self, api: Api, ticket: str) -> Form:
@@ -160,8 +160,8 @@ class Chatwoot(Desk):
         return Form(payload_of_fields(dict(found["custom_attributes"]), self.config.fields, **known))
 
     def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
-        # No list tells when an attribute was changed: all conversations are asked for that have a kind and were not
-        # silent for long. The newest come first, 25 a page.
+        # No list says when an attribute changed, so this asks for all conversations that have a kind and were active
+        # lately. The newest come first, 25 a page.
         page = int(cursor or 1)
         conditions = [
             {
@@ -195,13 +195,13 @@ class Chatwoot(Desk):
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         private = notice.visibility is Visibility.INTERNAL
-        # In Markdown that is the definition of a link, which is never shown; where it is not Markdown, one short line.
+        # In Markdown this is the definition of a link, which is never shown; elsewhere it is one short line.
         content = f"{notice.signed_body}: #"
         message = {"content": content, "message_type": "outgoing", "private": private}
         api.call("POST", f"{self._path(notice.ticket)}/messages", message)
 
     def tag(self, api: Api, notice: Notice) -> None:
-        # Writing labels replaces them all, so those that are there are read first.
+        # Writing labels replaces all of them, so the existing ones are read first.
         labels = api.call("GET", f"{self._path(notice.ticket)}/labels")["payload"]
         if notice.tag not in labels:
             api.call("POST", f"{self._path(notice.ticket)}/labels", {"labels": [*labels, notice.tag]})

@@ -1,4 +1,4 @@
-"""The desks file: one TOML table a helpdesk, and one for mail. It names secrets; the environment holds them."""
+"""The desks file: one TOML table per helpdesk, and one for mail. It names secrets; the environment holds them."""
 
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -17,7 +17,7 @@ DesksError = ConfigurationError
 
 
 def _url(text: str) -> str:
-    # A user and a password in it would be secrets in the file; behind a query no path can be added.
+    # A user and password would be secrets in the file, and no path can be appended to a query.
     if not (_can_be_called(text) and text.isprintable()) or any(one in text for one in " @?#"):
         raise ValueError("must be a URL such as https://acme.zendesk.com, without user, query or fragment")
     return text.rstrip("/")
@@ -36,8 +36,8 @@ def _api_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError(
-            "must begin with https://, for by http the key to the API and the answers would go in the clear; "
-            "by http only this machine is called, such as http://127.0.0.1:8080"
+            "must begin with https://, because http would send the key to the API and the answers in the clear; "
+            "http is only for this machine, such as http://127.0.0.1:8080"
         )
     return text
 
@@ -58,7 +58,7 @@ def is_loopback(host: str) -> bool:
 def mail_address(text: str) -> str:
     """Returns an e-mail address that a mail can be sent to as it is written. Raises ValueError for anything else."""
     try:
-        # What is read of it in another way than it is written would go to somebody else.
+        # If the parser reads an address differently, the mail would go to somebody else.
         is_one = Address(addr_spec=text).addr_spec == text
     except (MessageError, ValueError, IndexError):
         is_one = False
@@ -75,7 +75,13 @@ def _source(text: str) -> str:
 
 def _shop(text: str) -> str:
     if text != text.strip() or not text.isprintable():
-        raise ValueError("must be one line of text without blanks around it, such as Acme")
+        raise ValueError("must be one line of text without spaces around it, such as Acme")
+    return text
+
+
+def _folder(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("must be the path of a folder, such as texts")
     return text
 
 
@@ -91,36 +97,36 @@ CountryCode = Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
 ApiUrl = Annotated[Url, AfterValidator(_api_url)]
 Proxy = Annotated[Url, AfterValidator(_no_path)]
 MailAddress = Annotated[str, AfterValidator(mail_address)]
-# Of a desk: part of the path of its webhook.
+# The name of a desk, which is part of the path of its webhook.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
 
 class DeskConfig(Table):
-    """What every desk's table may hold; a desk adds what only it has."""
+    """The keys that every desk's table may have; a kind of desk adds its own."""
 
-    # The keys that answering needs, all of them or none.
+    # The keys that are needed to answer: all of them or none.
     answering: ClassVar[tuple[str, ...]] = ("url", "token")
 
-    # Which kind of desk, when the table is not named after it.
+    # The kind of desk, if the table has another name.
     desk: str | None = None
-    # The `source` of its requests: the first half of their keys, for ever.
+    # The `source` of its requests: the first half of their keys, so it must never change.
     source: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_source)]
     webhook_secret: Variable
     webhook_secret_previous: Variable | None = None
-    # How far a signed moment may be from ours.
+    # How far the time of a signature may be from our clock.
     tolerance_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
-    # The desk's own names of the fields that a payload carries; see desks.payload.FIELDS.
+    # The desk's own names for our fields, which are listed in desks.payload.FIELDS.
     fields: dict[str, str] = Field(default_factory=dict)
-    # What its own labels mean: of the drop-down for the kind, and of countries.
+    # What its own labels mean: those of the drop-down for the kind, and those of countries.
     kinds: dict[str, KindWord] = Field(default_factory=dict)
     countries: dict[str, CountryCode] = Field(default_factory=dict)
-    # Where its API is, and the variable that holds the key to it. Without them its tickets are not answered.
+    # The URL of its API, and the variable with the key. Without them its tickets are not answered.
     url: ApiUrl | None = None
     token: Variable | None = None
     timeout_seconds: Seconds = 10
-    # How often the tickets that have changed are listed by the API, for webhooks that got lost; 0: never by itself.
+    # How often changed tickets are listed, to recover lost webhooks; 0: only by `countermand desks pull`.
     pull_minutes: Annotated[float, Field(ge=0, le=1440)] = 5
-    # Through what its API is called; else directly, whatever HTTP_PROXY and the like say. The file may say it for all.
+    # The proxy for its API; without it, calls are direct, whatever HTTP_PROXY says. The file may set one for all desks.
     proxy: Proxy | None = None
 
     @property
@@ -139,7 +145,7 @@ class DeskConfig(Table):
 
 
 class MailConfig(Table):
-    """How mail leaves: for decisions on requests without a ticket that can be answered."""
+    """How mail is sent, for requests whose ticket cannot be answered, or that have none."""
 
     host: Annotated[str, StringConstraints(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 587
@@ -147,7 +153,7 @@ class MailConfig(Table):
     user: str | None = None
     password: Variable | None = None
     sender: MailAddress
-    # Where the store's own people read what is not for the customer.
+    # Who reads what is not meant for the customer.
     colleagues: MailAddress
     timeout_seconds: Seconds = 10
 
@@ -163,13 +169,13 @@ class MailConfig(Table):
 class DesksFile(Table):
     """The whole file; each kind of desk reads its own tables."""
 
-    # Where the desks reach this machine: what `desks check` prints into the webhook URLs.
+    # The address at which the desks reach this machine; `desks check` prints it in the webhook URLs.
     public_url: Url | None = None
-    # Who signs the answers.
+    # The name under the answers.
     shop: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_shop)] | None = None
     # A folder with the store's own texts, relative to this file; see desks.store_texts.
-    texts: Annotated[str, StringConstraints(min_length=1)] | None = None
-    # For each desk whose table names no other.
+    texts: Annotated[str, AfterValidator(_folder)] | None = None
+    # For every desk whose table names no other proxy.
     proxy: Proxy | None = None
     desks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     mail: MailConfig | None = None

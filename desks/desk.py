@@ -1,6 +1,6 @@
-"""What a helpdesk is to us: how it signs, how its payload becomes a change request, how its ticket is answered.
+"""The interface of a helpdesk: how it signs, how its payload becomes a change request, how its ticket is answered.
 
-Each module of `desks/` that holds a `Desk` adds one kind; docs/adding-a-desk.md says how.
+Each module of `desks/` with a `Desk` adds one kind; see docs/adding-a-desk.md.
 """
 
 from abc import ABC, abstractmethod
@@ -47,7 +47,7 @@ __all__ = [
 
 _log = structlog.get_logger()
 
-# For asking whose the key is, after a failure: it comes on top of the time for an answer's own calls.
+# For asking whose the key is after a failure, in addition to the time for the answer's own calls.
 _SECONDS_TO_ASK = 3.0
 
 
@@ -60,7 +60,7 @@ class Webhook:
     received_at: datetime
 
     def header(self, name: str) -> str:
-        """Returns a header. Raises Unauthorized if it is missing: only headers that prove something are asked for."""
+        """Returns a header. Raises Unauthorized if it is missing, because all headers that we read are proofs."""
         try:
             return self.headers[name.lower()]
         except KeyError:
@@ -69,9 +69,9 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an admin does in the desk's own pages, in this sequence, and what is pasted there.
+    """The steps that an admin takes in the desk's own pages, in this order, and what to paste there.
 
-    `payload` carries all fields; `ticket_payload` the ticket's id alone, for a desk whose API we may call.
+    `payload` carries all fields; `ticket_payload` only the ticket's id, for a desk whose API we may call.
     """
 
     headers: Mapping[str, str]
@@ -82,7 +82,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A page of the tickets that have changed; `cursor` says where the next one begins, None after the last."""
+    """A page of the tickets that have changed; `cursor` is where the next one begins, None on the last."""
 
     tickets: Sequence[str]
     cursor: str | None = None
@@ -91,23 +91,22 @@ class Changed:
 class Desk(ABC):
     """One configured helpdesk. A kind of desk is a subclass in a module of its own."""
 
-    # The kind's name, as the desks file and the webhook's path have it.
+    # The name of the kind in the desks file and in the path of the webhook.
     kind: ClassVar[str]
     config_type: ClassVar[type[DeskConfig]] = DeskConfig
-    # What `verify` asks for, by name, and what each is made of: it goes into openapi.json.
+    # The headers that `verify` reads, and what each contains. They go into openapi.json.
     signature_headers: ClassVar[Mapping[str, str]]
-    # Our fields that `fields` must name before the payload can be printed: those of a template without which nothing
-    # can be asked.
+    # Our fields that `fields` must name before the payload can be printed, because no request is possible without them.
     template_fields: ClassVar[Sequence[str]] = ()
     # True if its API can read a ticket's form and list the tickets that have changed: `read_form`, `list_changed`.
     reads_tickets: ClassVar[bool] = False
-    # True if choosing the kind sends a form, whatever else is changed afterwards.
+    # True if choosing the kind sends the form, so that later changes of other fields do not.
     asks_by_kind: ClassVar[bool] = False
-    # True if it may escape texts for HTML where it fills in a template.
+    # True if the desk may escape texts for HTML when it fills in a template.
     escapes_html: ClassVar[bool] = False
 
     def __init__(self, name: str, config: Any, environ: Mapping[str, str]) -> None:
-        """Takes the secrets out of the environment. Raises ConfigurationError if one cannot be one."""
+        """Reads the secrets from the environment. Raises ConfigurationError if one is malformed."""
         self.name = name
         self.config = config
         self.secrets = [
@@ -122,11 +121,11 @@ class Desk(ABC):
 
     @property
     def unnamed_fields(self) -> list[str]:
-        """Our fields for which the desk's own are still to be named in `fields`."""
+        """Our fields that are still missing in `fields`."""
         return [name for name in self.template_fields if name not in self.config.fields]
 
     def check_secrets(self) -> None:
-        """Raises ConfigurationError unless every secret is there."""
+        """Raises ConfigurationError if a secret is missing."""
         if self.missing:
             raise ConfigurationError(f"desk {self.name}: {' and '.join(self.missing)} must be set in the environment")
 
@@ -137,28 +136,28 @@ class Desk(ABC):
 
     @property
     def tolerance(self) -> timedelta:
-        """How far the moment of a signature may be from ours."""
+        """How far the time of a signature may be from our clock."""
         return timedelta(seconds=self.config.tolerance_seconds)
 
     # In
 
     @abstractmethod
     def verify(self, webhook: Webhook) -> None:
-        """Raises Unauthorized unless the delivery comes from this desk, and now where its scheme says when."""
+        """Raises Unauthorized unless this desk sent the delivery, and recently if its scheme has a time."""
 
     def read(self, webhook: Webhook) -> bytes:
         """Returns the change request in a verified delivery, as a CloudEvent in JSON.
 
-        Raises Unusable for a payload that holds none, and Ignored for one that asks for nothing.
+        Raises Unusable if the payload is no change request, and Ignored if it asks for nothing.
         """
         body = read_json(webhook.body)
         payload = self.translated(self.payload(unescaped(body) if self.escapes_html else body))
         return change_event(self.source, payload, webhook.received_at, own=self.own_addresses)
 
     def ticket_named(self, webhook: Webhook) -> str | None:
-        """Returns the ticket that a verified delivery names and says nothing more of: its form is to be read.
+        """Returns the ticket if a verified delivery names a ticket and nothing else, so that its form must be read.
 
-        None for any other delivery. Raises Unusable for a ticket that cannot be one, or that we have no key to read.
+        None for any other delivery. Raises Unusable for an impossible ticket, or one that we have no key to read.
         """
         try:
             ticket = named_ticket(read_json(webhook.body))
@@ -167,54 +166,54 @@ class Desk(ABC):
         if ticket is None:
             return None
         if not self.reads_tickets:
-            raise Unusable(f"the body names a ticket alone, and no ticket of {self.kind} can be read")
+            raise Unusable(f"the body names only a ticket, and the tickets of {self.kind} cannot be read")
         if not self.config.answers:
             raise Unusable(
-                "the body names a ticket alone; to read it the desks file needs "
-                f"{', '.join(self.config.answering)} of desk {self.name}"
+                f"the body names only a ticket; to read it, desk {self.name} needs "
+                f"{', '.join(self.config.answering)} in the desks file"
             )
         if not (ticket and self.is_ticket(ticket)):
-            raise Unusable("`ticket` is not the id of a ticket: has the desk filled its placeholder in?")
+            raise Unusable("`ticket` is not the id of a ticket: did the desk fill in its placeholder?")
         return ticket
 
     def payload(self, value: Any) -> TicketPayload:
-        """Takes the payload out of a parsed body; most desks send it as our template has it. Raises as `read` does."""
+        """Returns the payload in a parsed body, which most desks send in the form of our template. Raises as `read`."""
         return read_payload(value)
 
     def translated(self, payload: TicketPayload) -> TicketPayload:
-        """Returns a payload with our words for the desk's own labels of kinds and countries."""
+        """Returns a payload in which our kinds and country codes replace the desk's own labels."""
         return translated(payload, self.config.kinds, self.config.countries)
 
     @property
     def own_addresses(self) -> Sequence[str]:
-        """The e-mail addresses by which the desk knows us as an author: what we write is no request."""
+        """The e-mail addresses under which the desk shows what we wrote, which is never a request."""
         user = getattr(self.config, "user", None)
         return [user] if user else []
 
     @abstractmethod
     def setup(self) -> Setup:
-        """Returns what to paste into the desk's pages."""
+        """Returns the steps in the desk's pages, and what to paste there."""
 
     # In, by the desk's API
 
     def form(self, api: Api, ticket: str) -> Form:
-        """Returns the form on a ticket, its labels translated. Raises as `read_form` does."""
+        """Returns the form on a ticket with its labels translated. Raises as `read_form` does."""
         found = self.read_form(api, ticket)
         return replace(found, payload=self.translated(found.payload))
 
     def read_form(self, api: Api, ticket: str) -> Form:
         """Reads the current form of a ticket.
 
-        Raises DeliveryError, Ignored where its kind is left blank, and Unusable for what cannot be a request.
+        Raises DeliveryError, Ignored if the kind is blank, and Unusable if the form cannot be a request.
         """
-        raise NotImplementedError(f"{self.kind} has no API to read tickets by")
+        raise NotImplementedError(f"{self.kind} has no API that reads tickets")
 
     def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
         """Returns one page of the tickets that have changed since a moment and may ask for something.
 
-        `cursor` is what the page before has returned, None for the first. Raises DeliveryError.
+        `cursor` comes from the page before, None for the first. Raises DeliveryError.
         """
-        raise NotImplementedError(f"{self.kind} has no API to list tickets by")
+        raise NotImplementedError(f"{self.kind} has no API that lists tickets")
 
     # Out
 
@@ -223,20 +222,20 @@ class Desk(ABC):
         """Returns the desk's API, opened for one answer."""
 
     def whose_key(self, api: Api) -> str | None:
-        """Returns the e-mail address of the account that our key is of, by a call that changes nothing.
+        """Returns the e-mail address of the account that our key belongs to, with a call that changes nothing.
 
-        None for a desk that has no such call. Raises DeliveryError.
+        None if the desk has no such call. Raises DeliveryError.
         """
         return None
 
     def is_ticket(self, ticket: str) -> bool:
-        """Returns whether this can be the id of a ticket; all desks but one number them."""
+        """Returns whether this can be the id of a ticket, which is a number at all desks but one."""
         return ticket.isascii() and ticket.isdecimal()
 
     def read_ticket(self, api: Api, notice: Notice) -> Any:
-        """Returns the notice's ticket as the desk has it now; None for a desk that can do without.
+        """Returns the current state of the notice's ticket; None for a desk that does not need it.
 
-        Read before anything else: `answer` may hold the desk to it. Raises DeliveryError.
+        Called first, so that `answer` can make the desk refuse if the ticket has changed since. Raises DeliveryError.
         """
         return None
 
@@ -253,43 +252,43 @@ class Desk(ABC):
 
     @abstractmethod
     def tag(self, api: Api, notice: Notice) -> None:
-        """Adds the notice's tag to its ticket, beside those that are there. Raises DeliveryError."""
+        """Adds the notice's tag to its ticket and keeps the existing tags. Raises DeliveryError."""
 
 
 @contextmanager
 def opened_api(desk: Desk) -> Iterator[Api]:
-    """The desk's API for the block; an answer in which what is looked for is not there raises OutcomeUnknown."""
+    """Opens the desk's API for the block; a response that lacks what the block reads raises OutcomeUnknown."""
     with desk.api() as api:
         try:
             yield api
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise OutcomeUnknown(
-                f"the answer to {api.called} is not what {desk.kind}'s API describes ({type(error).__name__}); "
+                f"the response to {api.called} is not what {desk.kind}'s API describes ({type(error).__name__}); "
                 "is `url` right?",
                 is_in_doubt=True,
             ) from error
 
 
 def account_of_key(desk: Desk, *, within: float | None = None) -> str | None:
-    """Tries the key to a desk's API and returns whose it is; None where nothing can be tried. Raises DeliveryError.
+    """Tries the key to a desk's API and returns whose it is; None if the desk has no such call. Raises DeliveryError.
 
-    `within` are the seconds that it may take.
+    `within` limits the seconds that this may take.
     """
     with opened_api(desk) as api:
         if within is not None:
             api.end_within(within)
         account = desk.whose_key(api)
         if account and desk.own_addresses and not same_mailbox(account, desk.own_addresses[0]):
-            raise NotDelivered(f"{api.called}: the key to the API is of another account than `user`")
+            raise NotDelivered(f"{api.called}: the key to the API belongs to an account other than `user`")
     return account
 
 
 class SecretHeaderDesk(Desk):
-    """A desk that cannot sign: it sends a secret in a header, and the request's key comes from its content."""
+    """A desk that cannot sign: it sends a secret in a header, and the request's id comes from its content."""
 
     header: ClassVar[str] = "X-Countermand-Secret"
     signature_headers: ClassVar[Mapping[str, str]] = {
-        header: "The desk's secret itself, of a desk that cannot sign. Only ever over TLS."
+        header: "The desk's secret itself, from a desk that cannot sign. Only over TLS."
     }
 
     def verify(self, webhook: Webhook) -> None:
@@ -297,7 +296,7 @@ class SecretHeaderDesk(Desk):
 
 
 class TicketChannel:
-    """The way to a desk's ticket: look for our mark where it may stand already, write, tag."""
+    """Delivers to a desk's ticket: looks for our mark if it may be there already, writes, and tags."""
 
     name = "ticket"
 
@@ -306,9 +305,9 @@ class TicketChannel:
         self.destination = desk.source
 
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
-        """Writes the notice on its ticket once, with its tag where the desk takes one. Raises DeliveryError.
+        """Writes the notice on its ticket once, with its tag if the desk accepts one. Raises DeliveryError.
 
-        A failure that may be the ticket's own or the desk's is the ticket's, where the desk answers to our key.
+        A failure in doubt concerns only the ticket if the desk still accepts our key.
         """
         try:
             self._deliver(notice, customer=customer, look_first=look_first)
@@ -321,37 +320,37 @@ class TicketChannel:
         try:
             return account_of_key(self._desk, within=_SECONDS_TO_ASK) is not None
         except DeliveryError as error:
-            _log.warning("the desk does not answer to its key", desk=self._desk.name, error=str(error))
+            _log.warning("the desk does not accept its key", desk=self._desk.name, error=str(error))
             return False
 
     def _deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         desk = self._desk
         if not desk.is_ticket(notice.ticket or ""):
-            raise Refused("the ticket is not a number, as the tickets of this desk are")
+            raise Refused("the tickets of this desk are numbers, and this one is not")
         with opened_api(desk) as api:
             if look_first:
-                with _unclear("could not look whether the answer stands on the ticket"):
+                with _unclear("could not check whether the answer is on the ticket"):
                     ticket = desk.read_ticket(api, notice)
-                    stands_there = desk.has_answer(api, notice)
+                    is_there = desk.has_answer(api, notice)
             else:
-                ticket, stands_there = desk.read_ticket(api, notice), False
-            if not stands_there:
+                ticket, is_there = desk.read_ticket(api, notice), False
+            if not is_there:
                 desk.answer(api, notice, customer, ticket)
             self._tag(api, notice)
 
     def _tag(self, api: Api, notice: Notice) -> None:
         desk, ticket, tag = self._desk.name, notice.ticket, notice.tag
-        with _unclear("the answer stands on the ticket, its tag does not"):
+        with _unclear("the answer is on the ticket, but its tag is not"):
             try:
                 self._desk.tag(api, notice)
             except (Refused, Forbidden) as refused:
-                # The answer was read, perhaps; a tag that the desk will never take must not make the answer dead.
+                # The customer may have read the answer: a tag that the desk will never accept must not make it dead.
                 _log.warning("answered without the tag", desk=desk, ticket=ticket, tag=tag, error=str(refused))
 
 
 @contextmanager
 def _unclear(message: str) -> Iterator[None]:
-    """A failure in the block leaves open whether the answer is on the ticket, or is known to have left it there."""
+    """Turns a failure in the block into OutcomeUnknown: the answer is on the ticket, or may be."""
     try:
         yield
     except DeliveryError as error:

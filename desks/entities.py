@@ -1,10 +1,10 @@
-"""Texts that a desk has escaped for HTML before it put them into JSON."""
+"""Unescapes texts that a desk has escaped for HTML before it put them into JSON."""
 
 import html
 import re
 from typing import Any
 
-# As those write them who escape. Others, such as `&copy` without its end, are what somebody typed.
+# Only what escaping produces. Other entities, such as `&copy` without a semicolon, were typed by somebody.
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
 
 

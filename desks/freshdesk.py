@@ -52,25 +52,25 @@ class Freshdesk(SecretHeaderDesk):
             ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 made_up_secret(self.config),
-                f"Admin → Workflows → Ticket fields: a single-line text for the order's number, {NOTE_FIELD}, and a "
+                f"Admin → Workflows → Ticket fields: a single-line text for the order number, {NOTE_FIELD}, and a "
                 f"drop-down for the kind of change with the choices {KIND_LIST}.",
                 ADDRESSES_HINT,
                 LABELS_HINT,
-                "In each of these fields, under Behavior for customers: neither Displayed to customers nor Customers "
+                "In each of these fields, under Behavior for customers: untick Displayed to customers and Customers "
                 f"can edit. {AGENTS_ONLY_WARNING}",
-                "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and print "
-                "this again.",
-                "Profile settings of the agent in whose name answers are written → View API key: put it into "
-                f"{variable(self.config.token, 'token')}. Let it be {OWN_ACCOUNT_HINT}.",
-                "Admin → Workflows → Automations → Ticket updates: a rule for changes of these fields that are not "
+                "Write the fields' names (such as cf_order) into `fields` as order, kind, note and so on, and run "
+                "this command again.",
+                "Profile settings of the agent that writes the answers → View API key: put it into "
+                f"{variable(self.config.token, 'token')}. Use {OWN_ACCOUNT_HINT}.",
+                "Admin → Workflows → Automations → Ticket updates: a rule for changes of these fields that were not "
                 "made by that agent. Action: Trigger webhook, POST, the URL and the header, JSON, content Advanced: "
                 "the payload.",
-                f"Tell your agents: {SAME_AGAIN_HINT}",
+                f"For your agents: {SAME_AGAIN_HINT}",
             ),
         )
 
     def api(self) -> Api:
-        # The API key is the user; what stands for the password does not matter.
+        # The API key is the user name, and the password does not matter.
         auth = (self.token or "", "X")
         return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
@@ -105,7 +105,7 @@ class Freshdesk(SecretHeaderDesk):
         return Listed(str(found["id"]), moment(found["updated_at"]), may_ask)
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
-        # Oldest first, without a way to turn it round: the newest are on the last page.
+        # Always oldest first, so the newest are on the last page.
         for page in count(1):
             query = {"page": str(page), "per_page": str(_PAGE)}
             found = a_list(api.call("GET", f"{_path(notice.ticket)}/conversations", query=query))
@@ -116,7 +116,7 @@ class Freshdesk(SecretHeaderDesk):
         return False
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
-        # No document says of anything hidden that it is kept, and `body_text` is what the mark is looked for in.
+        # Visible, because nothing documents that hidden content is kept, and we look for the mark in `body_text`.
         body = as_html(notice.body, notice.mark)
         if notice.visibility is Visibility.PUBLIC:
             api.call("POST", f"{_path(notice.ticket)}/reply", {"body": body})
@@ -124,7 +124,7 @@ class Freshdesk(SecretHeaderDesk):
             api.call("POST", f"{_path(notice.ticket)}/notes", {"body": body, "private": True})
 
     def tag(self, api: Api, notice: Notice) -> None:
-        # Freshdesk has no call that adds one tag: all are written, so those that are there are read first.
+        # Freshdesk has no call that adds one tag. Writing replaces all tags, so the existing ones are read first.
         tags = api.call("GET", _path(notice.ticket))["tags"]
         if notice.tag not in tags:
             api.call("PUT", _path(notice.ticket), {"tags": [*tags, notice.tag]})
@@ -138,6 +138,6 @@ def _language(api: Api, requester: int) -> str | None:
     try:
         language = api.call("GET", f"/contacts/{requester:d}").get("language")
     except (Refused, Forbidden):
-        # An agent asks for himself, and is no contact; or the key may not see contacts.
+        # The requester is an agent and not a contact, or the key may not see contacts.
         return None
     return language if isinstance(language, str) else None

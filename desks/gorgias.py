@@ -33,7 +33,7 @@ _NOTE: dict[str, Any] = {"channel": "internal-note", "public": False}
 
 
 class GorgiasConfig(DeskConfig):
-    """What the file says of a Gorgias: also in whose name we write, and from which address replies come."""
+    """The table of a Gorgias account, with the agent that writes and the address that replies come from."""
 
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "user", "reply_from")
 
@@ -53,9 +53,9 @@ class Gorgias(SecretHeaderDesk):
     escapes_html: ClassVar[bool] = True
 
     def payload(self, value: Any) -> TicketPayload:
-        """Reads our template without a `time`: all that Gorgias could tell is when the customer wrote last.
+        """Reads our template without a `time`: Gorgias only knows when the customer last wrote.
 
-        Every later word of his would make the form that stands there a new request, newer than another ticket's.
+        With it, every later message would turn the form on the ticket into a new request, newer than another ticket's.
         """
         return read_payload({**value, "time": ""} if isinstance(value, dict) else value)
 
@@ -66,7 +66,7 @@ class Gorgias(SecretHeaderDesk):
                 "requester": '"{{ticket.customer.email}}"',
                 "language": '"{{ticket.language}}"',
             },
-            # Gorgias keeps the body as JSON and fills in its texts: quotes and line breaks survive.
+            # Gorgias parses the body before it fills in the texts, so quotes and line breaks are harmless.
             lambda name: f'"{{{{ticket.custom_fields[{name}].value}}}}"',
             self.config.fields,
         )
@@ -76,19 +76,19 @@ class Gorgias(SecretHeaderDesk):
             ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
                 made_up_secret(self.config),
-                f"Settings → Ticket fields → Create field: a text for the order's number, {NOTE_FIELD}, and a dropdown "
+                f"Settings → Ticket fields → Create field: a text for the order number, {NOTE_FIELD}, and a dropdown "
                 f"for the kind of change with the values {KIND_LIST}.",
                 ADDRESSES_HINT,
                 LABELS_HINT,
-                "Let agents alone fill these ticket fields in: no rule, flow or contact form may copy into them what a "
+                "Let only agents fill in these ticket fields: no rule, flow or contact form may copy into them what a "
                 f"customer has written. {AGENTS_ONLY_WARNING}",
-                "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
+                "Write the fields' numbers into `fields` as order, kind, note and so on, and run this command again.",
                 f"Settings → REST API: put the API key into {variable(self.config.token, 'token')}; `user` is the "
-                "e-mail address of its account, in whose name answers are written, and `reply_from` the address of "
+                "e-mail address of its account, which writes the answers, and `reply_from` is the address of "
                 "your e-mail integration.",
                 "Settings → HTTP integration → Add: trigger on ticket updates, POST, application/json, the header and "
                 "the URL, and the payload as request body.",
-                f"Tell your agents: {KIND_LAST_HINT} {SAME_AGAIN_HINT}",
+                f"Ask your agents to {KIND_LAST_HINT} {SAME_AGAIN_HINT}",
             ),
         )
 
@@ -97,13 +97,13 @@ class Gorgias(SecretHeaderDesk):
         return Api(f"{self.config.url}/api", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
-        # The user is one half of the credentials: an answer proves both.
+        # The user is one half of the credentials, so a response proves both.
         api.call("GET", "/account")
         return str(self.config.user)
 
     def read_form(self, api: Api, ticket: str) -> Form:
         found = api.call("GET", _path(ticket))
-        # The ticket has its fields too, in a shape that no document shows.
+        # The ticket contains its fields too, but that form is not documented.
         fields = a_list(api.call("GET", f"{_path(ticket)}/custom-fields"))
         values = {str(one["field"]["id"]): one["value"] for one in fields}
         customer = found["customer"] or {}
@@ -112,7 +112,7 @@ class Gorgias(SecretHeaderDesk):
         return Form(form, moment(found["updated_datetime"]))
 
     def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
-        # There is no list of what has changed since: the newest changes come first, as far back as that.
+        # Gorgias has no filter by time, so this reads the newest changes first, back to `since`.
         query = {"order_by": "updated_datetime:desc", "limit": str(PAGE_SIZE), "trashed": "false"}
         page = api.call("GET", "/tickets", query=query | ({"cursor": cursor} if cursor else {}))
         found = [one for one in page["data"] if moment(one["updated_datetime"]) >= since]
@@ -125,14 +125,14 @@ class Gorgias(SecretHeaderDesk):
         return any(message.get("external_id") == _external_id(notice) for message in messages)
 
     def read_ticket(self, api: Api, notice: Notice) -> Any:
-        # A note stands beside any conversation.
+        # A note can be added to any conversation.
         return api.call("GET", _path(notice.ticket)) if notice.visibility is Visibility.PUBLIC else None
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
         is_public = notice.visibility is Visibility.PUBLIC
         if is_public and ticket["channel"] not in _BY_MAIL:
-            # An e-mail would reach him as well, but not in the conversation in which he waits, and from nowhere else is
-            # it known by which of its integrations a chat or an SMS goes on.
+            # An e-mail would not arrive in the conversation where the customer waits, and nothing says through which
+            # integration a chat or an SMS continues.
             self._hand_over(api, notice, ticket["channel"])
             return
         to_customer: dict[str, Any] = {
@@ -148,7 +148,7 @@ class Gorgias(SecretHeaderDesk):
 
     def _hand_over(self, api: Api, notice: Notice, channel: str) -> None:
         """Writes the answer as a note, and asks a colleague to send it to the customer by another channel."""
-        text = for_a_colleague(notice.body, f"he writes by {channel}, and Countermand answers by e-mail alone")
+        text = for_a_colleague(notice.body, f"the customer writes by {channel}, and Countermand answers only by e-mail")
         _expect_note(api.call("POST", f"{_path(notice.ticket)}/messages", self._message(notice, text) | _NOTE))
 
     def _message(self, notice: Notice, text: str) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class Gorgias(SecretHeaderDesk):
             "subject": notice.subject,
             "body_text": text,
             "body_html": as_html(text),
-            # The mark, which is not shown.
+            # The mark. It is not shown.
             "external_id": _external_id(notice),
         }
 
@@ -173,7 +173,7 @@ def _expect_note(written: Mapping[str, Any]) -> None:
 
 
 def _external_id(notice: Notice) -> str:
-    # Gorgias takes 255 characters.
+    # Gorgias accepts 255 characters.
     return notice.mark if len(notice.mark) <= 255 else sha256(notice.mark.encode()).hexdigest()
 
 

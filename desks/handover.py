@@ -1,4 +1,4 @@
-"""An answer for the customer that only a colleague can deliver."""
+"""Answers that only a colleague can deliver to the customer."""
 
 
 def for_a_colleague(body: str, why: str) -> str:

@@ -1,4 +1,4 @@
-"""What a desk's own labels mean: of kinds and countries, as its admin and its customers see them."""
+"""Translates a desk's own labels for kinds and countries."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,10 @@ from rules.countries import country_code
 
 
 def translated(payload: TicketPayload, kinds: Mapping[str, str], countries: Mapping[str, str]) -> TicketPayload:
-    """Returns a payload with our kinds for the desk's, and with codes of countries for their names.
+    """Returns a payload with our kinds in place of the desk's labels, and with country codes in place of names.
 
-    `kinds` and `countries` are the desk's labels, in any case; a country is also known by its English name. What has no
-    such meaning stays as it is.
+    `kinds` and `countries` map the desk's labels, in any case; English names of countries are known. Unknown labels
+    stay as they are.
     """
     addresses = {}
     for role in ROLES:

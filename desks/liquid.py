@@ -7,17 +7,17 @@ from desks.payload import payload_template
 
 
 class LiquidConfig(DeskConfig):
-    """What the file says of a desk whose payload is a Liquid template."""
+    """The table of a desk whose payload is a Liquid template."""
 
-    # False for an account whose Liquid has no `json` filter: then every text is only put into quotes.
+    # False for an account whose Liquid has no `json` filter: then texts are only put in quotes.
     json_filter: bool = True
 
 
 def liquid_template(config: LiquidConfig, expressions: Mapping[str, str], field: str) -> str:
-    """Returns the payload template; `field` is how Liquid names a custom field, `{}` in it the desk's name of that."""
+    """Returns the payload template; `field` is the Liquid name of a custom field, with `{}` for the desk's name."""
 
     def written(expression: str) -> str:
-        # The filter writes the quotes too, and survives the quotes and line breaks that a customer typed.
+        # The filter adds the quotes, and escapes quotes and line breaks that a customer typed.
         return f"{{{{{expression} | json}}}}" if config.json_filter else f'"{{{{{expression}}}}}"'
 
     return payload_template(

@@ -1,4 +1,4 @@
-"""Recognises our own comments when a desk sends them back, and tells them from comments that quote ours."""
+"""Recognises our own comments when a desk sends them back, but not comments that only quote ours."""
 
 import re
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 def is_own_comment(author: str, comment: str, *, customer: str, own: Sequence[str]) -> bool:
-    """Returns whether we wrote a comment: by its author where `own` are the addresses of our account, else by its text.
+    """Returns whether we wrote a comment: by its author if `own` has our addresses, otherwise by its text.
 
-    In doubt it is somebody else's, for that may be a request.
+    In doubt it is somebody else's, because it may be a request.
     """
     if own:
         return any(same_mailbox(author, address) for address in own)
-    # Whom the desk does not name may be the customer.
+    # An author that the desk does not name may be the customer.
     return bool(author) and not same_mailbox(author, customer) and _is_signed_by_us(comment)
 
 
 def _is_signed_by_us(comment: str) -> bool:
-    """Returns whether our mark ends a comment that quotes nothing: a reply to us quotes us, mark and all."""
+    """Returns whether a comment ends with our mark and quotes nothing: a reply to us may quote us with our mark."""
     text = _TAG.sub("", _END_OF_A_LINE.sub("\n", comment))
     lines = [line for each in text.splitlines() if (line := each.strip())]
     quotes = "<blockquote" in comment.lower() or any(line.startswith((">", "&gt;")) for line in lines)

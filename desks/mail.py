@@ -1,4 +1,4 @@
-"""Mail by SMTP: how a decision is delivered when there is no ticket to write on."""
+"""Mail by SMTP, for decisions that no ticket can carry."""
 
 import smtplib
 import ssl
@@ -17,12 +17,12 @@ from desks.channels import MAX_CONNECT_SECONDS, MAX_SECONDS
 from desks.config import MailConfig, mail_address
 from desks.notices import Notice, Visibility
 
-# The server says so of itself, in answer to any command.
+# The server is shutting down; it may reply this to any command.
 _CLOSING = 421
 
 
 class _InTime(smtplib.SMTP):
-    """A mail server that has MAX_SECONDS for all its replies together: a mail takes ten of them."""
+    """A connection that limits all replies together to MAX_SECONDS, because a mail takes ten of them."""
 
     def __init__(self, host: str, port: int, *, timeout: float, **how: Any) -> None:
         self._patience, self._deadline = timeout, time.monotonic() + MAX_SECONDS
@@ -39,16 +39,16 @@ class _InTime(smtplib.SMTP):
 
 
 class _InTimeByTls(_InTime, smtplib.SMTP_SSL):
-    """The same, behind TLS from the first byte."""
+    """The same with TLS from the first byte."""
 
 
 class MailChannel:
-    """Sends one mail a notice: to the customer, or to the store's own people."""
+    """Sends one mail per notice, to the customer or to the store's own people."""
 
     name = destination = "mail"
 
     def __init__(self, config: MailConfig, environ: Mapping[str, str]) -> None:
-        """Takes the password out of the environment. Raises ConfigurationError if it is missing."""
+        """Reads the password from the environment. Raises ConfigurationError if it is missing."""
         self._config = config
         self._password = secret(environ, config.password)
         if config.password and not self._password:
@@ -57,8 +57,8 @@ class MailChannel:
     def deliver(self, notice: Notice, *, customer: str, look_first: bool) -> None:
         """Sends the mail. Raises DeliveryError.
 
-        We cannot look into the reader's mailbox: after an unclear try the mail is sent again, with the same
-        Message-ID, by which mail programs know it for the same.
+        We cannot look into the reader's mailbox, so after an unknown outcome the mail is sent again, with the same
+        Message-ID, by which mail programs recognise the repeat.
         """
         mail = self._mail(notice, customer if notice.visibility is Visibility.PUBLIC else self._config.colleagues)
         with self._connected() as server:
@@ -69,22 +69,22 @@ class MailChannel:
         try:
             mail["To"] = Address(addr_spec=mail_address(recipient))
         except ValueError:
-            raise Refused("the customer's e-mail address is not one that a mail can be sent to") from None
+            raise Refused("the customer's e-mail address is not valid") from None
         mail["From"] = Address(addr_spec=self._config.sender)
-        # An order's number that looks like an encoded word (RFC 2047) would be decoded, line breaks in it and all.
+        # An order number that looks like an encoded word (RFC 2047) would be decoded, line breaks included.
         mail["Subject"] = notice.subject.replace("=?", "= ?")
         mail["Date"] = formatdate(usegmt=True)
         domain = self._config.sender.rpartition("@")[2]
         mail["Message-ID"] = f"<{sha256(notice.mark.encode()).hexdigest()}@{domain}>"
-        # RFC 3834: no out-of-office program shall reply to an answer.
+        # RFC 3834: out-of-office programs must not reply.
         mail["Auto-Submitted"] = "auto-replied"
-        # Else short lines would travel as 8 bits, which not every mail server takes.
+        # Otherwise short lines would be sent as 8 bits, which not every mail server accepts.
         mail.set_content(notice.signed_body, cte="quoted-printable")
         return mail
 
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:
-        """Connects and logs in; whatever fails here has sent nothing."""
+        """Connects and logs in; if this fails, nothing has been sent."""
         config, secured = self._config, ssl.create_default_context()
         try:
             server = (
@@ -92,7 +92,7 @@ class MailChannel:
                 if config.security == "tls"
                 else _InTime(config.host, config.port, timeout=config.timeout_seconds)
             )
-        # A name or a password that cannot be sent as it is written is a UnicodeError.
+        # A host name or password that cannot be encoded raises UnicodeError.
         except (OSError, UnicodeError, smtplib.SMTPException) as error:
             raise NotDelivered(f"no connection to the mail server {config.host} ({type(error).__name__})") from error
         try:
@@ -102,7 +102,8 @@ class MailChannel:
                 if config.user is not None:
                     server.login(config.user, self._password or "")
             except (OSError, UnicodeError, smtplib.SMTPException) as error:
-                raise NotDelivered(f"the mail server {config.host} took no login ({type(error).__name__})") from error
+                problem = f"the mail server {config.host} did not accept the login ({type(error).__name__})"
+                raise NotDelivered(problem) from error
             yield server
         finally:
             server.close()
@@ -115,18 +116,18 @@ def _send(server: smtplib.SMTP, mail: EmailMessage) -> None:
         code = max((code for code, _ in refused.recipients.values()), default=0)
         raise _by_code(code, "the recipient", is_recipients=True) from None
     except smtplib.SMTPSenderRefused as refused:
-        # Ours, and the same for every mail, so not for good: somebody sets it right, and then it works.
+        # The sender is the same for every mail. Somebody will correct it, so this is not final.
         raise NotDelivered(f"the mail server refused the sender ({refused.smtp_code})") from None
     except smtplib.SMTPDataError as refused:
         raise _by_code(refused.smtp_code, "the mail") from None
     except smtplib.SMTPNotSupportedError:
-        raise Refused("the mail server cannot send to an address with letters beyond ASCII") from None
+        raise Refused("the mail server cannot send to an address with non-ASCII letters") from None
     except (OSError, smtplib.SMTPException) as error:
         raise OutcomeUnknown(f"the mail server did not answer ({type(error).__name__})") from None
 
 
 def _by_code(code: int, what: str, *, is_recipients: bool = False) -> NotDelivered | Refused:
-    """5xx is for good, anything else for now (RFC 5321, 4.2.1); of a recipient it says nothing about the others."""
+    """5xx is final, the rest temporary (RFC 5321, 4.2.1); a refused recipient does not affect others."""
     message = f"the mail server refused {what} ({code})"
     if 500 <= code < 600:
         return Refused(message)

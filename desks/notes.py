@@ -1,6 +1,6 @@
 """Notes for colleagues on a ticket where nothing was decided: what was read, what is wrong, what to do.
 
-What was read is hostile text: it is quoted so that no desk renders anything of it.
+What was read is untrusted text: it is quoted so that no desk renders any of it.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from desks.notices import one_line
 from desks.texts import OUR_TEXTS, Texts
 
 _LONGEST = 80
-# Links, images and markup of HTML and Markdown, what reads like our mark, and placeholders that the desk would fill in.
+# HTML and Markdown for links, images and markup, imitations of our mark, and placeholders that desks fill in.
 _HARMLESS = str.maketrans({"[": "(", "]": ")", "<": "‹", ">": "›", "`": "'", "“": '"', "”": '"', "\\": "/"})
 _BROKEN = (("{", "{ "), ("}", " }"), ("://", ": //"), ("](", "] ("), ("www.", "www ."))
 _PLACEHOLDERS = ("{{", "}}", "{%", "%}", "#{")
@@ -20,19 +20,19 @@ _PLACEHOLDERS = ("{{", "}}", "{%", "%}", "#{")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The words of a note; `key` distinguishes it from others with the same cause on its ticket."""
+    """The text of a note; `key` distinguishes it from others with the same cause on its ticket."""
 
     subject: str
     body: str
 
     @property
     def key(self) -> str:
-        """The same for the same words."""
+        """A hash of the text."""
         return hashlib.sha256(self.body.encode()).hexdigest()[:16]
 
 
 def write_note(cause: str, form: Mapping[str, Any], *, wrong: str | None = None, texts: Texts = OUR_TEXTS) -> Note:
-    """Puts a note into words; `form` is the request's `data`, or what of it could be read, and `wrong` an error."""
+    """Writes a note; `form` is the request's `data`, or as much as could be read, and `wrong` is an error."""
     language = texts.language_for(form["language"] if isinstance(form.get("language"), str) else None)
     read = [(name, text) for name, value in _shown(form) if (text := as_text(value).strip())]
     body = texts.render(
@@ -47,13 +47,13 @@ def write_note(cause: str, form: Mapping[str, Any], *, wrong: str | None = None,
 
 
 def as_text(value: Any) -> str:
-    """Returns a value of a form that may hold anything as a text; "" for what is none."""
+    """Returns a value of a form as a text; "" if it is neither a text nor a number."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if isinstance(value, str) or is_number else ""
 
 
 def quoted(text: str, *, at_most: int = _LONGEST) -> str:
-    """Returns a text from outside on one line, shortened, without anything that a desk would render or fill in."""
+    """Returns an untrusted text on one line, shortened, without anything that a desk would render or fill in."""
     line = "".join(character if character.isprintable() else " " for character in text[: 4 * at_most])
     for sign, broken in _BROKEN:
         line = line.replace(sign, broken)
@@ -62,7 +62,7 @@ def quoted(text: str, *, at_most: int = _LONGEST) -> str:
 
 
 def _shown(form: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Returns what a colleague needs to see of a form: no names and no streets, those he has on the ticket."""
+    """Returns the parts of a form that a colleague needs; names and streets are on the ticket."""
     addresses = form.get("addresses")
     countries = [
         (f"{role} country", address.get("country"))

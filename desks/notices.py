@@ -1,4 +1,4 @@
-"""The wording of a decision, and who may read it."""
+"""Notices: the text about a decision, and who may read it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,23 +24,23 @@ class Visibility(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One rendered notification. Its body names people and is never logged; everything else may be."""
+    """One rendered notification. Its body names people and must never be logged; everything else may be."""
 
     source: str
     request_id: str
     ticket: str | None
     visibility: Visibility
-    # None of a note for colleagues: nothing was decided.
+    # None for a note about something undecided.
     outcome: Outcome | None
     subject: str
     body: str
 
     @property
     def mark(self) -> str:
-        """The line under every answer, by which it is recognised on the ticket: the request's key.
+        """The line that identifies an answer on its ticket. It contains the request's key.
 
-        Percent-encoded: neither HTML nor Markdown nor a quoting mail program changes it, and no key's mark is a part
-        of another's.
+        Percent-encoded, so that HTML, Markdown and quoting mail programs do not change it, and no mark is a part of
+        another.
         """
         return f"{MARK_BEGINS}{quote(self.source, safe=':@')}/{quote(self.request_id, safe=':@')}]"
 
@@ -51,17 +51,17 @@ class Notice:
 
     @property
     def signed_body(self) -> str:
-        """The text with its mark in the last line, as it is written to a ticket or a mail."""
+        """The body with the mark as its last line, as it is written to a ticket or a mail."""
         return f"{self.body}\n\n{self.mark}"
 
 
-# How the mark of any answer of ours begins.
+# The beginning of every mark.
 MARK_BEGINS = "[countermand:"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The state of an order when a note is written; `held_until` is when an escalation releases it, if one holds it."""
+    """The state of an order when a note is written; `held_until` is the end of the hold by an escalation, if any."""
 
     status: Status
     edi: Edi
@@ -70,7 +70,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked: the request, and of a partial cancellation the lines (sku, quantity)."""
+    """What was asked: the request and, for a partial cancellation, the lines (sku, quantity)."""
 
     request: ChangeRequest
     lines: Sequence[tuple[str, int]] = ()
@@ -92,11 +92,11 @@ def write_notice(
     standing: Standing | None = None,
     texts: Texts = OUR_TEXTS,
 ) -> Notice:
-    """Puts a decision into words: an answer to the customer, or a note with the next step for colleagues.
+    """Writes a decision as an answer to the customer, or as a note for colleagues with the next step.
 
-    `customer` is the name to greet, given only where the reader is known to be that customer; `shop` is who signs.
-    Whatever is escalated is for colleagues alone: the requester may be a stranger. So is a cancellation that lacks a
-    note: only a colleague can fill in the form.
+    `customer` is the name to greet, given only if the reader is known to be that customer; `shop` signs the answer.
+    Escalations are only for colleagues, because the requester may be a stranger. So is a cancellation without a note,
+    because only a colleague can fill in the form.
     """
     chosen = texts.language_for(language)
     is_internal = outcome is Outcome.ESCALATED or Reason.NOTE_REQUIRED in reasons
@@ -130,10 +130,10 @@ def _addresses(asked: Asked) -> list[tuple[AddressRole, Address]]:
 def _advice(
     texts: Texts, language: str, reasons: Sequence[Reason], asked: Asked | None, faults: Sequence[AddressFault]
 ) -> str:
-    """Returns one paragraph a reason; of two addresses it names the one that is meant where the text does not."""
+    """Returns one paragraph per reason; with two addresses, it adds which one is meant if the text does not say."""
     roles = [role for role, _ in _addresses(asked)] if asked else []
     paragraphs = advice_paragraphs(texts, language, reasons, faults)
-    # Faults name their address themselves.
+    # Texts with faults name their address.
     unnamed = _OF_EITHER_ADDRESS - ({Reason.INVALID_ADDRESS} if faults else set())
     if len(reasons) == len(roles) > 1:
         paragraphs = [
@@ -144,7 +144,7 @@ def _advice(
 
 
 def one_line(text: str) -> str:
-    """Returns a subject as mails and desks take it, whatever line breaks a store's text has."""
+    """Returns a subject without line breaks, which a store's text may have."""
     return " ".join(text.split())
 
 
@@ -172,7 +172,7 @@ def _for_colleagues(
     }
 
 
-# So many lines of a partial cancellation are named in a note.
+# The most lines of a partial cancellation that a note lists.
 _LINES = 20
 
 

@@ -1,4 +1,4 @@
-"""Paging through tickets in the sequence of their last change, while they go on changing."""
+"""Pages through tickets in the order of their last change, while they keep changing."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ PAGE_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A ticket in a list: its id, when it was changed last, and whether its form may ask for something."""
+    """A ticket in a list: its id, its last change, and whether its form may ask for something."""
 
     ticket: str
     changed_at: datetime
@@ -18,23 +18,23 @@ class Listed:
 
 
 def moment(text: str) -> datetime:
-    """Reads a moment of an API; one without a zone is in UTC. Raises ValueError."""
+    """Reads a time from an API, in UTC unless it has a zone. Raises ValueError."""
     read = datetime.fromisoformat(text)
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 def zulu(at: datetime) -> str:
-    """Writes a moment in UTC, in whole seconds, as all these APIs take it."""
+    """Formats a time in UTC, in whole seconds, as all these APIs accept it."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def next_by_change(
     since: datetime, cursor: str | None, ask: Callable[[datetime, int], Sequence[Listed]]
 ) -> tuple[Sequence[str], str | None]:
-    """Asks for one page of a list whose oldest change comes first; returns its tickets and the next cursor.
+    """Asks for one page of a list with the oldest change first; returns its tickets and the next cursor.
 
-    The next page is the first one since the last change of this one: a ticket that changes meanwhile goes to the end of
-    the list, and page two would begin one too late. Where a whole page was changed in one second, it is page two.
+    A ticket that changes meanwhile moves to the end of the list, so page two would skip one. Instead, the next page is
+    the first page since the last change on this one. Only if a whole page changed within one second is it page two.
     """
     begins, page = since, 1
     if cursor is not None:

@@ -1,12 +1,12 @@
-"""JSON that others wrote."""
+"""Parses untrusted JSON."""
 
 import json
 import re
 from typing import Any
 
-# As deep as the parser goes that reads a request next (pydantic's). What a desk sends has a handful of levels.
+# The limit of pydantic's parser, which reads a request next. A desk's payload has a handful of levels.
 _DEEPEST = 200
-# A text ends with the body where it has no end: to look for that from each quote on would take for ever.
+# An unterminated text ends with the body: looking for its end from every quote would take quadratic time.
 _TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
@@ -19,7 +19,7 @@ def parse_json(raw: bytes, **options: Any) -> Any:
 
 
 def _expect_few_levels(text: str) -> None:
-    # Prevents: a parser at the end of its stack, where whatever the garbage collector finalises fails, and nobody sees.
+    # Prevents: the parser exhausts the stack, and finalisers that the garbage collector runs there fail unseen.
     levels = 0
     for found in _TEXT_OR_BRACKET.finditer(text):
         levels += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)

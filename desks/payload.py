@@ -1,6 +1,6 @@
-"""The payload that a desk's admin pastes in: one flat shape for all desks whose payload is a template of theirs.
+"""The payload that a desk's admin pastes: one format for all desks that fill in a template.
 
-Every field is text and may be empty, because a template turns an unfilled field into an empty text.
+Every field is text and may be empty, because a template turns a blank field into an empty text.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from rules.mailboxes import BLANKS
 
 ROLES = ("shipping", "billing")
 ADDRESS_FIELDS = ("name", "company", "line1", "line2", "postal_code", "city", "region", "country", "phone")
-# What a customer or an agent fills in at the desk, by our names; `fields` in the desks file says the desk's own.
+# The fields of a form, by our names. `fields` in the desks file has the desk's own names.
 FIELDS = ("order", "kind", "note", *(f"{role}_{field}" for role in ROLES for field in ADDRESS_FIELDS))
 
 
 class Unusable(Exception):
-    """A delivery of the right desk that holds no change request; says what was expected and quotes no value.
+    """A delivery from the right desk that is no change request; the message says what was expected and quotes no value.
 
-    `form` is what could be read of it, in the shape of our payload, for a note on its ticket.
+    `form` is as much as could be read, in the format of our payload, for a note on its ticket.
     """
 
     def __init__(self, message: str, *, is_json: bool = True, form: Mapping[str, Any] | None = None) -> None:
@@ -37,7 +37,7 @@ class Unusable(Exception):
 
 
 class Ignored(Exception):
-    """A delivery that asks for nothing: an answer of our own that came back, an event that is none of ours."""
+    """A delivery that asks for nothing, such as one of our own answers that came back, or an unrelated event."""
 
 
 def _text(value: Any) -> Any:
@@ -54,12 +54,12 @@ def _without_blanks(text: str) -> str:
     return text.strip(BLANKS)
 
 
-# An e-mail address is compared as rule 1 does: an exotic blank at its end makes it another one.
+# Stripped as rule 1 compares e-mail addresses: any other space at the end makes a different address.
 Mailbox = Annotated[Text, StringConstraints(strip_whitespace=False), AfterValidator(_without_blanks)]
 
 
 class AddressFields(BaseModel):
-    """An address as a template carries it: what is empty was not filled in."""
+    """An address in a template; an empty field was not filled in."""
 
     model_config = ConfigDict(strict=True, extra="forbid", str_strip_whitespace=True)
 
@@ -75,7 +75,7 @@ class AddressFields(BaseModel):
 
 
 class AddressesFields(BaseModel):
-    """The addresses that a change of address asks for."""
+    """The addresses in a form."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -93,13 +93,12 @@ class RequestedLineFields(BaseModel):
 
 
 class TicketPayload(BaseModel):
-    """One change request as a desk's template writes it down.
+    """One change request as a desk's template sends it.
 
-    `requester` is required, though it may be empty (then a person decides): without it a stranger on a ticket of his
-    own could cancel somebody's order. `author` is who wrote what set the webhook off. `id`, where the desk has one,
-    names the asking; else the content does, so `time` belongs in every template that can tell when the customer asked,
-    and in none whose desk moves it on while nobody asks again.
-    `comment` is what the author wrote on the ticket.
+    `requester` is required, but may be empty (then a person decides): without it, a stranger could cancel somebody's
+    order from a ticket of their own. `author` is who fired the webhook, and `comment` is what they wrote on the ticket.
+    `id` identifies the request if the desk has one; otherwise the content does. So `time` belongs in every template
+    that knows when the customer asked, and in none whose desk changes it while nobody asks again.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore", str_strip_whitespace=True)
@@ -121,13 +120,13 @@ class TicketPayload(BaseModel):
         """Returns the `data` of the change request: the fields that were filled in."""
         plain = {name: getattr(self, name) for name in ("order", "ticket", "note", "language")}
         addresses = {role: _filled(getattr(self.addresses, role).model_dump()) for role in ROLES}
-        # The choices of a drop-down are often tags, and tags are shared by a whole helpdesk.
+        # The choices of a drop-down are often tags, which the whole helpdesk shares, so they may have a prefix.
         kind = self.kind.lower().removeprefix("countermand_")
         return {
             "kind": kind,
             "requester": self.requester,
             **_filled(plain),
-            # A form has its address fields also when something else is asked.
+            # A form may also have its address fields filled in when it asks for something else.
             **({"addresses": _filled(addresses)} if kind == "change_address" else {}),
             **({"lines": [line.model_dump() for line in self.lines]} if self.lines else {}),
         }
@@ -140,7 +139,7 @@ def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
 def read_json(body: bytes) -> Any:
     """Parses a delivery's body. Raises Unusable."""
     try:
-        # Not strict about control characters: a template may have put a customer's line break into a text as it was.
+        # Not strict about control characters: a template may not have escaped a customer's line break.
         return parse_json(body, strict=False, object_pairs_hook=_each_once)
     except ValueError as error:
         where = f" ({error.msg} at character {error.pos})" if isinstance(error, json.JSONDecodeError) else ""
@@ -152,19 +151,19 @@ def read_json(body: bytes) -> Any:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Where a template lets quotes through as they are, a customer could type a second `requester` or `order`.
+    # In a template that does not escape quotes, a customer could type a second `requester` or `order`.
     if len(read := dict(pairs)) < len(pairs):
         raise Unusable("the body has a key twice; a template must write each text through its desk's JSON filter")
     return read
 
 
 def read_payload(value: Any) -> TicketPayload:
-    """Takes the payload out of a parsed body. Raises Unusable, and Ignored if its kind is left blank.
+    """Returns the payload in a parsed body. Raises Unusable, and Ignored if the kind is blank.
 
-    Some desks send each field of a form as it is filled in: until the kind is chosen the form asks for nothing.
+    Some desks send each field of a form as soon as it is filled in: without a kind, the form asks for nothing.
     """
     if isinstance(value, dict) and "kind" in value and _is_blank(value["kind"]):
-        raise Ignored("no change is asked for: its kind is left blank")
+        raise Ignored("no change is asked for: the kind is blank")
     try:
         return TicketPayload.model_validate(value)
     except ValidationError as invalid:
@@ -173,7 +172,7 @@ def read_payload(value: Any) -> TicketPayload:
 
 
 def fields_of(values: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """Picks our fields out of a desk's, where they are named `countermand_…` or as `fields` says."""
+    """Returns our fields among a desk's own, which are named `countermand_…` or as in `fields`."""
     return {name: values.get(fields.get(name, f"countermand_{name}")) for name in FIELDS}
 
 
@@ -187,9 +186,9 @@ def asks_for_something(values: Mapping[str, Any], fields: Mapping[str, str]) -> 
 
 
 def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **known: Any) -> TicketPayload:
-    """Makes a payload of a desk's own fields, named `countermand_…` or as `fields` says, and of what else is `known`.
+    """Builds a payload from a desk's own fields, named `countermand_…` or as in `fields`, and from the `known` rest.
 
-    Raises Unusable, and Ignored if the field for the kind is left blank.
+    Raises Unusable, and Ignored if the field for the kind is blank.
     """
     ours = fields_of(values, fields)
     addresses = {role: {field: ours[f"{role}_{field}"] for field in ADDRESS_FIELDS} for role in ROLES}
@@ -198,7 +197,7 @@ def payload_of_fields(values: Mapping[str, Any], fields: Mapping[str, str], **kn
 
 
 class NamedTicket(BaseModel):
-    """A ticket whose form is to be read by the desk's API, and nothing else."""
+    """Only a ticket, whose form must be read through the desk's API."""
 
     model_config = ConfigDict(strict=True, extra="forbid", str_strip_whitespace=True)
 
@@ -206,44 +205,44 @@ class NamedTicket(BaseModel):
 
 
 def named_ticket(value: Any) -> str | None:
-    """Returns the id of a body that names a ticket and nothing else, None for any other."""
+    """Returns the id in a body that only names a ticket, None for any other body."""
     try:
         return NamedTicket.model_validate(value).ticket
     except ValidationError:
         return None
 
 
-# What the webhook of a desk carries whose tickets are read by its API; `{}` is the desk's placeholder for the id.
+# The payload of a desk whose tickets are read through its API; `{}` is the desk's placeholder for the id.
 TICKET_PAYLOAD = '{{"ticket": "{}"}}'
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the form on a ticket asks for, as it was read by the desk's API; `changed_at`: the ticket's last change."""
+    """The form on a ticket, as read through the desk's API; `changed_at` is the ticket's last change."""
 
     payload: TicketPayload
     changed_at: datetime | None = None
 
     @property
     def kind(self) -> str:
-        """The kind of change, as the request has it."""
+        """The kind of change in the request."""
         return str(self.payload.data()["kind"])
 
     @property
     def key(self) -> str:
-        """The id of its request: made of what it says, and of no moment; nor of the language.
+        """The id of its request, made from the content without a time and without the language.
 
-        Of some desks only the API tells the language, and the same form may have come by a webhook.
+        At some desks only the API knows the language, and the same form may have arrived by webhook.
         """
         return business_key(self.payload, _without_language(self.payload.data()))
 
     def event(self, source: str, request_id: str, noted_at: datetime) -> bytes:
-        """Returns it as a change request of the contract, asked at the latest when its ticket was noted."""
+        """Returns the form as a change request of the contract, with a time no later than `noted_at`."""
         asked_at = min(noted_at, self.changed_at) if self.changed_at else noted_at
         return _event(source, request_id, asked_at.isoformat(), self.payload.data())
 
     def is_asked_by(self, data: Mapping[str, Any]) -> bool:
-        """Returns whether a request with these `data` asks for the same: whatever the line ends and the language."""
+        """Returns whether a request with these `data` asks for the same; line endings and language do not matter."""
         return bool(_plain(data) == _plain(self.payload.data()))
 
 
@@ -263,7 +262,7 @@ def _plain(data: Mapping[str, Any]) -> Any:
 
 
 def change_event(source: str, payload: TicketPayload, received_at: datetime, *, own: Sequence[str] = ()) -> bytes:
-    """Returns the payload as a change request of the contract. Raises Ignored for what we wrote ourselves."""
+    """Returns the payload as a change request of the contract. Raises Ignored for our own answers."""
     if is_own_comment(payload.author, payload.comment, customer=payload.requester, own=own):
         raise Ignored("an answer of our own that came back")
     data = payload.data()
@@ -284,7 +283,7 @@ def _event(source: str, request_id: str, time: str, data: Mapping[str, Any]) -> 
 
 
 def _with_a_zone(time: str) -> str:
-    """Adds UTC to a moment that says no zone; leaves what is no moment for the schema to tell."""
+    """Adds UTC to a time without a zone; leaves invalid times for the schema to report."""
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
@@ -296,10 +295,10 @@ _ORDER_TO_SHOW = re.compile(r"[\w#./-]{1,64}", re.ASCII)
 
 
 def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
-    """Returns the id of a delivery that brings none: ticket, kind, order, and a hash of all that it says.
+    """Returns the id of a delivery that has none: ticket, kind, order, and a hash of the whole content.
 
-    The hash covers `time` too: who asks again later for what he asked before, asks anew. An order that is none stands
-    in the hash alone, for ids are logged and somebody may have typed an e-mail address.
+    The hash covers `time`, so that asking again later is a new request. An order that does not look like one is only in
+    the hash, because ids are logged and somebody may have typed an e-mail address.
     """
     content = json.dumps([data, payload.time], sort_keys=True).encode()
     order = [payload.order] if _ORDER_TO_SHOW.fullmatch(payload.order) else []
@@ -309,8 +308,8 @@ def business_key(payload: TicketPayload, data: Mapping[str, Any]) -> str:
 def payload_template(expressions: Mapping[str, str], field: Callable[[str], str], fields: Mapping[str, str]) -> str:
     """Returns the payload for a desk's admin page.
 
-    `expressions` are the desk's own values (ticket, requester, …) as they stand in JSON, quotes and all; `field` is
-    how a custom field of the desk stands in JSON; `fields` are the desk's names of ours, all of them if it is empty.
+    `expressions` are the desk's own values (ticket, requester, …) as written in JSON, with quotes. `field` writes a
+    custom field of the desk in JSON. `fields` maps our fields to the desk's; if it is empty, all fields are used.
     """
     used = [name for name in FIELDS if name in fields or not fields]
     written = {name: field(fields.get(name, f"<{name}>")) for name in used}

@@ -1,4 +1,4 @@
-"""The configured desks and the channels out of them: what the desks file says, with the secrets of the environment."""
+"""The configured desks and their channels, from the desks file and the secrets in the environment."""
 
 import importlib
 import pkgutil
@@ -23,7 +23,7 @@ from desks.texts import OUR_TEXTS, Texts
 
 @cache
 def kinds() -> dict[str, type[Desk]]:
-    """Returns every kind of desk by its name; a module of `desks/` that holds one is found by itself."""
+    """Returns every kind of desk by its name, found among the modules of `desks/`."""
     for module in pkgutil.iter_modules(desks.__path__):
         importlib.import_module(f"desks.{module.name}")
     return {kind.kind: kind for kind in _subclasses(Desk) if hasattr(kind, "kind")}
@@ -37,12 +37,12 @@ def _subclasses(base: type[Any]) -> Iterator[type[Desk]]:
 
 @dataclass(frozen=True, slots=True)
 class Helpdesks:
-    """The desks by their names, and the way out for what has no ticket."""
+    """The desks by their names, and the mail channel for requests without a ticket."""
 
     desks: Mapping[str, Desk] = field(default_factory=dict)
     mail: MailChannel | None = None
     public_url: str | None = None
-    # Who signs the answers.
+    # The name under the answers.
     shop: str | None = None
 
     def answering(self) -> list[str]:
@@ -50,13 +50,13 @@ class Helpdesks:
         return [desk.source for desk in self.desks.values() if desk.config.answers]
 
     def channel_for(self, source: str, ticket: str | None) -> Channel:
-        """Returns the one channel for a request: its ticket where that can be answered, else mail, else the log."""
+        """Returns the channel for a request: its ticket if that can be answered, otherwise mail, otherwise the log."""
         if ticket is not None and source in self.answering():
             return self.channel("ticket", source)
         return self.mail or LogChannel()
 
     def channel(self, name: str, source: str) -> Channel:
-        """Returns the channel that a notice was written for, by its name. Raises ConfigurationError if it is gone."""
+        """Returns the channel that a notice was written for. Raises ConfigurationError if it no longer exists."""
         if name == LogChannel.name:
             return LogChannel()
         if name == MailChannel.name and self.mail is not None:
@@ -68,7 +68,7 @@ class Helpdesks:
 
 
 def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
-    """Reads the desks file and takes the secrets out of the environment; no file is no desks.
+    """Reads the desks file, and the secrets from the environment; without a file there are no desks.
 
     Raises ConfigurationError.
     """
@@ -88,14 +88,14 @@ def open_desks(path: Path | None, environ: Mapping[str, str]) -> Helpdesks:
 
 
 def texts_of(path: Path, file: DesksFile) -> Texts:
-    """Returns the texts of a store: its own, else ours. What is wrong with its own is in `problems`."""
+    """Returns the store's own texts over ours; `problems` lists those that cannot be used."""
     return load_texts(path.parent / file.texts) if file.texts is not None else OUR_TEXTS
 
 
 def open_desk(path: Path, file: DesksFile, name: str, environ: Mapping[str, str]) -> Desk:
-    """Makes one desk of its table. Raises ConfigurationError."""
+    """Creates a desk from its table. Raises ConfigurationError."""
     table = file.desks[name]
-    # Anything may stand there: a table is checked by its kind, and that is not known yet.
+    # `desk` may have any type here, because only the kind's own model checks the table.
     kind = kinds().get(str(table.get("desk", name)))
     if kind is None:
         raise ConfigurationError(
@@ -111,5 +111,5 @@ def open_desk(path: Path, file: DesksFile, name: str, environ: Mapping[str, str]
         raise ConfigurationError(where + known * has_unknown) from None
     if unknown := config.fields.keys() - set(FIELDS):
         named = ", ".join(f"desks.{name}.fields.{field}" for field in sorted(unknown))
-        raise ConfigurationError(f"the desks file {path}: {named} is no field of ours; these are: {', '.join(FIELDS)}")
+        raise ConfigurationError(f"the desks file {path}: {named} is not one of our fields: {', '.join(FIELDS)}")
     return kind(name, config, environ)

@@ -1,4 +1,4 @@
-"""Who a webhook comes from: signatures over the raw bytes, and the time window of the schemes that have one."""
+"""Proves who sent a webhook: signatures over the raw bytes, and a time window if the scheme has a time."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Unauthorized(Exception):
-    """A delivery that is not proved to come from the desk; the text says what was expected and quotes no secret."""
+    """Nothing proves that the desk sent the delivery; the message says what was expected and quotes no secret."""
 
 
 def check_any(given: Iterable[str], expected: Iterable[str], what: str) -> None:
@@ -18,7 +18,7 @@ def check_any(given: Iterable[str], expected: Iterable[str], what: str) -> None:
     All are compared, each in constant time: the time it takes reveals nothing about a secret.
     """
     wanted = [one.encode() for one in expected]
-    # Header values are bytes that were read as Latin-1; anything else that cannot be encoded fits nothing.
+    # Header values are bytes that were read as Latin-1; a value that cannot be encoded matches nothing.
     matches = [hmac.compare_digest(one.encode("utf-8", "replace"), other) for one in given for other in wanted]
     if not any(matches):
         raise Unauthorized(f"{what} does not fit this body and any secret that is configured for this desk")
@@ -50,14 +50,14 @@ def standard_secret(secret: str) -> bytes:
 
 def moment_of_seconds(text: str, header: str) -> datetime:
     """Reads seconds since 1970 (UTC). Raises Unauthorized."""
-    # isdecimal alone would let other scripts' digits through, and a long number out of any calendar.
+    # isdecimal alone would accept digits of other scripts, and numbers beyond any date.
     if not (text.isascii() and text.isdecimal() and len(text) <= 11):
         raise Unauthorized(f"header {header} is not a moment in seconds since 1970")
     return datetime.fromtimestamp(int(text), UTC)
 
 
 def moment_of_iso(text: str, header: str) -> datetime:
-    """Reads an ISO 8601 moment with a zone. Raises Unauthorized."""
+    """Reads an ISO 8601 time with a zone. Raises Unauthorized."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

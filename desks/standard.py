@@ -1,4 +1,4 @@
-"""Any sender that speaks Standard Webhooks 1.0.0; its body is the contract's change request itself."""
+"""Any sender of Standard Webhooks 1.0.0; its body is the change request of the contract."""
 
 import json
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ _ID, _TIMESTAMP, _SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signat
 
 
 class StandardConfig(DeskConfig):
-    """What the file says of such a sender: `url` is where answers are posted, `token` the secret that signs them."""
+    """The table of such a sender: answers are posted to `url` and signed with the secret in `token`."""
 
-    # One sender may speak for several sources: then they are taken as they come.
+    # True for a sender that forwards the requests of several sources.
     any_source: bool = False
 
 
 class Standard(Desk):
-    """One sender that signs as Standard Webhooks 1.0.0 says."""
+    """One sender that signs by Standard Webhooks 1.0.0."""
 
     kind = "standard"
     config_type: ClassVar[type[DeskConfig]] = StandardConfig
@@ -57,11 +57,11 @@ class Standard(Desk):
         check_window(moment_of_seconds(signed_at, _TIMESTAMP), webhook.received_at, self.tolerance)
 
     def read(self, webhook: Webhook) -> bytes:
-        """Returns the body as it is. Raises Unusable for another source than ours."""
+        """Returns the body unchanged. Raises Unusable if its source is not the desk's."""
         if not self.config.any_source:
             event = read_json(webhook.body)
             if not (isinstance(event, dict) and event.get("source") == self.source):
-                raise Unusable(f"`source` must be {self.source}, as the desks file has it for desk {self.name}")
+                raise Unusable(f"`source` must be {self.source}, as in the desks file for desk {self.name}")
         return webhook.body
 
     def setup(self) -> Setup:
@@ -69,13 +69,13 @@ class Standard(Desk):
             "specversion": "1.0",
             "type": "order.change.requested",
             "source": self.source,
-            "id": "a key that is new for each request and the same for its repeats",
+            "id": "an id that is new for each request and the same for its repeats",
             "time": "2026-11-23T09:00:00Z",
             "data": {
                 "order": "536365",
                 "kind": "cancel",
-                "ticket": "your own id of the customer's question",
-                "note": "why",
+                "ticket": "your own id for the customer's question",
+                "note": "the reason",
                 "requester": "the customer's e-mail address",
             },
         }
@@ -83,15 +83,15 @@ class Standard(Desk):
             headers={
                 _ID: "an id of the delivery",
                 _TIMESTAMP: "seconds since 1970",
-                _SIGNATURE: f"v1, and the signature with {self.config.webhook_secret}; a library of Standard Webhooks",
+                _SIGNATURE: f"v1, and the signature with {self.config.webhook_secret}, by any library",
             },
             payload=json.dumps(example, indent=2),
             steps=(
-                'Make up a secret, with `echo "whsec_$(openssl rand -base64 32)"`, and put it into '
+                'Generate a secret with `echo "whsec_$(openssl rand -base64 32)"`, and put it into '
                 f"{variable(self.config.webhook_secret, 'webhook_secret')}, here and at the sender.",
-                "Let the sender post to the URL, signed by any library of https://www.standardwebhooks.com; `kind` is "
-                f"one of: {', '.join(Kind)}. openapi.json has the whole schema.",
-                "To get the answers posted to `url`, signed in the same way, make up another secret and put it into "
+                "Let the sender post to the URL, signed with any library from https://www.standardwebhooks.com. `kind` "
+                f"is one of: {', '.join(Kind)}. openapi.json has the whole schema.",
+                "To receive the answers at `url`, signed in the same way, generate another secret and put it into "
                 f"{variable(self.config.token, 'token')}. Only requests with a `ticket` are answered there.",
             ),
         )
@@ -103,7 +103,7 @@ class Standard(Desk):
         return True
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
-        # There is no ticket to look at: the receiver knows a repeat by its `webhook-id`, the notice's mark.
+        # There is no ticket to read: the receiver recognises a repeat by its `webhook-id`, the notice's mark.
         return False
 
     def answer(self, api: Api, notice: Notice, customer: str, ticket: Any) -> None:
@@ -123,7 +123,7 @@ class Standard(Desk):
         }
         content = json.dumps(answer, ensure_ascii=False).encode()
         signed_at = str(int(datetime.now(UTC).timestamp()))
-        # Standard Webhooks: no full stop in what is signed in front of the body.
+        # Standard Webhooks: the signed id must not contain a full stop.
         delivery = notice.mark.replace(".", "%2E")
         signature = hmac_base64(self._signing_key, f"{delivery}.{signed_at}.".encode() + content)
         headers = {

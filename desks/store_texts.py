@@ -1,12 +1,12 @@
-"""A store's own wording: a folder of `<language>/<name>.txt` beside the desks file, each text in the place of ours.
+"""A store's own wording: `<language>/<name>.txt` in a folder beside the desks file replaces our text of that name.
 
-What is not in the folder is ours. A text may use what ours of that name uses, and only as much of Jinja2 as cannot
-run for long or grow large: no includes, macros, calculations or loops in loops.
+A text may use the variables of the text that it replaces, and only the part of Jinja2 that cannot run for long or
+grow large: no includes, macros, calculations or loops in loops.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -26,21 +26,21 @@ _EXPRESSIONS = (
     *(nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Getattr, nodes.Getitem, nodes.Call, nodes.Filter),
 )
 _FILTERS = {"join", "upper", "lower", "capitalize", "title", "trim"}
-# What the values that a text gets have, and `loop`.
+# The attributes of the values that a text is filled with, and of `loop`.
 _ATTRIBUTES = {field.name for field in fields(AddressFault)} | {"label", "text", "get", "first", "last", "index"}
 
 
 class UnusableTextError(Exception):
-    """A text of the store's cannot be used; says why."""
+    """A store's text cannot be used; the message says why."""
 
 
 def load_texts(folder: Path) -> Texts:
-    """Reads a store's texts; what cannot be used is left out, and `problems` names its file, text and language."""
+    """Reads a store's texts; leaves out what cannot be used, and lists it in `problems` by file, text and language."""
     problems: list[str] = []
     try:
         found = _find(folder, problems)
     except OSError as error:
-        return Texts(problems=(f"texts: {folder} cannot be read: {error.strerror}",))
+        return Texts(problems=(f"texts: {error.filename} cannot be read: {error.strerror}",))
     own: dict[tuple[str, str], Template] = {}
     for language, files in found.items():
         for name, file in files.items():
@@ -53,7 +53,7 @@ def load_texts(folder: Path) -> Texts:
 
 
 def _find(folder: Path, problems: list[str]) -> dict[str, dict[str, Path]]:
-    """Returns the file of each text, by language and name; hidden files are left alone."""
+    """Returns the file of each text, by language and name; ignores hidden files."""
     found: dict[str, dict[str, Path]] = {}
     for place in _visible(folder):
         if not (_LANGUAGE.fullmatch(place.name) and place.is_dir()):
@@ -62,7 +62,8 @@ def _find(folder: Path, problems: list[str]) -> dict[str, dict[str, Path]]:
         files = _visible(place)
         found[place.name] = {file.stem: file for file in files if _is_name(file)}
         problems += [
-            f"texts: {file} (language {place.name}) is not the name of a text; see the list in docs/desks.md"
+            f"texts: {file} (language {place.name}) is not the name of a text; the names are those in "
+            "desks/templates/en"
             for file in files
             if not _is_name(file)
         ]
@@ -78,12 +79,12 @@ def _is_name(file: Path) -> bool:
 
 
 def _missing(folder: Path, language: str, files: Mapping[str, Path]) -> list[str]:
-    """Names the texts without which nobody is answered in a language that we do not have."""
+    """Returns a problem for each text that is missing in a language that we do not have."""
     if language in languages():
         return []
     return [
-        f"texts: {folder / language / f'{name}.txt'} (text {name}, language {language}) is missing, and we have none in"
-        f" {language}: until all are there, these customers are answered in {DEFAULT_LANGUAGE}"
+        f"texts: {folder / language / f'{name}.txt'} (text {name}, language {language}) is missing; until every text "
+        f"of this language is there, its customers are answered in {DEFAULT_LANGUAGE}"
         for name in sorted(text_names() - files.keys())
     ]
 
@@ -120,14 +121,19 @@ def parse_text(source: str, name: str) -> Template:
         raise UnusableTextError(f"line {error.lineno}: {error.message}") from error
     except RecursionError as error:
         raise UnusableTextError("is nested too deeply") from error
+    # Python limits the digits of a number.
+    except ValueError as error:
+        raise UnusableTextError("has a number that is too long") from error
     if unknown:
         known = ", ".join(sorted(_variables(name))) or "no variable"
         raise UnusableTextError(f"unknown variable {', '.join(sorted(unknown))}; this text may use: {known}")
     try:
         return _environment().from_string(source)
-    # Python itself limits how deep blocks may be nested.
+    # Python limits how deeply blocks may be nested.
     except (SyntaxError, RecursionError) as error:
         raise UnusableTextError("is nested too deeply") from error
+    except ValueError as error:
+        raise UnusableTextError("has a number that is too long") from error
 
 
 def _variables(name: str) -> set[str]:
@@ -146,20 +152,20 @@ def _forbidden(node: nodes.Node) -> str | None:
     match node:
         case nodes.For() if not isinstance(node.iter, nodes.Name) or node.recursive:
             return "a loop must go over a variable"
-        case nodes.For() if any(child is not node for child in _loops(node)):
-            return "a loop in a loop is not allowed"
+        case nodes.For() if any(node.find_all(nodes.For)):
+            return "a loop within a loop is not allowed"
         case nodes.Assign() if not _is_fixed(node.node):
             return "`set` takes a fixed value only"
         case nodes.Call() if not (isinstance(node.node, nodes.Getattr) and node.node.attr == "get"):
             return "the only call that is allowed is `get`"
         case nodes.Filter() if node.name not in _FILTERS:
-            return f"the filter {node.name} is not allowed; these are: {', '.join(sorted(_FILTERS))}"
+            return f"the filter {node.name} is not allowed; allowed are: {', '.join(sorted(_FILTERS))}"
         case nodes.Filter() if not isinstance(node.node, nodes.Name | nodes.Getattr):
-            return "a filter must follow a variable, and only one filter"
+            return "a filter must follow a variable, and only one filter is allowed"
         case nodes.Filter() if node.kwargs or not all(_is_separator(one) for one in node.args):
             return f"a filter takes a fixed value of at most {_LONGEST_SEPARATOR} characters"
         case nodes.Getattr() if node.attr not in _ATTRIBUTES:
-            return f"there is no {node.attr}; these are: {', '.join(sorted(_ATTRIBUTES))}"
+            return f"unknown attribute {node.attr}; known are: {', '.join(sorted(_ATTRIBUTES))}"
         case nodes.Const() if isinstance(node.value, str) and not _is_writable(node.value):
             return "has a control character"
         case nodes.TemplateData() if not _is_writable(node.data):
@@ -167,10 +173,6 @@ def _forbidden(node: nodes.Node) -> str | None:
     if isinstance(node, _STATEMENTS + _EXPRESSIONS):
         return None
     return f"{type(node).__name__} is not allowed here"
-
-
-def _loops(node: nodes.Node) -> Iterator[nodes.For]:
-    yield from node.find_all(nodes.For)
 
 
 def _is_fixed(node: nodes.Node) -> bool:
@@ -183,7 +185,7 @@ def _is_separator(node: nodes.Node) -> bool:
 
 
 def _is_writable(text: str) -> bool:
-    """True for what a database, a desk and a mail all take."""
+    """Returns whether a database, a desk and a mail can all hold a text."""
     return all(one in "\n\t" or unicodedata.category(one) not in ("Cc", "Cs") for one in text)
 
 

@@ -11,7 +11,7 @@ import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 DEFAULT_LANGUAGE = "en"
-# A store's text that grows beyond this is not sent.
+# A longer text of a store is not sent.
 _LONGEST_STORE_TEXT = 64 * 1024
 
 _log = structlog.get_logger()
@@ -20,7 +20,7 @@ _log = structlog.get_logger()
 @cache
 def our_templates() -> Environment:
     """Returns the environment of our own templates."""
-    # A variable that a template does not get is a mistake of ours, not an empty place in a customer's mail.
+    # A missing variable is an error, not a gap in a customer's mail.
     return Environment(
         loader=PackageLoader("desks"),
         autoescape=select_autoescape(["html"]),
@@ -36,13 +36,13 @@ def languages() -> frozenset[str]:
 
 
 class Texts:
-    """The texts of one store: its own, by (language, name), else ours."""
+    """The texts of one store: its own by (language, name), otherwise ours."""
 
     def __init__(self, own: Mapping[tuple[str, str], Template] | None = None, problems: tuple[str, ...] = ()) -> None:
-        """Takes a store's templates, and what is wrong with those that could not be used."""
+        """Takes a store's templates, and a line for each text that cannot be used."""
         self._own = own or {}
         self.problems = problems
-        # A language that we do not have is used once it is whole: no answer is half in one and half in another.
+        # A language that we do not have is used once it is complete, so that no answer mixes two languages.
         begun = {language for language, _ in self._own}
         self.languages = languages() | {
             language for language in begun if all((language, name) in self._own for name in text_names())
@@ -61,17 +61,17 @@ class Texts:
         return self._fixed[language, name]
 
     def render(self, language: str, name: str, **values: Any) -> str:
-        """Returns one text, filled in, without white space around it.
+        """Returns one text, filled in, without surrounding white space.
 
-        A store's text that cannot be filled in is replaced by ours, and the log says why.
+        If a store's text cannot be filled in, ours replaces it, and the log says why.
         """
         own = self._own.get((language, name))
         if own is not None:
             try:
                 return _filled_in(own, values)
-            except Exception as error:  # noqa: BLE001  # whatever a store writes, its customers get their answers
+            except Exception as error:  # noqa: BLE001  # a store's text must never keep an answer from its customers
                 _log.warning(
-                    "a text of the store cannot be used, ours is",
+                    "a text of the store could not be used, so ours was",
                     language=language,
                     text=name,
                     error=type(error).__name__,
@@ -104,5 +104,5 @@ OUR_TEXTS = Texts()
 
 
 def as_html(text: str, mark: str = "") -> str:
-    """Returns a text as HTML, one `<p>` a paragraph; everything in it is escaped. The mark is small and pale."""
+    """Returns a text as HTML, one `<p>` per paragraph, with everything escaped. The mark is small and pale."""
     return our_templates().get_template("answer.html").render(paragraphs=text.split("\n\n"), mark=mark).strip()

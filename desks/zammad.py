@@ -32,20 +32,20 @@ _NOTE: Mapping[str, Any] = {"type": "note", "internal": True}
 
 
 class ZammadConfig(DeskConfig):
-    """What the file says of a Zammad: also in whose name we write."""
+    """The table of a Zammad, with the agent that writes the answers."""
 
-    # The agent's e-mail address, by which what we wrote is known; `token` is an access token of that account.
+    # The agent's e-mail address, which identifies what we wrote; `token` is an access token of that account.
     user: str | None = None
 
 
 class Zammad(Desk):
-    """One Zammad."""
+    """One Zammad instance."""
 
     kind = "zammad"
     config_type: ClassVar[type[DeskConfig]] = ZammadConfig
     reads_tickets: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
-        _SIGNATURE: "`sha1=` and hexadecimal HMAC-SHA1 with the desk's secret over the body. It says no time."
+        _SIGNATURE: "`sha1=` and hexadecimal HMAC-SHA1 with the desk's secret over the body. It has no time."
     }
 
     def verify(self, webhook: Webhook) -> None:
@@ -63,7 +63,7 @@ class Zammad(Desk):
                 "requester": ticket["customer"]["email"],
                 "author": _author(ticket, article),
                 "comment": article.get("body"),
-                # Not the ticket's `updated_at`: that moves on with every other change.
+                # Not the ticket's `updated_at`, which every other change moves on.
                 "time": article.get("created_at"),
             }
         except (KeyError, TypeError, AttributeError):
@@ -79,18 +79,18 @@ class Zammad(Desk):
             ticket_payload=TICKET_PAYLOAD.format("#{ticket.id}"),
             steps=(
                 made_up_secret(self.config),
-                "Admin → System → Objects → Ticket: a text countermand_order for the order's number, as "
+                "Admin → System → Objects → Ticket: a text countermand_order for the order number, as "
                 f"countermand_note {NOTE_FIELD}, and a single selection countermand_kind with the keys {KIND_LIST}.",
-                f"{ADDRESSES_HINT} Their names have countermand_ in front too; other names can be given in `fields`.",
+                f"{ADDRESSES_HINT} Their names begin with countermand_ too; write other names in `fields`.",
                 LABELS_HINT,
                 "In each of these attributes, for the permission ticket.customer: untick shown on the screens "
-                f"create_middle, edit and view; ticket.agent keeps them. {AGENTS_ONLY_WARNING}",
-                "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token; switch "
-                "the custom payload on and paste the line below. Zammad's default payload is read too, but "
-                "does not tell the customer's language.",
-                "Profile of the agent in whose name answers are written → Token access → Create, with the permission "
+                f"create_middle, edit and view. Keep them for ticket.agent. {AGENTS_ONLY_WARNING}",
+                "Admin → Manage → Webhooks → New: the URL, and the secret as HMAC SHA1 signature token. Switch "
+                "on the custom payload and paste the line below. Zammad's default payload works too, but does not "
+                "contain the customer's language.",
+                "Profile of the agent that writes the answers → Token access → Create, with the permission "
                 f"ticket.agent: put it into {variable(self.config.token, 'token')}, and the agent's e-mail address "
-                f"into `user`. Let it be {OWN_ACCOUNT_HINT}.",
+                f"into `user`. Use {OWN_ACCOUNT_HINT}.",
                 "Admin → Manage → Triggers: one on changes of these attributes that sends this webhook, with the "
                 "condition that the ticket was not updated by that agent.",
             ),
@@ -118,11 +118,11 @@ class Zammad(Desk):
 
     def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
         def ask(begins: datetime, page: int) -> Sequence[Listed]:
-            # By a condition, which the database answers; a query would ask the search index, where there is one.
+            # A condition, which the database answers: a query would use the search index, if there is one.
             condition = "condition[ticket.updated_at]"
             query = {
                 f"{condition}[operator]": "after (absolute)",
-                # "After" leaves the second itself out.
+                # "After" excludes the second itself.
                 f"{condition}[value]": zulu(begins - timedelta(seconds=1)),
                 "sort_by": "updated_at",
                 "order_by": "asc",
@@ -148,7 +148,7 @@ class Zammad(Desk):
         try:
             self._write(api, notice, notice.body, {"internal": False, "type": "email", "to": customer})
         except OutcomeUnknown:
-            # Zammad breaks at an e-mail of a group that has no address, and keeps nothing of it.
+            # Zammad fails at an e-mail from a group without an address, and stores nothing.
             if not _has_no_address(api, notice):
                 raise
             why = "the ticket's group has no e-mail address, so Zammad sends no answer"
@@ -158,7 +158,7 @@ class Zammad(Desk):
         article = {
             "ticket_id": notice.ticket,
             "subject": notice.subject,
-            # Zammad drops comments and what is hidden; of a style it keeps the colour.
+            # Zammad drops comments and hidden content; of a style it keeps only the colour.
             "body": as_html(text, notice.mark),
             "content_type": "text/html",
             **how,
@@ -166,7 +166,7 @@ class Zammad(Desk):
         internal = how["internal"]
         written = api.call("POST", "/ticket_articles", article)
         if (written["type"], written["internal"]) != (how["type"], internal):
-            # Zammad does so without an error when the token's account is no agent.
+            # Zammad does this without an error if the token's account is not an agent.
             done = "made the internal note public" if internal else "kept the reply as a note that is mailed to nobody"
             raise Misdelivered(f"Zammad has {done}: give the token the permission ticket.agent")
 
@@ -175,20 +175,20 @@ class Zammad(Desk):
 
 
 def _has_no_address(api: Api, notice: Notice) -> bool:
-    """Returns whether the group of a ticket is known to have no e-mail address."""
+    """Returns whether a ticket's group is known to have no e-mail address."""
     try:
         group = api.call("GET", f"/tickets/{quote(notice.ticket or '', safe='')}")["group_id"]
         found = api.call("GET", f"/groups/{group:d}")
     except DeliveryError:
-        # Older ones show groups to administrators alone.
+        # Older versions show groups only to administrators.
         return False
     return "email_address_id" in found and found["email_address_id"] is None
 
 
 def _author(ticket: Mapping[str, Any], article: Mapping[str, Any]) -> Any:
-    """Returns who wrote the article; nobody without one, for what we write is one.
+    """Returns who wrote the article; None without an article, because we always write one.
 
-    The ticket may have been updated by somebody else, by us perhaps, before Zammad sent this.
+    Before Zammad sent this, somebody else may have updated the ticket, perhaps Countermand.
     """
     writer = article.get("created_by") or ticket.get("updated_by") or {}
     return writer.get("email") if article else None

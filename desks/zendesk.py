@@ -31,7 +31,7 @@ _TIMESTAMP = "X-Zendesk-Webhook-Signature-Timestamp"
 
 
 class ZendeskConfig(LiquidConfig):
-    """What the file says of a Zendesk: also the agent in whose name we write."""
+    """The table of a Zendesk account, with the agent that writes the answers."""
 
     answering: ClassVar[tuple[str, ...]] = ("url", "token", "user")
 
@@ -48,8 +48,8 @@ class Zendesk(Desk):
     reads_tickets: ClassVar[bool] = True
     escapes_html: ClassVar[bool] = True
     signature_headers: ClassVar[Mapping[str, str]] = {
-        _SIGNATURE: "base64 of HMAC-SHA256 with the desk's secret over the timestamp and the body, nothing between "
-        "them.",
+        _SIGNATURE: "base64 of HMAC-SHA256 with the desk's secret over the timestamp and the body, with nothing "
+        "between them.",
         _TIMESTAMP: "When it was signed, ISO 8601 with a zone.",
     }
 
@@ -77,22 +77,22 @@ class Zendesk(Desk):
             payload=template,
             ticket_payload=TICKET_PAYLOAD.format("{{ticket.id}}"),
             steps=(
-                "Admin Center → Objects and rules → Tickets → Fields → Add field: a text for the order's number, "
-                f"{NOTE_FIELD}, and a drop-down for the kind of change. The tags of its values are countermand_ and "
-                f"one of: {KIND_LIST}.",
+                "Admin Center → Objects and rules → Tickets → Fields → Add field: a text for the order number, "
+                f"{NOTE_FIELD}, and a drop-down for the kind of change. The tags of its values are countermand_ "
+                f"followed by one of: {KIND_LIST}.",
                 ADDRESSES_HINT,
                 LABELS_HINT,
-                "In each of these fields, under Permissions: Agents can edit, and neither Customers can edit nor "
-                f"Customers can view; so they stand on no form of your help center. {AGENTS_ONLY_WARNING}",
-                "Write the fields' numbers into `fields` as order, kind, note and so on, and print this again.",
+                "In each of these fields, under Permissions: choose Agents can edit, and neither Customers can edit "
+                f"nor Customers can view, so that no form in your help center shows them. {AGENTS_ONLY_WARNING}",
+                "Write the fields' numbers into `fields` as order, kind, note and so on, and run this command again.",
                 "Admin Center → Apps and integrations → Webhooks → Create webhook, for a trigger: the URL, method "
                 f"POST, format JSON, no authentication. Put its signing secret into "
                 f"{variable(self.config.webhook_secret, 'webhook_secret')}.",
                 "Admin Center → Apps and integrations → APIs → API tokens → Add: put the token into "
-                f"{variable(self.config.token, 'token')}; `user` is the e-mail address of the agent in whose name "
-                f"answers are written: {OWN_ACCOUNT_HINT}.",
+                f"{variable(self.config.token, 'token')}; `user` is the e-mail address of the agent that writes "
+                f"the answers. Use {OWN_ACCOUNT_HINT}.",
                 "Admin Center → Objects and rules → Business rules → Triggers → Create: when these fields change and "
-                "the current user is not that agent (what we write would set it off again), notify the webhook with "
+                "the current user is not that agent (our own answers would fire it again), notify the webhook with "
                 "the payload.",
             ),
         )
@@ -102,7 +102,7 @@ class Zendesk(Desk):
         return Api(f"{self.config.url}/api/v2", timeout=self.config.timeout_seconds, proxy=self.config.proxy, auth=auth)
 
     def whose_key(self, api: Api) -> str | None:
-        # Where it knows no one, Zendesk may answer with an anonymous visitor, and 200.
+        # With a wrong key, Zendesk may answer 200 with an anonymous visitor.
         return str(api.call("GET", "/users/me.json")["user"]["email"])
 
     def read_form(self, api: Api, ticket: str) -> Form:
@@ -114,7 +114,7 @@ class Zendesk(Desk):
         return Form(form, moment(found["updated_at"]))
 
     def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
-        # The incremental export would be the better list, and is for admins alone.
+        # The incremental export would be the better list, but only admins may use it.
         def ask(begins: datetime, page: int) -> Sequence[Listed]:
             query = {
                 "query": f"type:ticket updated>={zulu(begins)}",
@@ -136,10 +136,10 @@ class Zendesk(Desk):
         return api.call("GET", f"{_path(notice.ticket)}.json")["ticket"]
 
     def has_answer(self, api: Api, notice: Notice) -> bool:
-        return self._is_audited(api, notice) or self._stands_there(api, notice)
+        return self._is_audited(api, notice) or self._is_commented(api, notice)
 
     def _is_audited(self, api: Api, notice: Notice) -> bool:
-        # Oldest first: the newest are on the last page.
+        # Oldest first, so the newest are on the last page.
         for page in count(1):
             query = {"per_page": "100", "page": str(page)}
             found = api.call("GET", f"{_path(notice.ticket)}/audits.json", query=query)
@@ -149,7 +149,7 @@ class Zendesk(Desk):
                 break
         return False
 
-    def _stands_there(self, api: Api, notice: Notice) -> bool:
+    def _is_commented(self, api: Api, notice: Notice) -> bool:
         # Earlier versions wrote the mark into the comment itself.
         newest = {"sort_order": "desc", "per_page": "100"}
         comments = api.call("GET", f"{_path(notice.ticket)}/comments.json", query=newest)["comments"]
@@ -159,9 +159,9 @@ class Zendesk(Desk):
         if ticket["status"] == "closed":
             raise Refused(f"ticket {notice.ticket} is closed, and Zendesk takes nothing on a closed ticket")
         comment = {"html_body": as_html(notice.body), "public": notice.visibility is Visibility.PUBLIC}
-        # Safe update: if the ticket has changed since it was read, perhaps by a try of ours that arrived late, Zendesk
-        # answers 409, and the next try looks at it again.
-        # What is given as metadata stands in the ticket's audits ("Setting metadata"), where no customer sees it.
+        # Safe update: if the ticket has changed since it was read, perhaps by an earlier attempt that arrived late,
+        # Zendesk answers 409, and the next attempt reads it again.
+        # Metadata is kept in the ticket's audits ("Setting metadata"), where no customer sees it.
         update = {
             "comment": comment,
             "metadata": {"countermand": notice.mark},

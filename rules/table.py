@@ -1,4 +1,4 @@
-"""The decision table, row by row: the back-office guide as data, tried from the top, the first match decides."""
+"""The decision table: the back-office guide as data. Rows are tried from the top, and the first match decides."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from rules.model import (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: when `matches` is true, the request ends with `outcome` and `reason`, the order with `becomes`."""
+    """One row: if `matches` is true, the request ends with `outcome` and `reason`, and the order becomes `becomes`."""
 
     number: str
     when: str
@@ -36,9 +36,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One address that a request wants to put in the place of the order's own.
+    """One address that a request wants in place of the order's current one.
 
-    `faults` are what the document for the order's warehouse could not say of it.
+    `faults` are the parts that the order's warehouse document could not hold.
     """
 
     role: AddressRole
@@ -51,7 +51,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class AddressRule:
-    """One row of the part that is decided address by address."""
+    """One row of the part of the table that is tried for each address."""
 
     number: str
     when: str
@@ -168,7 +168,7 @@ ADDRESS_RULES: tuple[AddressRule, ...] = (
     ),
     AddressRule(
         "9b",
-        "change_address: not a valid postal address of its country, or none that the warehouse can be told",
+        "change_address: not a valid postal address of its country, or it does not fit the warehouse's document",
         Outcome.REFUSED,
         lambda _: Reason.INVALID_ADDRESS,
         lambda p: bool(address_problems(p.wanted) or p.faults),
@@ -207,7 +207,7 @@ ADDRESS_RULES: tuple[AddressRule, ...] = (
     ),
 )
 
-# The reasons that put a question to a colleague.
+# The reasons for which a colleague must decide.
 ESCALATING = frozenset(
     [rule.reason for rule in RULES if rule.outcome is Outcome.ESCALATED]
     + [rule.reason(role) for rule in ADDRESS_RULES if rule.outcome is Outcome.ESCALATED for role in AddressRole]

@@ -567,7 +567,7 @@ def test_a_tag_that_fails_comes_later_and_the_comment_is_not_doubled(desk: FakeD
         try_again()
         assert len(desk.ours()) == 1
         assert (standing(event).state, standing(event).told) == ("pending", "sending")
-        assert "its tag does not" in standing(event).error
+        assert "but its tag is not" in standing(event).error
     try_again()
     assert_told_once(desk, event)
 

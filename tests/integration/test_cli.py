@@ -282,7 +282,7 @@ def test_checks_in_another_terminal_look_at_the_files_of_the_running_countermand
     assert told(countermand("partners", "check"), 2).startswith(f"the partners file {files / 'partners.toml'} names no")
     assert (
         countermand("desks", "check").out
-        == "\nmail         not configured: what has no ticket is told to the log\n0 desks are ready\n"
+        == "\nmail         not configured: answers without a ticket go to the log\n0 desks are ready\n"
     )
 
 
@@ -990,7 +990,7 @@ def test_a_request_as_large_as_a_message_may_be_is_decided(countermand: Counterm
 def test_a_request_for_another_order_is_decided_and_told(countermand: Countermand) -> None:
     ended = countermand("decide", "-", stdin=encoded(a_case(a_request("[/]"))))
     assert ended.json["outcome"] == "applied"
-    assert ended.err == "line 1: the request is for order [/], the order is 1001; decided all the same\n"
+    assert ended.err == "line 1: the request is for order [/], the order is 1001; decided nevertheless\n"
 
 
 def test_json_is_utf_8_whatever_the_locale_says() -> None:

@@ -52,7 +52,7 @@ def test_a_form_that_is_no_request_is_told_and_ends_with_1(desk: FakeFreshdesk, 
 def test_a_desk_that_is_away_is_one_line_and_ends_with_3(desk: FakeFreshdesk, countermand: Countermand) -> None:
     desk.next("list", says(503))
     line = told(countermand("desks", "pull", "freshdesk", *SINCE), 3)
-    assert line.startswith("desk freshdesk: GET /tickets: answered 503; what was found before is kept")
+    assert line.startswith("desk freshdesk: GET /tickets: answered 503; the tickets found so far are kept")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_desk_that_is_away_is_one_line_and_ends_with_3(desk: FakeFreshdesk, co
     [
         (["helpscout"], "the desks file has no desk helpscout; it has: freshdesk, standard"),
         (["standard"], "desk standard cannot be pulled from: standard has no tickets to read"),
-        (["freshdesk"], "the tickets of desk freshdesk were never listed: say since when, such as --since 2026-11-23"),
+        (["freshdesk"], "the tickets of desk freshdesk were never listed: give a time, such as --since 2026-11-23"),
     ],
 )
 def test_what_cannot_be_pulled_from_is_one_line_and_ends_with_2(

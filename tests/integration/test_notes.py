@@ -177,7 +177,7 @@ def test_a_form_that_is_wrong_is_told_once_on_its_ticket(desk: FakeDesk, changes
     [text] = told(desk)
     assert read in text
     assert "What is wrong: " in text
-    assert "this is no request" in text
+    assert "this is not a request" in text
     assert EMAIL not in text
     # It is a dead letter too, each that says anything else.
     assert len(rows("SELECT FROM dead_letter")) == 2
@@ -249,7 +249,7 @@ def test_a_request_that_could_not_be_decided_is_told(desk: FakeDesk) -> None:
     event = asked(desk, "1")
     fail_repeatedly(event)
     [text] = told(desk)
-    assert "could not be decided, after several tries (StaleRowError: 0 of 1)" in text
+    assert "could not be decided after several attempts (StaleRowError: 0 of 1)" in text
 
 
 def test_a_request_whose_order_is_in_flight_for_long_is_told(desk: FakeDesk) -> None:

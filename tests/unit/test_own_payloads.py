@@ -213,7 +213,7 @@ def test_a_standard_sender_speaks_for_its_own_source_alone(tmp_path: Path) -> No
     desk, event = a_desk(tmp_path, "shop"), a_payload("shop")
     assert read(desk, event) == event
     for other in ({**event, "source": "zendesk:acme"}, {**event, "source": None}, [event], "shop", None):
-        assert unusable(desk, other) == "`source` must be shop, as the desks file has it for desk shop"
+        assert unusable(desk, other) == "`source` must be shop, as in the desks file for desk shop"
     for_all = a_desk(tmp_path, "shop", any_source=True)
     assert read(for_all, {**event, "source": "zendesk:acme"})["source"] == "zendesk:acme"
 

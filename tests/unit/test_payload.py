@@ -166,7 +166,7 @@ def test_a_form_asks_for_nothing_until_its_kind_is_chosen(desk: Desk) -> None:
     for nothing in ("", " ", None):
         for order in (nothing, "1001"):
             payload = {**a_payload(desk.name), "order": order, "kind": nothing}
-            assert ignored(desk, payload) == "no change is asked for: its kind is left blank"
+            assert ignored(desk, payload) == "no change is asked for: the kind is blank"
 
 
 @of_desks(*TEMPLATED)

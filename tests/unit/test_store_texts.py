@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 import desks
+from configuration import ConfigurationError
 from desks.config import read_file
 from desks.notices import Notice, write_notice
 from desks.registry import texts_of
@@ -77,7 +78,7 @@ def test_our_own_texts_are_such_as_a_store_may_write(language: str, name: str) -
         ("one\n{{ order", "line 2"),
         ("{{ nobody }}", "unknown variable nobody; this text may use: internal, order, outcome"),
         ("{% for a in range(99999) %}{% endfor %}", "must go over a variable"),
-        ("{% for a in order %}{% for b in order %}x{% endfor %}{% endfor %}", "a loop in a loop"),
+        ("{% for a in order %}{% for b in order %}x{% endfor %}{% endfor %}", "a loop within a loop"),
         ("{% for a in order recursive %}{{ loop(order) }}{% endfor %}", "must go over a variable"),
         ("{{ 'x' * 999999999 }}", "Mul is not allowed"),
         ("{{ 9 ** 999999999 }}", "Pow is not allowed"),
@@ -85,17 +86,19 @@ def test_our_own_texts_are_such_as_a_store_may_write(language: str, name: str) -
         ("{{ '{:999999999}'.format(order) }}", "the only call"),
         ("{{ order | center(999999999) }}", "the filter center is not allowed"),
         ("{{ order | join(order) }}", "a fixed value"),
-        ("{{ order | upper | join(', ') }}", "only one filter"),
+        ("{{ order | upper | join(', ') }}", "only one filter is allowed"),
         ("{% set a = order ~ order %}", "a fixed value only"),
         ("{% include '../../../etc/passwd' %}", "Include is not allowed"),
         ("{% import 'en/label.txt' as one %}", "Import is not allowed"),
         ("{% extends 'en/label.txt' %}", "Extends is not allowed"),
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "not allowed"),
-        ("{{ order.__class__ }}", "there is no __class__"),
-        ("{{ order.__class__.__mro__ }}", "there is no __"),
+        ("{{ order.__class__ }}", "unknown attribute __class__"),
+        ("{{ order.__class__.__mro__ }}", "unknown attribute __"),
         ("{{ '\\0' }}", "control character"),
         ("a\x00b", "control character"),
         ("{% if order %}" * 150 + "x" + "{% endif %}" * 150, "nested too deeply"),
+        ("{{ " + "9" * 5000 + " }}", "a number that is too long"),
+        ("{{ 0x" + "f" * 5000 + " }}", "a number that is too long"),
         ("{{ " + "(" * 5000 + "order" + ")" * 5000 + " }}", "nested too deeply"),
     ],
 )
@@ -179,3 +182,11 @@ def test_the_folder_is_named_relative_to_the_desks_file(tmp_path: Path) -> None:
     assert texts_of(file, read_file(file)).fixed("en", "order_cancelled") == "It is off."
     file.write_text("")
     assert texts_of(file, read_file(file)) is OUR_TEXTS
+
+
+@pytest.mark.parametrize("path", ["", "a\\u0000b"])
+def test_the_name_of_a_folder_must_be_one(tmp_path: Path, path: str) -> None:
+    file = tmp_path / "desks.toml"
+    file.write_text(f'texts = "{path}"\n')
+    with pytest.raises(ConfigurationError, match="texts: must be the path of a folder"):
+        read_file(file)

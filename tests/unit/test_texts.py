@@ -403,7 +403,7 @@ def test_a_notice_can_be_logged_but_for_its_body() -> None:
     }
     with structlog.testing.capture_logs() as logged:
         LogChannel().deliver(notice_of(Reason.ORDER_CANCELLED, "en"))
-    assert [line["event"] for line in logged] == ["told"]
+    assert [line["event"] for line in logged] == ["notice written"]
     assert "Jane" not in str(logged)
 
 
