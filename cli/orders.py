@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from cli.advice import TRIED_AGAIN
 from cli.terminal import (
     AsJson,
     InputFile,
@@ -219,7 +220,7 @@ def list_(
 
 def _held_back(order: dict[str, Any]) -> Iterator[str]:
     if error := order.get("export_error"):
-        yield f"held back from export: {error}"
+        yield f"held back from export: {error}; {TRIED_AGAIN}"
     if until := order.get("held_until"):
         reasons = f" ({', '.join(order['held_for'])})" if "held_for" in order else ""
         yield f"held back from export until {brief(until)} UTC: a colleague has to decide first{reasons}"

@@ -57,6 +57,13 @@ class Account:
         os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
+class NotPermitted(UsageError):
+    """The user that the processes run as lacks a permission."""
+
+    def __init__(self, account: Account, what: str, path: Path) -> None:
+        super().__init__(f"the user {account.name}, as which the processes run, may not {what} {path}")
+
+
 def is_root() -> bool:
     """Returns True if this process can switch to any user."""
     return os.geteuid() == 0
@@ -134,7 +141,7 @@ def give_home(home: Path) -> Account:
 
 
 def prepare_for(account: Account, files: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Lets a user read the program and these files, and write in these folders. Raises UsageError where it may not.
+    """Lets a user read the program and these files, and write in these folders. Raises NotPermitted.
 
     A folder of root's becomes the user's, and one that is missing is made; those above are opened for passing through.
     """
@@ -146,18 +153,11 @@ def prepare_for(account: Account, files: Iterable[Path], folders: Iterable[Path]
     unreadable, closed = _probe(account, files, folders)
     for path in closed:
         if path.stat().st_uid != 0 or len(path.parts) < _PARTS_OF_OUR_OWN:
-            raise UsageError(_not_allowed(account, "write into", path))
+            raise NotPermitted(account, "write into", path)
         os.chown(path, account.uid, -1)
         path.chmod(path.stat().st_mode | stat.S_IRWXU)
     for path in unreadable:
-        raise UsageError(_not_allowed(account, "read", path))
-
-
-def _not_allowed(account: Account, what: str, path: Path) -> str:
-    return (
-        f"the user {account.name}, as which the processes work, may not {what} {path}: "
-        "let it, or insist on root with --as-root"
-    )
+        raise NotPermitted(account, "read", path)
 
 
 def _probe(account: Account, files: list[Path], folders: list[Path]) -> list[list[Path]]:
@@ -173,7 +173,7 @@ def _probe(account: Account, files: list[Path], folders: list[Path]) -> list[lis
         **account.options(),
     )
     if done.returncode:
-        raise UsageError(_not_allowed(account, "read", Path(sys.prefix)))
+        raise NotPermitted(account, "read", Path(sys.prefix))
     return [[Path(name) for name in names] for names in json.loads(done.stdout)]
 
 

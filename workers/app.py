@@ -73,8 +73,8 @@ def shorten_lost_acknowledgement(record: logging.LogRecord) -> bool:
 
     Nothing is lost: the broker delivers the wake-up again.
     """
-    if record.msg in _LOST_ACKNOWLEDGEMENTS and isinstance(record.args, tuple):
-        *_, error = record.args
+    error = record.exc_info[1] if record.exc_info else None
+    if record.msg in _LOST_ACKNOWLEDGEMENTS and isinstance(error, Exception):
         record.msg, record.args = _DELIVERED_AGAIN, (describe_broker_fault(error),)
         record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         record.exc_info = record.exc_text = None
