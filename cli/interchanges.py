@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.advice import with_advice
 from cli.partners import configured
 from cli.terminal import AsJson, Limit, brief, counted, err, out, plain, print_json, print_list
 from configuration.settings import settings
@@ -64,7 +65,7 @@ def _expect_known(partner: str | None) -> None:
 
 def _listed(one: dict[str, Any]) -> tuple[tuple[object, ...], str]:
     cells = (one["partner"], one["control_number"], one["state"], one["orders"], brief(one["sent_at"]))
-    return cells, one["error"] or _first(one["reasons"])
+    return cells, with_advice(one["error"]) if one["error"] else _first(one["reasons"])
 
 
 def _first(reasons: list[str]) -> str:
@@ -96,7 +97,8 @@ def show(
         return 0
     for name, value in found.items():
         if name not in ("order_numbers", "acknowledgements", "reasons") and value is not None:
-            out.print(plain(f"{name.replace('_', ' '):<15} {value}"), soft_wrap=True, highlight=False)
+            shown = with_advice(value) if name == "error" else value
+            out.print(plain(f"{name.replace('_', ' '):<15} {shown}"), soft_wrap=True, highlight=False)
     for reason in found["reasons"]:
         out.print(plain(f"{'reason':<15} {reason}"), soft_wrap=True, highlight=False)
     held = ", ".join(found["order_numbers"]) or "none: they are free again"
@@ -142,7 +144,7 @@ def resend(partner: PartnerName, number: Number, as_json: AsJson = False) -> int
     except NotPossible as impossible:
         raise UsageError(str(impossible)) from None
     except TransportError as error:
-        err.print(plain(f"interchange {number} of {partner} was not sent: {error}"), highlight=False)
+        err.print(plain(f"interchange {number} of {partner} was not sent: {with_advice(error)}"), highlight=False)
         return 1
     if as_json:
         print_json({"partner": partner, "control_number": number, "filename": sent.filename, "state": "sent"})
@@ -207,7 +209,7 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
             with err.status(f"reading the inbox of {one.name} …"):
                 read_inbox(one, take_note)
         except NotReceived as error:
-            problems.append(f"the inbox of {one.name} could not be read: {error}")
+            problems.append(f"the inbox of {one.name} could not be read: {with_advice(error)}")
     if as_json:
         states = [answer.settled for _, answer in said if answer.settled]
         found = {"files": files, "files_again": again, "acknowledgements": len(said), "settled": states}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
+from cli.advice import with_advice
 from cli.partners import configured
 from cli.terminal import (
     AsJson,
@@ -151,7 +152,7 @@ def _print_export(steps: list[Exported], waits: list[str]) -> None:
         names = ("partner", "control_number", "filename", "orders", "state")
         print_list(
             ("partner", "number", "file", "orders", "state"),
-            (([one[name] for name in names], one["error"]) for one in export_result["interchanges"]),
+            (([one[name] for name in names], with_advice(one["error"] or "")) for one in export_result["interchanges"]),
         )
     interchanges = counted(len(export_result["interchanges"]), "interchange")
     out.print(f"exported {counted(export_result['exported'], 'order')} in {interchanges}", highlight=False)

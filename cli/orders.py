@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from cli.advice import TRIED_AGAIN
 from cli.terminal import (
     AsJson,
     InputFile,
@@ -220,7 +221,7 @@ def list_(
 
 def _held_back(order: OrderShown | ListedOrder) -> Iterator[str]:
     if order.export_error:
-        yield f"held back from export: {order.export_error}"
+        yield f"held back from export: {order.export_error}; {TRIED_AGAIN}"
     if order.held_until:
         reasons = f" ({', '.join(order.held_for)})" if isinstance(order, OrderShown) and order.held_for else ""
         yield f"held back from export until {brief(order.held_until)} UTC: a colleague has to decide first{reasons}"

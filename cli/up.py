@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from sqlalchemy import Connection
 
+from cli.advice import PERMIT_OR_STAY_ROOT
 from cli.terminal import err
 from configuration.settings import settings
 from configuration.urls import without_password
@@ -23,7 +24,16 @@ from desks.registry import Helpdesks
 from edi.transports.directory import DirectoryTransport
 from tasks.helpdesks import helpdesks
 from tasks.partners import partners
-from workers.accounts import Account, give_home, is_root, owner_of, prepare_for, processes_account, switch_to
+from workers.accounts import (
+    Account,
+    NotPermitted,
+    give_home,
+    is_root,
+    owner_of,
+    prepare_for,
+    processes_account,
+    switch_to,
+)
 from workers.broker import QUEUE, STREAM, is_stream
 from workers.discovery import announced, publish_to_environment
 from workers.embedded import Services, embedded_services
@@ -97,6 +107,8 @@ def up(home: Path, port: int | None, *, as_root: bool = False) -> None:
             watch.await_all()
             _print_addresses(home, port, services, desks)
             watch.watch()
+    except NotPermitted as refused:
+        raise UsageError(f"{refused}: {PERMIT_OR_STAY_ROOT}") from None
     except KeyboardInterrupt:
         _print_status("stopped")
 

@@ -1,4 +1,4 @@
-"""The partners file: one TOML table a partner (`edi.partner_tables`), and what no two of them may share."""
+"""The partners file: one TOML table for each partner (`edi.partner_tables`), and what no two partners may share."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -22,7 +22,7 @@ class PartnersFile(Table):
 
 
 def open_partners(path: Path, environ: Mapping[str, str]) -> list[Partner]:
-    """Reads the partners file and takes the secrets out of the environment. Raises ConfigurationError."""
+    """Reads the partners file and takes the secrets from the environment. Raises ConfigurationError."""
     tables = _read(path)
     partners = []
     for name, table in tables.items():
@@ -38,7 +38,7 @@ def open_partners(path: Path, environ: Mapping[str, str]) -> list[Partner]:
 
 
 def read_limits(path: Path) -> list[Limits]:
-    """Reads of the partners file what limits the addresses of their documents; needs no secret.
+    """Reads from the partners file what limits the addresses in documents; needs no secret.
 
     Raises ConfigurationError.
     """
@@ -69,24 +69,24 @@ def _served_by_others(name: str, tables: Mapping[str, PartnerTable]) -> frozense
 
 def _shared_names(one: str, other: str) -> Iterator[str]:
     if one.lower() == other.lower():
-        yield "differ by capital letters alone, which many file systems do not tell apart in names of files"
+        yield "differ only in upper and lower case, which many file systems ignore in file names"
 
 
 def _shared(one: PartnerTable, other: PartnerTable) -> Iterator[str]:
     if one.warehouses is None and other.warehouses is None:
         yield "both have no `warehouses`, but only one can get what no other partner gets"
     if both := sorted({*(one.warehouses or ())} & {*(other.warehouses or ())}):
-        yield f"both have {', '.join(both)} in `warehouses`, but an order goes to one partner alone"
+        yield f"both have {', '.join(both)} in `warehouses`, but an order goes to one partner only"
     if _envelope(one) == _envelope(other):
-        # A receiver knows an interchange by these and its number, and each partner has numbers of its own.
-        yield "have the same ids and qualifiers, so a number would come twice; let one partner serve all warehouses"
+        # These and the number identify an interchange to its receiver, and each partner has its own numbers.
+        yield "have the same ids and qualifiers, so numbers would repeat; use one partner for all their warehouses"
     if one.folders.inbox and (one.folders.server, one.folders.inbox) == (other.folders.server, other.folders.inbox):
-        yield "have the same `inbox`, so each would take the other's answers away"
+        yield "have the same `inbox`, so each would take the other's answers"
     if any(
         mine.inbox and (mine.server, mine.inbox) == (theirs.server, theirs.outbox)
         for mine, theirs in ((one.folders, other.folders), (other.folders, one.folders))
     ):
-        yield "have one's `inbox` as the other's `outbox`: what goes out there would be read and moved away"
+        yield "use one folder as `inbox` and `outbox`: what is sent there would be read and moved away"
 
 
 def _envelope(table: PartnerTable) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What the documents of a warehouse's partner can say of an address, asked before a customer is told it is changed."""
+"""Whether a partner's documents can hold an address, checked before an address change is applied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rules.model import Address, AddressFault, AddressRole
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """As much of a partner as limits an address, without its transport and the secrets of that.
+    """The part of a partner that limits addresses, without its transport and the transport's secrets.
 
     The fields are those of `Partner`.
     """
@@ -27,16 +27,16 @@ class Limits:
         return cls(partner.standard, partner.character_set, partner.warehouses, partner.others)
 
     def count_for(self, warehouse: str) -> bool:
-        """Tells whether orders of this warehouse go to this partner."""
+        """Returns True if orders of this warehouse go to this partner."""
         return warehouse not in self.others if self.warehouses is None else warehouse in self.warehouses
 
 
 def faults_for(
     all_limits: Sequence[Limits], warehouse: str, role: AddressRole, address: Address
 ) -> tuple[AddressFault, ...]:
-    """Returns what the document for a warehouse could not say of an address.
+    """Returns why the documents for a warehouse cannot hold an address.
 
-    None if all of it goes in, or if no partner serves the warehouse: its orders go nowhere until one does.
+    Empty if it fits, or if no partner serves the warehouse: its orders are not exported until one does.
     """
     for limits in all_limits:
         if limits.count_for(warehouse):

@@ -1,4 +1,4 @@
-"""The tables of the partners file. Secrets are named here and stand in the environment."""
+"""The tables of the partners file. It names secrets; their values are in the environment."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -51,7 +51,7 @@ def _character_set(text: str) -> CharacterSet:
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-# It stands in file names and in the actor of changelog entries.
+# Part of file names and of the actor in changelog entries.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=35)]
 Cutoff = Annotated[str, AfterValidator(_cutoff)]
 Folder = Annotated[Text, AfterValidator(normpath)]
@@ -59,7 +59,7 @@ AbsoluteFolder = Annotated[Folder, AfterValidator(_absolute)]
 
 
 class _Folders(Table):
-    """Where our documents go, and where the answers come from."""
+    """The folder that our documents go to, and the one that the partner's answers come from."""
 
     outbox: Folder
     inbox: Folder | None = None
@@ -67,19 +67,19 @@ class _Folders(Table):
     @model_validator(mode="after")
     def _two_folders(self) -> Self:
         if self.inbox == self.outbox:
-            raise ValueError("`inbox` must be another folder than `outbox`: all that lies in it is read and moved away")
+            raise ValueError("`inbox` must not be the folder of `outbox`: every file in it is read and moved away")
         return self
 
 
 class DirectoryTable(_Folders):
-    """Folders of this machine, from which something else takes the files on."""
+    """Folders on this machine, which another program exchanges with the partner."""
 
     outbox: AbsoluteFolder
     inbox: AbsoluteFolder | None = None
 
     @property
     def server(self) -> str:
-        """Where the folders are, as far as two partners' folders may be the same."""
+        """The server of the folders: two folders are the same only if their servers are."""
         return "this machine"
 
     def transport(self, _: Mapping[str, str]) -> Transport:
@@ -88,7 +88,7 @@ class DirectoryTable(_Folders):
 
 
 class SftpTable(_Folders):
-    """An SFTP server of the partner's."""
+    """The partner's SFTP server."""
 
     host: Text
     port: Annotated[int, Field(ge=1, le=65535)] = 22
@@ -98,16 +98,16 @@ class SftpTable(_Folders):
     password: Variable | None = None
     private_key: Variable | None = None
     passphrase: Variable | None = None
-    # Of one delivery as a whole; an interchange's lease (`edi.interchanges.LEASE`) must outlast it.
+    # For a whole delivery; an interchange's lease (`edi.interchanges.LEASE`) must be longer.
     timeout_seconds: Annotated[Seconds, Field(le=50)] = 30
 
     @property
     def server(self) -> str:
-        """Where the folders are, as far as two partners' folders may be the same."""
+        """The server of the folders: two folders are the same only if their servers are."""
         return f"{self.user}@{self.host}:{self.port}"
 
     def transport(self, environ: Mapping[str, str]) -> Transport:
-        """Returns the transport. Raises ValueError for a secret that is missing, or a key that is none."""
+        """Returns the transport. Raises ValueError for a missing secret or an invalid key."""
         secrets = {name: secret(environ, getattr(self, name)) for name in ("password", "private_key", "passphrase")}
         if missing := [getattr(self, name) for name, value in secrets.items() if getattr(self, name) and not value]:
             raise ValueError(f"{' and '.join(missing)} must be set in the environment")
@@ -126,7 +126,7 @@ class SftpTable(_Folders):
 
 
 class PartnerTable(Table):
-    """What the file says of one partner."""
+    """The table of one partner."""
 
     our_id: Text
     our_qualifier: Text
@@ -134,20 +134,20 @@ class PartnerTable(Table):
     their_qualifier: Text
     standard: Annotated[str, AfterValidator(_standard)]
     character_set: Annotated[str, AfterValidator(_character_set)]
-    # Without them it gets what no other partner gets.
+    # Without `warehouses` it gets the orders that no other partner gets.
     warehouses: Annotated[list[Text], Field(min_length=1)] | None = None
     test: bool = False
     orders_per_interchange: Annotated[int, Field(ge=1, le=1000)] = 500
     lines_per_interchange: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     grace_minutes: Annotated[float, Field(ge=0, le=7 * 24 * 60)] = 30
-    # Crontab lines; without them whatever is due goes out every COUNTERMAND_EXPORT_SECONDS.
+    # Crontab lines; without them, due orders go out every COUNTERMAND_EXPORT_SECONDS.
     schedule: Annotated[list[Cutoff], Field(min_length=1)] | None = None
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    # The first number that the partner expects; it counts only until the first interchange.
+    # The first control number that the partner expects; without effect after the first interchange.
     first_control_number: Annotated[int, Field(ge=1)] = 1
-    # For a partner that takes only the next expected number: a released one is given to the next interchange.
+    # For a partner that accepts only the next number: the next interchange reuses a released one.
     reuse_released_numbers: bool = False
-    # How soon it acknowledges what we send; needs an inbox.
+    # How soon it acknowledges an interchange; needs an inbox.
     acknowledged_within_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] | None = None
     directory: DirectoryTable | None = None
     sftp: SftpTable | None = None
@@ -166,13 +166,13 @@ class PartnerTable(Table):
 
     @property
     def folders(self) -> DirectoryTable | SftpTable:
-        """The one transport that there is."""
+        """The table of its transport."""
         table = self.directory or self.sftp
         assert table is not None  # noqa: S101  # for the type checker
         return table
 
     def partner(self, name: str, others: frozenset[str], environ: Mapping[str, str]) -> Partner:
-        """Returns the partner. Raises ValueError for what does not fit together."""
+        """Returns the partner. Raises ValueError if its settings contradict each other."""
         partner = Partner(
             name=name,
             our_id=self.our_id,

@@ -1,4 +1,4 @@
-"""Whom we send to, what in, and where it goes."""
+"""The partners that we send interchanges to: identifications, standard, transport and schedule."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Standard(StrEnum):
 
 
 class CharacterSet(StrEnum):
-    """What may stand in a document's bytes.
+    """The characters that a document may contain.
 
     UNOA, UNOB: the two ASCII sets of ISO 9735, without and with small letters; UNOC: ISO 8859-1. The basic and extended
     sets of X12 (X12.6): upper-case ASCII, and ASCII with small letters.
@@ -52,32 +52,32 @@ class Partner:
     character_set: CharacterSet = CharacterSet.UNOC
     # Marks interchanges as a test: UNB 0035, ISA15.
     test: bool = False
-    # Both bound the claim's transaction: for as long as it lasts, requests for its orders wait to be accepted.
+    # Both bound the claim's transaction, because requests for its orders cannot be accepted until it ends.
     orders_per_interchange: int = 500
     lines_per_interchange: int = 10_000
-    # Which orders it gets, by their `warehouse`; None: all that the others do not get.
+    # The warehouses whose orders it gets; None: all that no other partner gets.
     warehouses: frozenset[str] | None = None
     others: frozenset[str] = frozenset()
-    # How long after its validation an order waits for second thoughts.
+    # How long after its validation an order waits before it may be exported, so that the customer can reconsider.
     grace: timedelta = timedelta(0)
-    # When it gets them; None: as soon as they are due.
+    # When interchanges go out; None: as soon as orders are due.
     schedule: Schedule | None = None
-    # The first number that it expects of us.
+    # The first control number that it expects.
     first_control_number: int = 1
-    # Whether the number of an interchange that never reached it is expected of the next one.
+    # Whether the next interchange takes over the number of one that never reached it.
     reuses_released_numbers: bool = False
-    # How soon after sending it acknowledges; None: it need not.
+    # How soon it acknowledges an interchange; None: it does not have to.
     acknowledged_within: timedelta | None = None
 
 
 def served_warehouses(partners: Iterable[Partner]) -> frozenset[str] | None:
-    """Returns the warehouses that some partner serves; None if one of them serves all the rest."""
+    """Returns the warehouses that some partner serves; None if one of them serves all that are left."""
     each = [partner.warehouses for partner in partners]
     return None if None in each else frozenset().union(*(one for one in each if one is not None))
 
 
 def default_partner(home: Path) -> Partner:
-    """The warehouse that every order goes to while no partner is configured."""
+    """Returns the partner that gets every order if no partners file is configured."""
     return Partner(
         name="WAREHOUSE",
         our_id="STORE",

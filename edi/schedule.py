@@ -1,4 +1,4 @@
-"""When a partner gets its interchanges: times of the day, in the partner's own time zone."""
+"""When a partner gets its interchanges: crontab lines in the partner's time zone."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,26 +9,27 @@ from celery.schedules import crontab
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Crontab lines; each moment that one of them names is a cut-off: what is due then goes out."""
+    """Crontab lines; each moment that one of them matches is a cut-off, at which due orders go out."""
 
     lines: tuple[str, ...]
     zone: ZoneInfo
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a line that is no crontab line."""
+        """Raises ValueError for an invalid line."""
         for line in self.lines:
             _parsed(line)
 
     def next_after(self, moment: datetime) -> datetime:
         """Returns the first cut-off after an aware moment, in UTC.
 
-        A time that the clock skips in spring is kept as much later; one that comes twice in autumn, the first time.
+        A time that the clock skips in spring is moved forward by as much as the clock; one that occurs twice in autumn
+        counts the first time only.
         """
         return min(self._next(line, moment) for line in self.lines)
 
     def _next(self, line: str, moment: datetime) -> datetime:
-        # On the wall's clock, as if it were UTC's: Celery does not know the two days a year that are longer or shorter.
-        # From an hour before: a time that was skipped is kept after others that are later on the wall.
+        # Local time, labelled as UTC, because Celery miscounts the two days a year that are longer or shorter.
+        # The search starts an hour early: a skipped time moves forward, past others with a later local time.
         wall = moment.astimezone(self.zone).replace(tzinfo=UTC) - timedelta(hours=1)
         while True:
             last, delta, _ = _parsed(line).remaining_delta(wall, tz=UTC)

@@ -1,8 +1,8 @@
-"""Which users of the system we work as when root starts us: no process that faces the network stays root.
+"""The users that our processes run as when root starts them: no process that faces the network stays root.
 
-Started by root on a home of an ordinary user, everything is that user's. On a home of root's the processes work as the
-user `countermand`, and the embedded servers as `countermand-data`, which sees neither the processes' environment nor
-their files. Both are made when they are missing. An ordinary user does all by itself.
+In an ordinary user's home, everything runs as that user. In root's home, the processes run as the user `countermand`,
+and the embedded servers as `countermand-data`, which sees neither the processes' environment nor their files. Both are
+created if missing. If an ordinary user starts us, everything runs as that user.
 """
 
 import json
@@ -22,12 +22,12 @@ import workers
 from workers.errors import UsageError
 
 PROCESSES, SERVERS = "countermand", "countermand-data"
-# Where the processes write, in a home of root's.
+# The folders in root's home that the processes write to.
 _PROCESS_FOLDERS = ("log", "edi")
-# Shorter paths, such as /srv or /mnt/edi's parent, are the system's.
+# Shorter paths, such as /srv, belong to the system.
 _PARTS_OF_OUR_OWN = 3
 
-# Run as the account that the processes are to work as: what of these it may not do.
+# Runs as the processes' account; prints the files that it cannot read and the folders that it cannot write to.
 _PROBE = """
 import json, os, sys
 files, folders = json.load(sys.stdin)
@@ -53,8 +53,15 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups)}
 
     def give(self, path: Path) -> None:
-        """Makes it this user's, and no link's target."""
+        """Makes this user its owner; does not follow links."""
         os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+class NotPermitted(UsageError):
+    """The user that the processes run as lacks a permission."""
+
+    def __init__(self, account: Account, what: str, path: Path) -> None:
+        super().__init__(f"the user {account.name}, as which the processes run, may not {what} {path}")
 
 
 def is_root() -> bool:
@@ -63,7 +70,7 @@ def is_root() -> bool:
 
 
 def system_user(name: str) -> Account:
-    """Returns the system's user of this name, made if it is missing. Raises UsageError."""
+    """Returns the system's user of this name, and creates it if missing. Raises UsageError."""
     with suppress(KeyError):
         return _of(pwd.getpwnam(name))
     useradd = shutil.which("useradd")
@@ -74,7 +81,7 @@ def system_user(name: str) -> Account:
         [useradd, *options, "--shell", "/usr/sbin/nologin", name], capture_output=True, text=True, check=False
     )
     with suppress(KeyError):
-        # Also if another has just made it.
+        # Another process may have just created it.
         return _of(pwd.getpwnam(name))
     raise UsageError(f"the user {name} cannot be made ({done.stderr.strip()}): make it, or start as an ordinary user")
 
@@ -84,7 +91,7 @@ def _of(found: pwd.struct_passwd) -> Account:
 
 
 def owner_of(home: Path) -> Account | None:
-    """Returns the ordinary user that a home belongs to; None if it is root's, or not there."""
+    """Returns the ordinary user that owns a home; None if root does, or if it does not exist."""
     if not home.exists() or (uid := home.stat().st_uid) == 0:
         return None
     try:
@@ -104,7 +111,7 @@ def work_as_owner_of(home: Path) -> None:
 
 
 def switch_to(account: Account) -> None:
-    """Switches root to this user for good."""
+    """Switches root to this user permanently."""
     allow_traversal(*_program_folders())
     os.setgroups(account.groups or os.getgrouplist(account.name, account.gid))
     os.setgid(account.gid)
@@ -118,7 +125,7 @@ def processes_account() -> Account:
 
 
 def give_home(home: Path) -> Account:
-    """Gives to the user `countermand` what the processes write in a home of root's; returns that user."""
+    """Makes the user `countermand` the owner of what the processes write in root's home; returns that user."""
     account = processes_account()
     os.chown(home, 0, *account.groups)
     home.chmod(0o710)
@@ -127,16 +134,16 @@ def give_home(home: Path) -> Account:
         for folder, folders, files in os.walk(home / top):
             for path in (Path(folder), *(Path(folder, name) for name in (*folders, *files))):
                 found = path.lstat()
-                # A file that has another name too may be one that lies elsewhere.
+                # A file with a second name may belong somewhere else.
                 if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
                     account.give(path)
     return account
 
 
 def prepare_for(account: Account, files: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Lets a user read the program and these files, and write in these folders. Raises UsageError where it may not.
+    """Allows a user to read the program and these files, and to write in these folders. Raises NotPermitted.
 
-    A folder of root's becomes the user's, and one that is missing is made; those above are opened for passing through.
+    The user becomes the owner of folders that root owns; missing folders are created, their parents made traversable.
     """
     files, folders = [path.resolve() for path in files], [path.resolve() for path in folders]
     for folder in folders:
@@ -146,18 +153,11 @@ def prepare_for(account: Account, files: Iterable[Path], folders: Iterable[Path]
     unreadable, closed = _probe(account, files, folders)
     for path in closed:
         if path.stat().st_uid != 0 or len(path.parts) < _PARTS_OF_OUR_OWN:
-            raise UsageError(_not_allowed(account, "write into", path))
+            raise NotPermitted(account, "write into", path)
         os.chown(path, account.uid, -1)
         path.chmod(path.stat().st_mode | stat.S_IRWXU)
     for path in unreadable:
-        raise UsageError(_not_allowed(account, "read", path))
-
-
-def _not_allowed(account: Account, what: str, path: Path) -> str:
-    return (
-        f"the user {account.name}, as which the processes work, may not {what} {path}: "
-        "let it, or insist on root with --as-root"
-    )
+        raise NotPermitted(account, "read", path)
 
 
 def _probe(account: Account, files: list[Path], folders: list[Path]) -> list[list[Path]]:
@@ -173,7 +173,7 @@ def _probe(account: Account, files: list[Path], folders: list[Path]) -> list[lis
         **account.options(),
     )
     if done.returncode:
-        raise UsageError(_not_allowed(account, "read", Path(sys.prefix)))
+        raise NotPermitted(account, "read", Path(sys.prefix))
     return [[Path(name) for name in names] for names in json.loads(done.stdout)]
 
 
@@ -184,7 +184,7 @@ def _program_folders() -> list[Path]:
 
 
 def allow_traversal(*folders: Path) -> None:
-    """Lets other users traverse folders (the `x` bit), but not list them."""
+    """Allows other users to traverse folders (the `x` bit), but not to list them."""
     for folder in folders:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:

@@ -1,4 +1,4 @@
-"""Beat's scheduler: Celery's own, except for its clock, its log when the broker is away, and piled-up wake-ups."""
+"""Beat's scheduler: Celery's, except for its clock, its log during outages of the broker, and surplus wake-ups."""
 
 from time import monotonic
 from typing import Any
@@ -14,7 +14,7 @@ from workers.broker import BROKER_OUTAGES
 
 _log = structlog.get_logger()
 
-# More than a flood sends while its workers are busy. So many wait only where no worker runs.
+# More than busy workers ever leave in a queue; only without workers do so many wait.
 MOST_WAKEUPS = 1000
 
 
@@ -52,7 +52,7 @@ class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyp
         return sleeps
 
     def apply_entry(self, entry: Any, producer: Any) -> None:
-        """Sends one wake-up, and discards those that nobody consumes."""
+        """Sends one wake-up, and discards those that no worker consumes."""
         try:
             # First, because it repairs the connection.
             self.apply_async(entry, producer=producer, advance=False)
@@ -63,8 +63,8 @@ class Scheduler(celery.beat.Scheduler):  # type: ignore[misc]  # Celery is untyp
             self._not_sent.end()
 
     def _clear(self, queue: Any) -> None:
-        """Purges a queue that piles up, to spare the broker's memory: the next wake-up does the work of all of them."""
+        """Purges a queue that grows too long, to save the broker's memory: one wake-up does the work of all."""
         waiting = queue.queue_declare().message_count
         if waiting > MOST_WAKEUPS:
             queue.purge()
-            _log.warning("nobody consumes the wake-ups, is a worker missing?", queue=queue.name, discarded=waiting)
+            _log.warning("no worker consumes the wake-ups, is one missing?", queue=queue.name, discarded=waiting)

@@ -1,4 +1,4 @@
-"""Celery's consumer for queues of RabbitMQ that are of another make than Celery expects, or that it refuses."""
+"""Celery's consumer, adapted to RabbitMQ queues of other types than Celery expects, and to unusable queues."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
@@ -11,15 +11,15 @@ from celery.worker.state import maybe_shutdown
 from configuration.outages import Outage, UnusableQueue, describe_broker_fault
 from tasks.running.queues import WakeUpQueue, check_wake_up_queue
 
-# A connection that ends sooner was refused something.
+# If a connection ends sooner, the broker has refused something.
 _STEADY_SECONDS = 5.0
 
 
 class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery is untyped
-    """Celery's consumer of messages, which waits for a queue that cannot be used and does not end of it."""
+    """Celery's consumer of messages, except that it waits for an unusable queue instead of ending."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._deaf = Outage("cannot listen to the broker's queues, it is tried again", over="listens again")
+        self._unusable = Outage("cannot listen to the broker's queues, it is tried again", over="listens again")
         self._pauses, self._connected_at = _pauses(), 0.0
         super().__init__(*arguments, **options)
 
@@ -27,7 +27,7 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery
         """Connects; with RabbitMQ it returns once each of its queues can be used."""
         connection = super().connection_for_read(heartbeat)
         if connection.transport.driver_type == "amqp":
-            # A prefetch of each consumer, not of the whole channel: quorum queues refuse that, classic ones take both.
+            # Sets the prefetch count per consumer: quorum queues refuse one per channel, classic queues accept both.
             connection.transport.qos_semantics_matches_spec = lambda _: True
             self._wait_for_queues(connection)
         self._connected_at = monotonic()
@@ -41,18 +41,18 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # Celery
                 for queue in queues:
                     check_wake_up_queue(connection, queue)
             except (UnusableQueue, *connection.channel_errors) as error:
-                self._deaf.note(error, describe_broker_fault(error))
+                self._unusable.note(error, describe_broker_fault(error))
                 is_logged = True
                 _pause(pause)
             else:
                 if is_logged:
-                    self._deaf.end()
+                    self._unusable.end()
                 return
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Celery connects again at once: what the broker refuses (a right, a queue in other hands) waits a little."""
+        """Pauses if the broker refuses something, such as a queue in exclusive use: Celery would reconnect at once."""
         if monotonic() - self._connected_at < _STEADY_SECONDS:
-            self._deaf.note(exc, describe_broker_fault(exc))
+            self._unusable.note(exc, describe_broker_fault(exc))
             _pause(next(self._pauses))
         else:
             self._pauses = _pauses()
@@ -66,6 +66,6 @@ def _pauses() -> Iterator[float]:
 def _pause(seconds: float, wait: Callable[[float], None] = sleep) -> None:
     until = monotonic() + seconds
     while monotonic() < until:
-        # A worker that is told to stop does so within half a second.
+        # A worker that receives a stop signal stops within half a second.
         maybe_shutdown()
         wait(0.5)

@@ -15,8 +15,8 @@ from workers.errors import Unreachable, UsageError
 _FILE = "services.json"
 # The settings that name a file which all processes of a home must share.
 _FILES = ("partners", "desks")
-# Those that other commands take over unless their own environment says otherwise: whoever exports or audits here must
-# be as patient as the workers are, and whoever prints URLs must know where HTTP listens.
+# Other commands adopt these unless their own environment sets them: an export or audit must use the workers' patience,
+# and printed URLs need the address of HTTP.
 _SHARED = ("patience_seconds", "http_host", "http_port")
 
 
@@ -28,7 +28,7 @@ def find_services() -> Services:
     else:
         running = _running_in(named.home)
         services = Services(named.database_url or running.database_url, named.broker_url or running.broker_url)
-    is_stream(services.broker_url)  # a scheme that nobody speaks is better told now than by Celery
+    is_stream(services.broker_url)  # reports an unknown scheme here, in better words than Celery's
     publish_to_environment(services, named.home)
     return services
 
@@ -49,7 +49,7 @@ def publish_to_environment(services: Services, home: Path) -> None:
 
 @contextmanager
 def announced(services: Services, home: Path) -> Iterator[None]:
-    """Lets other commands find the services of this home for as long as the block runs."""
+    """Allows other commands to find the services of this home during the block."""
     file = home / _FILE
     # It holds the broker's password.
     with open(file, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
@@ -83,7 +83,7 @@ def _running_in(home: Path) -> Services:
     except PermissionError:
         raise Unreachable(f"the countermand of {home.resolve()} belongs to another user") from None
     if settings().database_url is None:
-        # Who answers at a URL is said of that URL, and not of one that the environment names.
+        # Whether a pooler answers was determined for that URL, not for one from the environment.
         os.environ["COUNTERMAND_DATABASE_POOLED"] = str(pooled).lower()
     for name, value in shared.items():
         os.environ.setdefault(f"COUNTERMAND_{name.upper()}", str(value))

@@ -1,10 +1,10 @@
-"""What the `countermand` command tells a person: one line, and an exit code that programs can rely on."""
+"""Errors that the `countermand` command prints in one line, with the exit code that programs can rely on."""
 
 from typer import TyperException
 
 
 class CommandError(TyperException):
-    """A command cannot do what it was asked; the message says what was found, what was expected, what to do."""
+    """A command cannot do what was asked; the message says what was found, what was expected, and what to do."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Showing what the processes write to their log files, as one log: each line says which process it is of."""
+"""Shows the log files of all processes as one log; each line names its process."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from pydantic_core import from_json
 
 from workers import logs
 
-# How long a line waits to be shown while there are any, and while nothing happens.
+# How often log files are read while they grow, and at most while they do not.
 _SOON_SECONDS, _LATER_SECONDS = 0.1, 1.0
-# An older warning explains nothing.
+# An older warning does not explain a problem of now.
 _EXPLAINS_SECONDS = 120.0
-# What is shown at once of one file before another has its turn.
+# How much of one file is shown before the next one is read.
 _MOST_BYTES = 1 << 20
 # supervisord's own lines: a date, a time, a level.
 _SUPERVISORDS = re.compile(r"[\d-]{10} [\d:,]{12} (CRIT|ERRO|WARN|INFO|DEBG) (.*)")
@@ -26,16 +26,16 @@ _BAD = ("warning", "error", "critical")
 
 
 class Followed:
-    """A log file that somebody appends to, and that is exchanged for a new one when it is long."""
+    """A log file that a process appends to, and that is rotated when it is long."""
 
     def __init__(self, path: Path, program: str) -> None:
         self._path, self.program = path, program
         self._file: BinaryIO | None = None
         self._half = b""
-        # What the program said last, and what it last said that is not well.
+        # The program's last line, and its last warning or error.
         self._last = self._last_bad = ""
         self._bad_since = 0.0
-        # What an earlier run has written was shown then.
+        # Lines of an earlier run were shown then.
         if self._open():
             assert self._file is not None  # noqa: S101  # for the type checker
             self._file.seek(0, 2)
@@ -46,17 +46,17 @@ class Followed:
             self._file.close()
 
     def last_words(self) -> str:
-        """Returns what the program said last of what may explain why it does not get on."""
+        """Returns the program's recent warning or error, else its last line: it may explain a lack of progress."""
         is_new = time.monotonic() - self._bad_since < _EXPLAINS_SECONDS
         return (self._last_bad if is_new else "") or self._last or "nothing"
 
     def read(self) -> list[str]:
-        """Returns the lines that are new, as they are to be shown."""
+        """Returns the new lines, formatted for display."""
         if self._file is None and not self._open():
             return []
         assert self._file is not None  # noqa: S101  # for the type checker
         data = self._file.read(_MOST_BYTES)
-        lost = [] if data else self._exchange()
+        lost = [] if data else self._follow_rotation()
         *lines, self._half = (self._half + data).split(b"\n")
         return lost + [shown for line in lines if (shown := self._shown(line.decode(errors="replace").rstrip()))]
 
@@ -65,8 +65,8 @@ class Followed:
             self._file = _opened(self._path)
         return self._file is not None
 
-    def _exchange(self) -> list[str]:
-        """Goes over to the new file where ours was exchanged; returns a line where others have come and gone since."""
+    def _follow_rotation(self) -> list[str]:
+        """Switches to the new file if ours was rotated; returns a warning if a whole file between them was missed."""
         assert self._file is not None  # noqa: S101  # for the type checker
         ours, before = _number(self._file.fileno()), self._path.with_name(f"{self._path.name}.1")
         if _number(self._path) in (ours, None):
@@ -77,19 +77,19 @@ class Followed:
         if was_just_exchanged:
             return []
         self._file = _opened(before)
-        return [self._framed("lines of the log were thrown away, nobody read them in time", "warning")]
+        return [self._framed("lines of the log were lost, they were not read in time", "warning")]
 
     def _shown(self, text: str) -> str:
         if not text:
             return ""
-        level, said = _understood(text)
-        self._last = said
+        level, message = _parsed(text)
+        self._last = message
         if level in _BAD or level == "":
-            self._last_bad, self._bad_since = said, time.monotonic()
+            self._last_bad, self._bad_since = message, time.monotonic()
         if not logs.in_json():
             return self._framed(text, level)
-        # Ours says whose it is.
-        return text if text.startswith('{"') else self._framed(said, level or "info")
+        # Our own lines name their process.
+        return text if text.startswith('{"') else self._framed(message, level or "info")
 
     def _framed(self, event: str, level: str) -> str:
         if logs.in_json():
@@ -97,8 +97,8 @@ class Followed:
         return f"{self.program:<11} | {event}"
 
 
-def _understood(text: str) -> tuple[str, str]:
-    """Returns the level of a line, empty if it has none, and what it says."""
+def _parsed(text: str) -> tuple[str, str]:
+    """Returns the level of a line, empty if it has none, and its message."""
     if found := _SUPERVISORDS.match(text):
         return _LEVELS.get(found[1], "info"), found[2]
     if text.startswith('{"'):
@@ -110,7 +110,7 @@ def _understood(text: str) -> tuple[str, str]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    # Through no link: the folder may belong to a user who may read less than we.
+    # Follows no link: the folder may belong to a user with fewer permissions than ours.
     return open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
 
 

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable
 from typing import TextIO, cast
 
-# How long a reader may take to go on, before lines are dropped: a busy one is not one that has stopped reading.
+# How long we wait for a slow reader before lines are dropped.
 _PATIENCE_SECONDS = 0.2
-# Once lines were dropped, nobody waits again for so long: a log must not slow work down either.
+# How long we do not wait at all after lines were dropped: logging must not slow the work down.
 _NO_PATIENCE_SECONDS = 10.0
 
 
 class Unblocked(io.TextIOBase):
-    """Writes whole lines to a file descriptor, or drops them if nobody reads; never raises, and hardly ever waits.
+    """Writes whole lines to a file descriptor, or drops them if they are not read; never raises, and hardly ever waits.
 
-    Dropped lines are counted, and reported as soon as somebody reads again, in the line that `describe_dropped` makes.
+    Dropped lines are counted, and reported once reading resumes, in the line that `describe_dropped` makes.
     """
 
     def __init__(self, fd: int, describe_dropped: Callable[[int], str], patience: float = _PATIENCE_SECONDS) -> None:
@@ -28,7 +28,7 @@ class Unblocked(io.TextIOBase):
         # The end of a line that was written only in part.
         self._unfinished = b""
         self._lock = threading.Lock()
-        # A child that is forked while another thread writes would find it held forever.
+        # In a child forked while another thread writes, the lock would stay locked forever.
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
@@ -46,7 +46,7 @@ class Unblocked(io.TextIOBase):
             if len(left) == len(data):
                 self._drop(text.count("\n"))
             else:
-                # A line that has begun is to be finished; those after it are dropped.
+                # The rest of a partly written line is kept; the lines after it are dropped.
                 self._dropped = 0
                 begun = left.find(b"\n") + 1 if data[len(data) - len(left) - 1 :][:1] != b"\n" else 0
                 self._unfinished = left[:begun]
@@ -59,7 +59,7 @@ class Unblocked(io.TextIOBase):
             self._dropped_at = time.monotonic()
 
     def _left_of(self, data: bytes, until: float) -> bytes:
-        """Returns what could not be written by then: the pipe is full, its reader has gone, or the disk is full."""
+        """Returns what could not be written by then, because the pipe or the disk is full or the reader has gone."""
         while data:
             try:
                 data = data[os.write(self._fd, data) :]
@@ -114,9 +114,9 @@ def unblocked(stream: TextIO, describe_dropped: Callable[[int], str], patience: 
 
 
 def _nonblocking(fd: int) -> int:
-    """Returns a descriptor of the same pipe or terminal that does not wait; others share theirs, and may have to wait.
+    """Returns a new non-blocking descriptor of the same pipe or terminal; other processes share the given one.
 
-    A file never waits for a reader, and one that is opened anew would be written over from its beginning.
+    A file is not reopened: it never waits for a reader, and writing would start at its beginning.
     """
     kind = os.fstat(fd).st_mode
     if not (stat.S_ISFIFO(kind) or os.isatty(fd)):
@@ -124,5 +124,5 @@ def _nonblocking(fd: int) -> int:
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        # No /proc, or a terminal of another user.
+        # There is no /proc, or the terminal belongs to another user.
         return fd

@@ -1,4 +1,4 @@
-"""Logs: one line an event, on standard error, of this program and of its libraries alike."""
+"""Logs of this program and its libraries: one line for each event, on standard error."""
 
 import logging
 import os
@@ -15,8 +15,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 from configuration.urls import scrub
 from workers.log_stream import LineLogger, unblocked
 
-# Celery logs two lines a wake-up at INFO; a wake-up is no event. The HTTP client logs whole URLs, and paramiko each
-# connection and login.
+# At INFO, Celery logs two lines for each wake-up, the HTTP client whole URLs, and paramiko each connection and login.
 _NOISY = (
     "celery.worker.strategy",
     "celery.app.trace",
@@ -28,17 +27,17 @@ _NOISY = (
     "paramiko",
 )
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-# Which of our processes this is; empty for a command.
+# The name of this process; empty for a command.
 _process = ""
 
-# The URLs whose passwords an error of a library may quote.
+# The URLs whose passwords a library's error may quote.
 _URLS = ("COUNTERMAND_DATABASE_URL", "COUNTERMAND_BROKER_URL")
 
 
 def without_secrets(text: str) -> str:
-    """Returns what may be shown of a text: without the passwords of the URLs in this process's environment.
+    """Returns a text without the passwords of the URLs in this process's environment.
 
-    Every output of a process goes through here: its log, its last message, what a command prints.
+    Every output of a process goes through here: its log, its last message, the errors that a command prints.
     """
     return scrub(text, *(os.environ.get(name) for name in _URLS))
 
@@ -50,7 +49,7 @@ def end_with(message: str, code: int) -> NoReturn:
 
 
 def in_json() -> bool:
-    """True where logs are JSON lines: COUNTERMAND_LOG says so, or no terminal reads them."""
+    """Returns True if logs are JSON lines: COUNTERMAND_LOG asks for it, or standard error is not a terminal."""
     chosen = os.environ.get("COUNTERMAND_LOG") or ("console" if sys.stderr.isatty() else "json")
     return chosen != "console"
 
@@ -58,18 +57,18 @@ def in_json() -> bool:
 def configure_logs(*, level: int = logging.INFO, process: str = "") -> None:
     """Sets up logging for this process: readable on a terminal, JSON lines elsewhere (COUNTERMAND_LOG decides).
 
-    `process` stands in each JSON line from now on. A log never makes this process wait: what nobody reads is dropped,
-    and counted.
+    From now on each JSON line contains `process`. Logging never makes this process wait: lines that are not read are
+    dropped and counted.
     """
-    global _process  # Celery sets up logging once more, and does not know who we are
+    global _process  # Celery sets up logging again, without a name
     _process = process or _process
     shared: list[Processor] = [structlog.stdlib.add_log_level, _stamp, _add_process]
     renderer = _renderer()
     stream = unblocked(sys.stderr, _dropped)
     sys.excepthook = _write_traceback
     threading.excepthook = lambda ended: _write_traceback(ended.exc_type, ended.exc_value, ended.exc_traceback)
-    # Our own events go straight to the stream: through `logging` each would cost four times as much, and a shop
-    # that logs its decisions writes one event for each.
+    # Our own events go straight to the stream: through `logging` each would cost four times as much, and there is
+    # one for each decision.
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
         logger_factory=structlog.WriteLoggerFactory(stream),
@@ -79,15 +78,15 @@ def configure_logs(*, level: int = logging.INFO, process: str = "") -> None:
 
 
 def patient_stream(seconds: float) -> TextIO:
-    """Returns a stream to where the log goes, for lines that are made already; its writer may wait for so long."""
+    """Returns a stream to the log for finished lines; a write waits up to so many seconds for a slow reader."""
     return unblocked(sys.stderr, _dropped, seconds)
 
 
 def log_what_is_printed() -> None:
-    """Makes lines of the log of what libraries print, where logs are JSON."""
+    """Logs what libraries print, if logs are JSON."""
     if in_json():
         stream = LineLogger(structlog.get_logger().info, sys.stderr.fileno())
-        # Celery writes to the streams as they were at the start too.
+        # Celery also writes to the original streams.
         for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
             setattr(sys, name, stream)
 
@@ -99,10 +98,8 @@ def line(event: str, more: Mapping[str, object] | None = None, *, process: str, 
 
 
 def _dropped(lines: int) -> str:
-    return (
-        line("lines of the log were dropped, nobody read them", {"lines": lines}, process=_process, level="warning")
-        + "\n"
-    )
+    event = "lines of the log were dropped, they were not read in time"
+    return line(event, {"lines": lines}, process=_process, level="warning") + "\n"
 
 
 def _add_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,4 +1,4 @@
-"""Signals that end a command: the first one leaves all blocks, later ones only say that this is being done."""
+"""Signals that end a command: the first one raises KeyboardInterrupt, later ones only print that it is stopping."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ _interruption = _Interruption()
 
 
 def stop_on_signals() -> None:
-    """Lets SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, once; one that is ignored (`nohup`) stays ignored."""
+    """Makes SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt once; an ignored signal (`nohup`) stays ignored."""
     _interruption.came = _interruption.was_raised = False
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -36,7 +36,7 @@ def stop_on_signals() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds the interruption back for the block: what is started in it is known to whoever has to stop it."""
+    """Delays the interruption until the block ends, so that what the block starts can be stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -50,7 +50,7 @@ def uninterrupted() -> Iterator[None]:
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     if _interruption.was_raised:
-        # Not by a stream, which may be in the middle of a line.
+        # Not through a stream, which may be in the middle of a line.
         with suppress(OSError):
             os.write(2, _wait().encode())
     _interruption.came = True

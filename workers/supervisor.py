@@ -1,6 +1,6 @@
-"""Keeping the processes alive: one supervisord for all of them, which starts again whatever dies.
+"""Keeps the processes alive: one supervisord for all of them, which restarts those that die.
 
-It writes what they print to files, so that nobody who reads our log, or does not, can hold them up.
+It writes their output to files, so that a slow reader of our log cannot hold them up.
 """
 
 import configparser
@@ -20,24 +20,24 @@ from database.transactions import CONNECTIONS
 from workers.accounts import Account, is_root
 from workers.signals import uninterrupted
 
-# A task gets ten seconds to end its slice (celeryconfig); supervisord waits a little longer before it kills.
+# A task gets ten seconds to finish (celeryconfig); supervisord waits a little longer before it kills the process.
 _STOP_SECONDS = 15
-# So that one partner which hangs holds up no other.
+# So that a partner that does not answer does not hold up the others.
 _EXPORTERS = 2
-# Whoever waits, waits for the intake to decide. What follows decisions, and the sweeps, which look for what was left
-# lying, may take what processors that leaves; but not the exporter, for a cut-off does not wait.
+# The intake's decisions come first. Effects and periodic checks use the processor time that it leaves; not so the
+# exporter, because cut-offs must be kept.
 _LATER = ["nice", "-n", "10"]
 _PRIORITY = {"worker": _LATER, "answerer": _LATER, "beat": _LATER}
 _CONFIG = "supervisord.conf"
-# What supervisord itself says, beside what each program does.
+# The name under which supervisord's own output is shown.
 SUPERVISORD = "supervisord"
 
 
 def programs(concurrency: int = 2) -> dict[str, list[str]]:
     """Returns the commands of all processes, by name."""
-    # One answerer more, for reading tickets must not hold up answers.
+    # One more answerer, because reading tickets must not hold up answers.
     at_once = {"worker": concurrency, "answerer": concurrency + 1, "exporter": _EXPORTERS}
-    # Without -P Python would import from the folder that we were started in.
+    # Without -P Python would import from the current folder.
     run = [sys.executable, "-P", "-m", "cli.run"]
     return {
         name: [*run, name, *(["--concurrency", str(at_once[name])] if name in at_once else [])]
@@ -48,7 +48,7 @@ def programs(concurrency: int = 2) -> dict[str, list[str]]:
 def connections(concurrency: int = 2) -> dict[str, int]:
     """Returns how many connections to the database each program holds at most.
 
-    A process has one, what renders ahead of one that exports another, and HTTP a few.
+    Each process has one; each exporter has another for prerendering, and HTTP has a few.
     """
     return {
         "worker": concurrency,
@@ -66,9 +66,9 @@ def log_of(folder: Path, program: str) -> Path:
 
 
 def end_earlier(home: Path) -> None:
-    """Ends the supervisord that a killed `up` of this home has left running, and all it runs.
+    """Ends the supervisord that a killed `up` of this home has left running, and its processes.
 
-    Only whoever holds the home's lock may ask: then its own `up` is gone.
+    The caller must hold the home's lock, which proves that the earlier `up` is gone.
     """
     try:
         session = int(_pid_file(home).read_text())
@@ -88,7 +88,7 @@ def _pid_file(home: Path) -> Path:
 
 
 class Supervisor:
-    """A supervisord and what it runs, as the user of `account` if there is one."""
+    """A supervisord and its processes, run as `account` if there is one."""
 
     def __init__(self, home: Path, config: str, log_folder: Path, account: Account | None) -> None:
         self._home, self._log_folder, self._account = home, log_folder, account
@@ -100,12 +100,12 @@ class Supervisor:
 
     @property
     def pid(self) -> int:
-        """The process that runs now, or ran last."""
+        """The id of the running supervisord, or of the last one."""
         assert self._process is not None  # noqa: S101  # for the type checker
         return self._process.pid
 
     def start(self) -> None:
-        """Starts it, after ending what an earlier one has left."""
+        """Starts it, after ending processes that an earlier one has left."""
         if self._process is not None:
             _end_session(self._home, self._process.pid)
         with uninterrupted(), open(log_of(self._log_folder, SUPERVISORD), "ab", opener=_of_ours) as output:
@@ -125,7 +125,7 @@ class Supervisor:
         threading.Thread(target=self._await_end, args=(self._process,), daemon=True).start()
 
     def _at_home(self) -> dict[str, str]:
-        """Libraries look for files of theirs in the user's home: not in ours, where they may not look."""
+        """Returns the variables that name a home which libraries may read: root's is closed to the account."""
         if not self._account:
             return {}
         return {"HOME": str(self._home), "USER": self._account.name, "LOGNAME": self._account.name}
@@ -135,7 +135,7 @@ class Supervisor:
         self.ended.set()
 
     def stop(self) -> None:
-        """Ends it, and all that it runs, in order."""
+        """Ends its processes and then supervisord itself."""
         process = self._process
         if process is None:
             return
@@ -156,10 +156,10 @@ def supervised(
     without: Mapping[str, Collection[str]] | None = None,
     account: Account | None = None,
 ) -> Iterator[Supervisor]:
-    """Runs these processes, restarted when they die, for the block; ends them in order when it is left.
+    """Runs these processes during the block and restarts those that die; ends them in order afterwards.
 
-    Each writes to a file of its own in `log_folder` (`log` in the home). `without` names, for each, the variables of
-    our environment that it does not get.
+    Each writes to its own file in `log_folder` (default: `log` in the home). `without` names the environment variables
+    that each process does not get.
     """
     folder = log_folder or home / "log"
     for made in (folder, _pid_file(home).parent):
@@ -173,12 +173,12 @@ def supervised(
 
 
 def _of_ours(name: str, flags: int) -> int:
-    """Opens a file in a folder of whoever owns that, through no link."""
+    """Opens a log file without following links, because another user may own its folder."""
     return os.open(name, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _end_session(home: Path, session: int) -> None:
-    """Ends what is left of the session that a supervisord of this home began: it may have died before its children."""
+    """Ends the remaining processes of a supervisord's session: it may have died before its children."""
     left = [process for process in psutil.process_iter() if _belongs_to(process, home, session)]
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -191,7 +191,7 @@ def _end_session(home: Path, session: int) -> None:
 
 def _belongs_to(process: psutil.Process, home: Path, session: int) -> bool:
     try:
-        # Numbers are used again; a process of ours says whose it is.
+        # Process ids are reused; the environment identifies our processes.
         return os.getsid(process.pid) == session and process.environ().get("COUNTERMAND_HOME") == str(home.resolve())
     except (psutil.Error, OSError):
         return False
@@ -212,25 +212,25 @@ def _config(
         "logfile_maxbytes": "1MB",
         "logfile_backups": "1",
         "pidfile": _escaped(str(_pid_file(home))),
-        # Starts and expected ends are said by the processes themselves; a death is a warning.
+        # The processes log starts and normal ends themselves; a crash is a warning.
         "loglevel": "warn",
     }
     if is_root():
-        # Said aloud, so that it does not warn of what was chosen.
+        # Explicit, else supervisord warns that it runs as root.
         config["supervisord"]["user"] = str(account.uid if account else 0)
     for name, command in commands.items():
         hidden = [word for variable in sorted(without.get(name, ())) for word in ("-u", variable)]
         words = [*(["env", *hidden] if hidden else []), *_PRIORITY.get(name, ()), *command]
         config[f"program:{name}"] = {
             "command": _escaped(" ".join(f'"{word}"' for word in words)),
-            # By this the database knows whose a session is.
+            # Names the sessions in the database.
             "environment": f'PGAPPNAME="countermand-{name}"',
             "autorestart": "true",
             "startsecs": "1",
-            # A broker or database that is away for an hour must not make it give up.
+            # An outage of the broker or the database must not make it give up, even after an hour.
             "startretries": "1000000",
             "stopwaitsecs": str(_STOP_SECONDS),
-            # A worker that is killed takes its pool with it.
+            # Killing a worker also kills its pool.
             "stopasgroup": "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
@@ -238,7 +238,7 @@ def _config(
             "stdout_logfile_maxbytes": "10MB",
             "stdout_logfile_backups": "1",
         }
-    # One group, so that all are told to stop at once; supervisord stops groups one after the other.
+    # One group, so that all stop at the same time; supervisord stops groups one after the other.
     config["group:countermand"] = {"programs": ",".join(commands)}
     text = io.StringIO()
     config.write(text)

@@ -1,4 +1,4 @@
-"""Which variables of the environment are whose: a process gets the secrets of its own work, and no others."""
+"""Which environment variables each process gets: only the secrets that its own work needs."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ _TOKENS = {"COUNTERMAND_API_TOKEN", "COUNTERMAND_API_TOKEN_PREVIOUS"}
 
 
 class _Asked(dict[str, str]):
-    """An environment that notes which variables somebody has asked for."""
+    """An environment that records which variables were read."""
 
     def __init__(self) -> None:
         super().__init__(os.environ)
@@ -29,7 +29,7 @@ class _Asked(dict[str, str]):
 
 
 def not_for() -> Mapping[str, Collection[str]]:
-    """Returns, for each program, the variables that it has no use for. Raises ConfigurationError."""
+    """Returns, for each program, the variables that it does not need. Raises ConfigurationError."""
     named = settings()
     of_desks, of_partners = _Asked(), _Asked()
     open_desks(named.desks, of_desks)

@@ -1,4 +1,4 @@
-"""Watching over the processes of `countermand up`: that all of them get on, and if not, which one does not and why."""
+"""Watches whether the processes of `countermand up` make progress, and if not, which one does not and why."""
 
 import http.client
 import json
@@ -20,18 +20,18 @@ _log = structlog.get_logger()
 _ASK_SECONDS, _WATCH_SECONDS = 0.5, 10.0
 # HTTP itself waits four seconds for each service.
 _ANSWER_SECONDS = 15.0
-# Who works off each queue.
+# The program that consumes each queue.
 _WORKS_OFF = {"changes": "worker", "effects": "worker", "answers": "answerer", "export": "exporter"}
 
 _AWAY = {"database": "the database takes no writes", "broker": "the broker does not answer"}
 
 
 class _DoesNotGetOn(Exception):
-    """Of the kind that an outage has."""
+    """The kind of these outages."""
 
 
 class Watch:
-    """Asks `/readyz`, and explains by the logs of the processes."""
+    """Asks `/readyz`, and explains failures with the logs of the processes."""
 
     def __init__(self, host: str, port: int, supervisor: Supervisor, logs: Mapping[str, Followed]) -> None:
         self._where = _reachable(host), port
@@ -53,7 +53,7 @@ class Watch:
                 self._start_again()
 
     def watch(self) -> None:
-        """Tells, for ever, in a line a minute of each process that does not get on; starts supervisord again."""
+        """Logs a line a minute for each process that makes no progress, and restarts supervisord; never returns."""
         while True:
             if self._supervisor.ended.wait(_WATCH_SECONDS):
                 self._start_again()
@@ -69,7 +69,7 @@ class Watch:
         self._supervisor.start()
 
     def _missing(self, seconds: float) -> list[str]:
-        """Returns what is not ready, each with the reason; a process is that has reported within these seconds."""
+        """Returns what is not ready, with reasons; a process is ready if it has reported within these seconds."""
         answer = self._ask()
         if isinstance(answer, str):
             return [f"http does not answer ({answer}), {self._why('http')}"]
@@ -78,18 +78,18 @@ class Watch:
         return away or [f"{name} has not reported, {self._why(name)}" for name in self._programs(silent)]
 
     def _stalled(self) -> dict[str, str]:
-        """Returns the programs that do not get on, each with what is known of the reason."""
+        """Returns the programs that make no progress, each with what is known of the reason."""
         answer = self._ask()
         if isinstance(answer, str):
             return {"http": f"it does not answer ({answer}); {self._why('http')}"}
         now = monotonic()
         if not all(answer[service] for service in _AWAY):
-            # The processes say so themselves, and cannot get on.
+            # The processes log it themselves, and cannot make progress.
             self._all_answered_since = None
             return {}
         if self._all_answered_since is None:
             self._all_answered_since = now
-        # After an outage each needs its time until it gets on again.
+        # After an outage the processes need some time to make progress again.
         has_had_time = now - self._all_answered_since > STALLED_SECONDS
         stalled = self._programs(answer["stalled"]) if has_had_time else []
         return {name: f"no step for more than {STALLED_SECONDS:g} seconds; {self._why(name)}" for name in stalled}
@@ -117,5 +117,5 @@ class Watch:
 
 
 def _reachable(host: str) -> str:
-    """Returns where whoever listens there can be reached from this machine."""
+    """Returns the address at which a server that listens there can be reached from this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104

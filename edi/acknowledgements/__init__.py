@@ -1,1 +1,1 @@
-"""What partners answer, read in their standards."""
+"""Partners' acknowledgements, read in each standard."""

@@ -1,4 +1,4 @@
-"""What the codes of acknowledgements mean, in words: code lists of UN/EDIFACT and X12."""
+"""The meanings of the codes in acknowledgements, from the code lists of UN/EDIFACT and X12."""
 
 # 0085, with the codes that were removed in D.01A.
 EDIFACT = {

@@ -1,6 +1,6 @@
-"""EDIFACT CONTRL, the syntax and service report: which interchange of ours it is about, and what it says of it.
+"""EDIFACT CONTRL, the syntax and service report: which interchange of ours it acknowledges or rejects, and why.
 
-Segments as in the syntax versions 2 to 4, which agree in what is read here; codes as in the lists 0083 and 0085.
+The syntax versions 2 to 4 agree in the segments that are read here; the codes are those of the lists 0083 and 0085.
 """
 
 import re
@@ -30,9 +30,9 @@ from edi.acknowledgements.segments import (
 from edi.acknowledgements.verdicts import Acknowledgement, Kind, UnreadableAcknowledgement, Verdict
 from edi.partners import Partner
 
-# 0083: 7 acknowledges a level and what is below it unless that says otherwise. 8 says that the interchange came and
-# that its judgement follows; for us it is the same, as it leaves no delivery in doubt. 1, 2, 3, 5 and 6 were removed in
-# D.01A, and older partners still send them: 3 rejects something below, 5 and 6 judge UNB and UNZ alone.
+# 0083: 7 acknowledges a level and the levels below it, unless one of those is rejected. 8 means that the interchange
+# has arrived and its verdict follows; for us both prove the delivery. 1, 2, 3, 5 and 6 were removed in D.01A, but older
+# partners still send them: 3 rejects something below, 5 and 6 are about UNB and UNZ only.
 _RECEIVED = ("5", "8")
 _ACKNOWLEDGED = ("1", "2", "7", *_RECEIVED)
 _REJECTED = ("3", "4", "6")
@@ -45,13 +45,13 @@ _DEFAULT = Delimiters(":", "+", "'", "?")
 
 
 def read(text: str, partner: Partner) -> Iterator[Acknowledgement | str]:
-    """Each answer to an interchange of ours, or the name of what is none; raises UnreadableAcknowledgement."""
+    """Yields each answer to an interchange of ours, and the name of anything else; raises UnreadableAcknowledgement."""
     for interchange in interchanges(_segments(text), "UNB", "UNZ"):
         yield from _answers(interchange, partner)
 
 
 def _segments(text: str) -> Iterator[Segment]:
-    """Each interchange has the delimiters of the UNA before it, or the usual ones."""
+    """Yields the segments; the UNA before an interchange sets its delimiters, else the default ones apply."""
     delimiters: Delimiters | None = None
     place = skip_blank(text, 0)
     while place < len(text):
@@ -88,7 +88,7 @@ def _answers(interchange: Sequence[Segment], partner: Partner) -> Iterator[Ackno
 
 
 def _contrl(message: Sequence[Segment], reference: str, partner: Partner, *, test: bool) -> Acknowledgement | str:
-    """The answer, or what to call it if it is about an interchange that is not ours."""
+    """Returns the answer, or its name if it is about an interchange that is not ours."""
     uci = the_only(message, "UCI")
     sender, recipient, number = _party(uci, 2), _party(uci, 3), control_number(uci.at(1))
     ours = _is(sender, partner.our_id, partner.our_qualifier)
@@ -100,8 +100,8 @@ def _contrl(message: Sequence[Segment], reference: str, partner: Partner, *, tes
 
 def _verdict(message: Sequence[Segment], uci: Segment) -> Verdict:
     if _action(uci) in _REJECTED:
-        # Of the interchange alone. Messages count from 1 in each of our interchanges: who wants their references
-        # unique beyond it calls new ones duplicates as well, and has none of them.
+        # Only a duplicate interchange counts. Our message references start at 1 in each interchange, so a partner that
+        # expects them to be unique also calls new messages duplicates, and has processed none of them.
         return Verdict.DUPLICATE if uci.at(5) == _DUPLICATE else Verdict.REJECTED
     lower = [_action(segment) for segment in message if segment.tag in ("UCF", "UCM")]
     return Verdict.REJECTED if any(action in _REJECTED for action in lower) else Verdict.ACKNOWLEDGED
@@ -129,19 +129,19 @@ def _reasons(message: Sequence[Segment]) -> Iterator[str]:
 
 
 def _judgement(level: str, segment: Segment) -> Iterator[str]:
-    """What UCI, UCF or UCM says of its level, unless that is a plain yes."""
+    """Yields the verdict of UCI, UCF or UCM on its level, unless it is unconditional acceptance."""
     action, place = _action(segment), _place_of_action(segment)
     code = segment.at(place + 1)
     tag = f" in {tag_of(segment.at(place + 2))}" if segment.at(place + 2) else ""
     if action in _REJECTED:
-        said = "is rejected" if code else "is rejected without a reason"
+        verdict = "is rejected" if code else "is rejected without a reason"
     elif action in _RECEIVED:
-        said = "is received and not judged yet"
+        verdict = "is received and not judged yet"
     elif code:
-        said = "is acknowledged with an error"
+        verdict = "is acknowledged with an error"
     else:
         return
-    yield f"{level} {said}" + (f": {explained(code, EDIFACT)}{tag}{_element(segment, place + 3)}" if code else "")
+    yield f"{level} {verdict}" + (f": {explained(code, EDIFACT)}{tag}{_element(segment, place + 3)}" if code else "")
 
 
 def _action(segment: Segment) -> str:
@@ -156,7 +156,7 @@ def _place_of_action(segment: Segment) -> int:
 
 
 def _element(segment: Segment, place: int) -> str:
-    """S011, whose count of elements starts with the tag as 1, and whose count of components starts at 1."""
+    """Returns the position in S011, which counts the tag as element 1 and components from 1."""
     if not segment.at(place):
         return ""
     component = f", component {digits(segment.at(place, 1))}" if segment.at(place, 1) else ""
@@ -168,5 +168,5 @@ def _party(segment: Segment, place: int) -> Party:
 
 
 def _is(party: Party, identification: str, qualifier: str) -> bool:
-    """The echo of our UNB may go without the qualifier."""
+    """Returns True if it is this party; the partner may repeat our UNB without the qualifier."""
     return party[0] == identification and party[1] in ("", qualifier)

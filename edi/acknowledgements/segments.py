@@ -1,4 +1,4 @@
-"""Segments of either standard, as a partner's file has them: read within bounds, and only where they are consistent."""
+"""Segments of either standard, read from a partner's file within limits and only if they are consistent."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,25 +10,25 @@ from edi.partners import Partner
 
 Party = tuple[str, str]  # identification and qualifier
 
-# No acknowledgement comes near: an interchange of ours holds some hundred orders, and a fault is a segment or two.
+# No acknowledgement comes near: our interchanges hold some hundred orders, and each error takes a segment or two.
 MOST_SEGMENTS = 200_000
 LONGEST_SEGMENT = 10_000
 _MOST_REMARKS = 50
 
-# What stands between segments: line ends, what transfer programs fill the last block with, and the byte order mark
-# (UTF-8, read as ISO 8859-1) of a file that was put behind another.
+# Ignored between segments: line ends, the padding of transfer programs, and the byte order mark (UTF-8, read as
+# ISO 8859-1) of a file that was appended to another.
 _BLANK = re.compile(r"(?:[\s\x00\x1a]|\xef\xbb\xbf)*+")
-# Programs wrap long lines, anywhere. No element that is read has a line break in it.
+# Some programs wrap long lines anywhere. No element that we read contains a line break.
 _LINE_BREAK = re.compile(r"[\r\n]+")
 
-# Stands in for a released character until its component is read: no character of ISO 8859-1 is there.
+# Added to a released character's code until its component is read; ISO 8859-1 has no characters there.
 _RELEASED = 0xE000
 _PLAIN = {_RELEASED + code: code for code in range(0x100)}
 
 
 @dataclass(frozen=True)
 class Delimiters:
-    """What ends components, elements and segments; a blank `release` is none, as in X12."""
+    """The characters that end components, elements and segments; `release` is blank if there is none, as in X12."""
 
     component: str
     element: str
@@ -42,7 +42,7 @@ class Delimiters:
             raise UnreadableAcknowledgement("has delimiters that are missing, alike or letters in its UNA or ISA")
 
     def segment_at(self, place: int, text: str) -> tuple["Segment", int]:
-        """The segment that starts there, and the place of what follows it."""
+        """Returns the segment that starts at this place, and the place of the next one."""
         found = self._segment.match(text, place)
         if not found or found.end() - place > LONGEST_SEGMENT:
             raise UnreadableAcknowledgement(
@@ -61,7 +61,7 @@ class Delimiters:
     @cached_property
     def _segment(self) -> re.Pattern[str]:
         released = rf"|{re.escape(self.release)}[\r\n]*+." if self.release else ""
-        # Possessive: what does not match is given up at once.
+        # Possessive, so that text that does not match fails at once.
         plain = f"[^{re.escape(self.terminator + self.release)}]++"
         return re.compile(f"((?:{plain}{released})*+){re.escape(self.terminator)}", re.DOTALL)
 
@@ -72,18 +72,18 @@ class Delimiters:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment, split only where it is read: millions of elements that nobody asks for cost nothing."""
+    """One segment, split only where it is read, because a file may have millions of elements."""
 
-    text: str  # without release characters: what they released is hidden
+    text: str  # without release characters; released characters are hidden
     delimiters: Delimiters
 
     @property
     def tag(self) -> str:
-        """What kind of segment it is."""
+        """The name of the segment, its element 0."""
         return self.text.split(self.delimiters.element, 1)[0]
 
     def at(self, element: int, component: int = 0) -> str:
-        """The component of the element; blank if it is not there. The tag is element 0, the first component is 0."""
+        """Returns a component of an element; blank if missing. The tag is element 0, the first component is 0."""
         try:
             components = self.text.split(self.delimiters.element, element + 1)[element]
             found = components.split(self.delimiters.component, component + 1)[component]
@@ -93,23 +93,23 @@ class Segment:
 
 
 def skip_blank(text: str, place: int) -> int:
-    """The place of what comes next that is not blank."""
+    """Returns the place of the next character that is not blank."""
     found = _BLANK.match(text, place)
     return found.end() if found else place
 
 
 def without_line_breaks(text: str) -> str:
-    """The text as it was before it was wrapped."""
+    """Returns the text as it was before it was wrapped."""
     return _LINE_BREAK.sub("", text)
 
 
 def begins(text: str, place: int, tag: str) -> bool:
-    """True if a segment of this tag stands there, perhaps with a line break in the tag."""
+    """Returns True if a segment with this tag starts there, even if the tag is broken across lines."""
     return without_line_breaks(text[place : place + 2 * len(tag)]).startswith(tag) and text.startswith(tag[0], place)
 
 
 def taken(text: str, place: int, count: int) -> tuple[str, int]:
-    """So many characters from there on, and the place of what follows them; line breaks before the last are skipped."""
+    """Returns `count` characters from this place, without line breaks, and the place after them."""
     whole = text[place : place + count]
     if not _LINE_BREAK.search(whole[:-1]):
         return whole, place + count
@@ -122,7 +122,7 @@ def taken(text: str, place: int, count: int) -> tuple[str, int]:
 
 
 def enclosed(segments: Iterable[Segment], opening: str, closing: str) -> tuple[list[list[Segment]], list[Segment]]:
-    """The runs from one tag to the other, both included, and what stands outside of them."""
+    """Returns the runs from the opening to the closing tag, both included, and the segments outside of them."""
     runs: list[list[Segment]] = []
     outside: list[Segment] = []
     inside = False
@@ -141,7 +141,7 @@ def enclosed(segments: Iterable[Segment], opening: str, closing: str) -> tuple[l
 
 
 def interchanges(segments: Iterable[Segment], opening: str, closing: str) -> list[list[Segment]]:
-    """The same of a whole file, where nothing may stand outside."""
+    """Returns the runs of a whole file; raises UnreadableAcknowledgement if a segment is outside of them."""
     everything: list[Segment] = []
     for segment in segments:
         if len(everything) == MOST_SEGMENTS:
@@ -154,7 +154,7 @@ def interchanges(segments: Iterable[Segment], opening: str, closing: str) -> lis
 
 
 def stray(segments: Iterable[Segment], of_an_answer: Collection[str], where: str) -> Iterator[str]:
-    """What to call segments that stand where none should; raises if one belongs to an answer, for it may reject."""
+    """Yields the names of misplaced segments; raises if one belongs to an answer, because it may be a rejection."""
     for segment in segments:
         if segment.tag in of_an_answer:
             raise UnreadableAcknowledgement(f"has {segment.tag} outside of {where}: it is damaged")
@@ -162,7 +162,7 @@ def stray(segments: Iterable[Segment], of_an_answer: Collection[str], where: str
 
 
 def the_only(segments: Sequence[Segment], tag: str) -> Segment:
-    """The one segment of this tag."""
+    """Returns the one segment with this tag; raises UnreadableAcknowledgement if there is not exactly one."""
     found = [segment for segment in segments if segment.tag == tag]
     if len(found) != 1:
         raise UnreadableAcknowledgement(f"has {len(found)} {tag} in a message, expected one")
@@ -170,7 +170,7 @@ def the_only(segments: Sequence[Segment], tag: str) -> Segment:
 
 
 def check_trailer(trailer: Segment, count: int, reference: str) -> None:
-    """The trailer counts what came and repeats the header's reference, or a part of the file is missing or damaged."""
+    """Raises UnreadableAcknowledgement unless the trailer has this count and reference: else the file is damaged."""
     if control_number(trailer.at(1)) != count:
         raise UnreadableAcknowledgement(
             f"has {count} where its {trailer.tag} counts {digits(trailer.at(1))}: it is damaged"
@@ -180,14 +180,14 @@ def check_trailer(trailer: Segment, count: int, reference: str) -> None:
 
 
 def check_parties(sender: Party, recipient: Party, partner: Partner) -> None:
-    """From the partner to us: nobody else may answer for it."""
+    """Raises UnreadableAcknowledgement unless it is from the partner to us."""
     them, us = (partner.their_id, partner.their_qualifier), (partner.our_id, partner.our_qualifier)
     if (sender, recipient) != (them, us):
         raise UnreadableAcknowledgement(f"is {from_to(sender, recipient)}; expected one {from_to(them, us)}")
 
 
 def from_to(sender: Party, recipient: Party) -> str:
-    """Both parties for a message; identifications are of companies, not of persons."""
+    """Returns both parties for a message; they identify companies, not persons."""
     return f"from {_shown(sender)} to {_shown(recipient)}"
 
 
@@ -196,29 +196,29 @@ def _shown(party: Party) -> str:
 
 
 def control_number(text: str) -> int | None:
-    """The number if it can be one of ours, which are of digits alone."""
+    """Returns the number if it can be one of ours, which consist of digits; else None."""
     return int(text) if re.fullmatch(r"[0-9]{1,14}", text) else None
 
 
 def digits(text: str) -> str:
-    """A count or place as the partner writes it, or a question mark: nothing else of theirs is ever quoted."""
+    """Returns a count or place from the partner's file, or a question mark: messages quote nothing else from it."""
     return text if re.fullmatch(r"[0-9]{1,14}", text) else "?"
 
 
 def tag_of(text: str) -> str:
-    """A segment's tag or a message's type as the partner writes it, or a question mark."""
+    """Returns a segment's tag or a message's type from the partner's file, or a question mark."""
     return text if re.fullmatch(r"[A-Z0-9]{2,6}", text) else "?"
 
 
 def explained(code: str, words: Mapping[str, str]) -> str:
-    """The code with its words, if we know them."""
+    """Returns the code with its meaning, if known."""
     if not re.fullmatch(r"[A-Z0-9]{1,3}", code):
         return "code ?"
     return f"code {code}, {words[code]}" if code in words else f"code {code}"
 
 
 def remarks(lines: Iterable[str]) -> tuple[str, ...]:
-    """Each line once, and no more of them than someone reads."""
+    """Returns each line once, and at most as many as somebody would read."""
     once = tuple(dict.fromkeys(lines))
     if len(once) <= _MOST_REMARKS:
         return once

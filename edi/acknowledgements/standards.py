@@ -1,4 +1,4 @@
-"""What a partner puts into our inbox in answer to our interchanges, read in its standard."""
+"""Reads the acknowledgements that a partner leaves in our inbox, in its standard."""
 
 import codecs
 import re
@@ -10,14 +10,14 @@ from edi.acknowledgements.verdicts import Acknowledgement, Kind, Reading, Unread
 from edi.partners import Partner
 
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-# How much a program that carries files may write before the first segment.
+# How much a transfer program may write before the first segment.
 _LONGEST_HEADER = 2_000
 
 __all__ = ["Acknowledgement", "Kind", "Reading", "UnreadableAcknowledgement", "Verdict", "read_acknowledgements"]
 
 
 def read_acknowledgements(raw: bytes, partner: Partner) -> Reading:
-    """All that the file says; UnreadableAcknowledgement unless the whole of it is sound and from this partner to us."""
+    """Returns what a file holds; raises UnreadableAcknowledgement unless all of it is valid and from this partner."""
     text = _from_its_beginning(_decoded(raw), partner)
     read = x12_acknowledgements.read if partner.standard.is_x12 else contrl.read
     answers = list(read(text, partner))
@@ -30,7 +30,7 @@ def read_acknowledgements(raw: bytes, partner: Partner) -> Reading:
 
 
 def _decoded(raw: bytes) -> str:
-    # All that is read is ASCII but perhaps an identification, which is in a character set of ours: part of ISO 8859-1.
+    # All that we read is ASCII, except perhaps identifications, which are in one of our sets: all within ISO 8859-1.
     for mark, encoding in _BYTE_ORDER_MARKS:
         if raw.startswith(mark):
             try:
@@ -45,7 +45,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _from_its_beginning(text: str, partner: Partner) -> str:
-    """The text from its first segment on, without lines that some program has put before it."""
+    """Returns the text from its first segment on, without lines that a transfer program has put before it."""
     expected = ("ISA",) if partner.standard.is_x12 else ("UNA", "UNB")
     begin = skip_blank(text, 0)
     if text.startswith(expected, begin):
@@ -57,7 +57,7 @@ def _from_its_beginning(text: str, partner: Partner) -> str:
         beginning = f"begins with {start!a}" if start else "is empty"
         raise UnreadableAcknowledgement(f"{beginning}, expected {' or '.join(expected)} as in {partner.standard}")
     element = text[found.end() + (found[0] == "UNA")]
-    # A segment that came before its envelope is no header: it may reject.
+    # A segment before its envelope is not a transfer program's header: it may be a rejection.
     if segment := re.search(
         rf"^\W*([A-Z][A-Z0-9]{{1,2}}){re.escape(element)}", text[begin : found.start()], re.MULTILINE
     ):

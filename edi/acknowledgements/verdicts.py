@@ -1,4 +1,4 @@
-"""What a partner's inbox says about our interchanges, whichever standard it says it in."""
+"""What acknowledgements say about our interchanges, in any standard."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,11 +9,11 @@ __all__ = ["Acknowledgement", "Kind", "Reading", "UnreadableAcknowledgement", "V
 
 
 class UnreadableAcknowledgement(ValueError):
-    """Nothing of the file may be believed; the message completes "<file> …" and quotes no data of it."""
+    """The file cannot be trusted; the message completes "<file> …" and quotes no data of it."""
 
 
 class Kind(StrEnum):
-    """The message that carries the answer."""
+    """The type of the message."""
 
     CONTRL = "CONTRL"
     X12_997 = "997"
@@ -25,8 +25,8 @@ class Kind(StrEnum):
 class Acknowledgement:
     """A partner's answer to the interchange of ours with this control number.
 
-    `reference` is the control number of their interchange: with `kind` and `control_number`, a repeated answer has the
-    same one. `test` is their mark of a test. `reasons` hold codes, words and places, never a value of a document.
+    `reference` is the control number of their interchange; with `kind` and `control_number` it recognises a repeated
+    answer. `test` is their test indicator. `reasons` hold codes, meanings and positions, never values of a document.
     """
 
     kind: Kind
@@ -39,7 +39,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that one file holds: `others` names what answers no interchange of ours, to be kept and shown."""
+    """The content of one file: `others` names messages that answer no interchange of ours, which are kept and shown."""
 
     acknowledgements: tuple[Acknowledgement, ...]
     others: tuple[str, ...]

@@ -1,6 +1,6 @@
-"""X12 997, 999 and TA1: which interchange of ours they are about, and what they say of it.
+"""X12 997, 999 and TA1: which interchange of ours they accept or reject, and why.
 
-997 and 999 name the group's control number, which is that of the interchange: we send one group in each.
+997 and 999 name the group's control number, which equals the interchange's: we send one group in each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ _OURS = "OW"  # GS01 of a 940
 _ISA = 106
 _ISA_WIDTHS = (2, 10, 2, 10, 2, 15, 2, 15, 6, 4, 1, 5, 9, 1, 1, 1)
 
-# 715 and 717. P is said of a group with rejected sets among accepted ones, and our interchange has one verdict.
+# 715 and 717. P is for a group with both accepted and rejected sets, but our interchange has one verdict.
 _ACCEPTED = {"A": "accepted", "E": "accepted with errors"}
 _REJECTED = {
     "P": "rejected in part", "R": "rejected", "M": "rejected, message authentication code failed",
@@ -43,13 +43,13 @@ _OF_AN_ANSWER = ("AK1", "AK2", "AK3", "AK4", "AK5", "AK9", "IK3", "IK4", "IK5")
 
 
 def read(text: str, partner: Partner) -> Iterator[Acknowledgement | str]:
-    """Each answer to an interchange of ours, or the name of what is none; raises UnreadableAcknowledgement."""
+    """Yields each answer to an interchange of ours, and the name of anything else; raises UnreadableAcknowledgement."""
     for interchange in interchanges(_segments(text), "ISA", "IEA"):
         yield from _answers(interchange, partner)
 
 
 def _segments(text: str) -> Iterator[Segment]:
-    """Each ISA tells the delimiters of its interchange by its fixed places."""
+    """Yields the segments; each ISA defines its interchange's delimiters at fixed positions."""
     place = skip_blank(text, 0)
     delimiters = _delimiters(taken(text, place, _ISA)[0])
     while place < len(text):
@@ -74,7 +74,7 @@ def _answers(interchange: Sequence[Segment], partner: Partner) -> Iterator[Ackno
         raise UnreadableAcknowledgement("has a control number in ISA that is not of digits")
     groups, outside = enclosed(body, "GS", "GE")
     check_trailer(iea, len(groups), reference)
-    # Its place is before the groups, but who puts it elsewhere means it all the same.
+    # It belongs before the groups, but counts anywhere.
     for segment in body:
         if segment.tag == "TA1":
             yield _ta1(segment, reference, test=test)
@@ -100,18 +100,18 @@ def _ta1(segment: Segment, reference: str, *, test: bool) -> Acknowledgement:
         raise UnreadableAcknowledgement("has a TA1 without a control number and one of the codes A, E and R")
     refusal = Verdict.DUPLICATE if note == _DUPLICATE else Verdict.REJECTED
     verdict = refusal if code == "R" else Verdict.ACKNOWLEDGED
-    said = {**_ACCEPTED, **_REJECTED}[code]
-    reasons = () if code == "A" else (f"the interchange is {said}: {explained(note, X12_INTERCHANGE)}",)
+    described = {**_ACCEPTED, **_REJECTED}[code]
+    reasons = () if code == "A" else (f"the interchange is {described}: {explained(note, X12_INTERCHANGE)}",)
     return Acknowledgement(Kind.TA1, number, verdict, reasons, reference, test)
 
 
 def _functional(one: Sequence[Segment], kind: Kind, reference: str, *, test: bool) -> Acknowledgement | str:
-    """The answer, or what to call it if it is about a group that we cannot have sent."""
+    """Returns the answer, or its name if it is about a group that we cannot have sent."""
     ak1, ak9 = the_only(one, "AK1"), the_only(one, "AK9")
     number = control_number(ak1.at(2))
     if ak1.at(1) != _OURS or number is None:
         return f"{kind} about a group {tag_of(ak1.at(1))}"
-    # AK9 speaks for all the sets; where one of them is rejected nevertheless, the refusal is believed.
+    # AK9 is the verdict on all sets; if it accepts them but one is rejected, the rejection counts.
     judged = [_code(segment) for segment in one if segment.tag in ("AK5", "IK5")]
     is_rejected = any(code in _REJECTED for code in [_code(ak9), *judged])
     verdict = Verdict.REJECTED if is_rejected else Verdict.ACKNOWLEDGED
@@ -139,12 +139,12 @@ def _reasons(one: Sequence[Segment]) -> Iterator[str]:
 
 
 def _judgement(level: str, segment: Segment, codes: Sequence[str], words: dict[str, str]) -> Iterator[str]:
-    """What AK5 or AK9 says of its level, unless that is a plain yes."""
+    """Yields the verdict of AK5 or AK9 on its level, unless it is unconditional acceptance."""
     code, errors = _code(segment), [explained(error, words) for error in codes if error]
     if code == "A" and not errors:
         return
-    said = {**_ACCEPTED, **_REJECTED}[code]
-    yield f"{level} is {said}" + (f": {'; '.join(errors)}" if errors else "")
+    described = {**_ACCEPTED, **_REJECTED}[code]
+    yield f"{level} is {described}" + (f": {'; '.join(errors)}" if errors else "")
 
 
 def _code(segment: Segment) -> str:

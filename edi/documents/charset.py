@@ -28,7 +28,7 @@ class _Repertoire:
 
 
 _UNOB = _ASCII - set("#$@[\\]^_`{|}~")
-# X12 has no escape, so what we delimit with is no character of its data: * > ~ and ^, which repeats elements in 005010.
+# X12 has no escape, so its data must not contain our delimiters: * > ~ and ^, which repeats elements in 005010.
 _X12_BASIC = _ASCII - _SMALL - set("#$%*<>@[\\]^_`{|}~")
 _REPERTOIRES = {
     # ISO 9735 up to version 3 lists them; the lists of version 4 also have the underscore.
@@ -65,8 +65,8 @@ def spell(text: str, character_set: CharacterSet) -> str:
 
 
 def decode(content: bytes) -> str:
-    """Returns the text of one of our documents for people to read; never fails."""
-    # All that we write is ISO 8859-1 or a part of it.
+    """Returns the text of one of our documents for display; never fails."""
+    # Every character set that we write is ISO 8859-1 or a subset.
     return content.decode("latin-1")
 
 
@@ -74,7 +74,7 @@ def encode(text: str, character_set: CharacterSet, *, delimiters: str = "") -> b
     """Returns the bytes of a document; raises ValueError for a character outside the set, except delimiters."""
     for stray in _lacking(character_set).finditer(text):
         if stray[0] not in delimiters:
-            raise ValueError(f"U+{ord(stray[0]):04X} is no character of {name_of(character_set)}")
+            raise ValueError(f"U+{ord(stray[0]):04X} is not a character of {name_of(character_set)}")
     return text.encode(_REPERTOIRES[character_set].encoding)
 
 

@@ -1,6 +1,6 @@
 """EDIFACT ORDERS D.96A: limits and segment order of the UN/EDIFACT directory D.96A, syntax version 3 (ISO 9735).
 
-Lengths are those of the data: the release character `?` does not count. The same values give the same bytes, always.
+Lengths are those of the data: the release character `?` does not count. The same values always give the same bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ from rules.model import Address, AddressFault, AddressRole
 
 __all__ = ["LARGEST_CONTROL_NUMBER", "Message", "address_faults", "assemble", "check_partner", "render_order"]
 
-# One serializer for all: it compiles its expression when it is made, and keeps no state after that. The delimiters
-# are told in every UNA, as level B would by default have other ones than A and C.
+# One serializer for all: it compiles its expression once and keeps no other state. Every interchange names the
+# delimiters in a UNA, because the defaults of level B differ from those of A and C.
 _CHARACTERS = Characters.from_str("UNA:+.? '")
 _SERIALIZER = Serializer(_CHARACTERS)
 _SETS = (CharacterSet.UNOA, CharacterSet.UNOB, CharacterSet.UNOC)
@@ -48,7 +48,7 @@ _PHONE = "DELIVERY PHONE "
 
 
 def render_order(order: OrderDocument, partner: Partner) -> Message:
-    """The order as a message that is still free of any control number; raises CannotRender."""
+    """Returns the order as a message without a control number; raises CannotRender."""
     try:
         segments = _segments(order, partner, _fields(partner.character_set))
     except Misfit as misfit:
@@ -57,12 +57,12 @@ def render_order(order: OrderDocument, partner: Partner) -> Message:
 
 
 def address_faults(role: AddressRole, address: Address, character_set: CharacterSet) -> tuple[AddressFault, ...]:
-    """What of the address no message could say; none if all of it goes in."""
+    """Returns why a message cannot hold the address; empty if it fits."""
     return faults_of(role, address, _fields(character_set), (_names, _streets, _city, _region, _postcode))
 
 
 def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:
-    """The interchange of these messages, UNA to UNZ, in the partner's set; ValueError on what no partner can take."""
+    """Returns the interchange of these messages, UNA to UNZ; raises ValueError if it cannot be valid."""
     check_partner(partner)
     if not 1 <= len(messages) <= _MESSAGES:
         raise ValueError(f"an interchange holds 1 to {_MESSAGES} messages, not {len(messages)}")
@@ -74,7 +74,7 @@ def assemble(messages: Sequence[Message], partner: Partner, control_number: int,
 
 
 def check_partner(partner: Partner) -> None:
-    """ValueError if the partner's identifications or character set have no place in UNB."""
+    """Raises ValueError if UNB cannot hold the partner's identifications or character set."""
     try:
         fields = _fields(partner.character_set)
         for name in ("our_id", "their_id"):
@@ -93,7 +93,7 @@ def _fields(character_set: CharacterSet) -> Fields:
 
 def _interchange_header(partner: Partner, control_number: int, prepared_at: datetime) -> Segment:
     moment = utc(prepared_at)
-    # Between the control reference and the test indicator (0035) are five elements that we have no use for.
+    # Between the control reference and the test indicator (0035) are five elements that we do not use.
     test = ["", "", "", "", "", "1"] if partner.test else []
     return Segment(
         "UNB",
@@ -120,8 +120,8 @@ def _segments(order: OrderDocument, partner: Partner, fields: Fields) -> list[Se
 def _header(order: OrderDocument, partner: Partner, fields: Fields) -> Iterator[Segment]:
     yield Segment("BGM", "220", fields.identifier("number", order.number, _WIDTH), "9")
     yield Segment("DTM", ["137", f"{utc(order.placed_at):%Y%m%d%H%M}", "203"])
-    # Informative: a phone number that does not fit is left out, since one cut short would call someone else. CTA and
-    # COM below the NAD would be its place, but not every receiver takes them there; a text is read everywhere.
+    # Informative: a phone number that does not fit is left out, because one cut short would call someone else. It
+    # belongs in CTA and COM below the NAD, but not every receiver accepts them there; every receiver reads a text.
     if phone := fields.fitting(order.shipping.phone, _TEXT - len(_PHONE)):
         yield Segment("FTX", "AAI", "", "", f"{_PHONE}{phone}")
     yield _trader("BY", partner.our_id, partner.our_qualifier)
@@ -132,7 +132,7 @@ def _header(order: OrderDocument, partner: Partner, fields: Fields) -> Iterator[
 
 
 def _trader(role: str, identification: str, qualifier: str) -> Segment:
-    # Qualifier 14 says EAN, but is often agreed for other names as well: what has no check digit is no GLN.
+    # Qualifier 14 means EAN, but is often agreed for other names too: without a valid check digit it is not a GLN.
     is_location = qualifier == "14" and gs1.is_location(identification)
     return Segment("NAD", role, [identification, "", "9" if is_location else "92"])
 
@@ -160,8 +160,8 @@ def _names(role: AddressRole, address: Address, fields: Fields) -> list[str]:
 
 def _streets(role: AddressRole, address: Address, fields: Fields) -> list[str]:
     streets = [fields.required(f"{role} line1", address.line1), fields.text(f"{role} line2", address.line2)]
-    # The elements hold a code such as CA or NSW, and a postal code. What is longer, a region that is spelled out or the
-    # ten digits of an Iranian postal code, is a line of the address like any other.
+    # The elements hold a code such as CA or NSW, and a postal code. Anything longer (a region's full name, or the ten
+    # digits of an Iranian postal code) becomes a line of the address.
     too_long = (
         text
         for text, limit in (
@@ -189,7 +189,7 @@ def _postcode(role: AddressRole, address: Address, fields: Fields) -> str:
 
 def _compact_postcode(role: AddressRole, address: Address, fields: Fields) -> str:
     text = fields.text(f"{role} postal_code", address.postal_code)
-    # A nine-digit ZIP code fits without its hyphen, and is the same code.
+    # A nine-digit ZIP code fits without its hyphen.
     compact = text.replace("-", "")
     return compact if len(compact) <= _POSTCODE < len(text) else text
 
@@ -206,9 +206,9 @@ def _line(line: Line, fields: Fields) -> Iterator[Segment]:
     if not 1 <= line.line_no <= _LINE_NUMBER:
         raise Misfit(f"{where}: D.96A allows line numbers from 1 to {_LINE_NUMBER}")
     if not 1 <= line.quantity < 10**_DIGITS:
-        raise Misfit(f"{where}: quantity {line.quantity}, D.96A allows {_DIGITS} digits and we send no less than 1")
+        raise Misfit(f"{where}: quantity {line.quantity}, D.96A allows {_DIGITS} digits and we send at least 1")
     yield Segment("LIN", str(line.line_no), "", [fields.identifier(f"{where} sku", line.sku, _WIDTH), "SA"])
-    # Beside the store's own number, never in its place: a number of theirs may have the right check digit by chance.
+    # In addition to the store's own number, never instead: such a number may have a valid check digit by chance.
     if kind := gs1.article_type(line.sku):
         yield Segment("PIA", "1", [line.sku, kind])
     rows = fields.excerpt(line.description, _DESCRIPTIONS * _DESCRIPTION_SEGMENTS, _WIDTH)

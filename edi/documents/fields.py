@@ -43,9 +43,7 @@ def faults_of(
 
 def refusal(order: OrderDocument, misfit: Misfit) -> CannotRender:
     """Returns the error that holds this order back."""
-    return CannotRender(
-        f"order {order.number}: {misfit}; it is held back until it changes or `countermand export` tries it again"
-    )
+    return CannotRender(f"order {order.number}: {misfit}")
 
 
 @dataclass(frozen=True, slots=True)

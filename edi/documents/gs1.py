@@ -1,6 +1,6 @@
 """GS1 numbers, recognised by their form and check digit: articles (GTIN) and locations (GLN)."""
 
-# Of shorter and longer numbers too many are a store's own. EDIFACT (7143) and X12 (235) call these two the same.
+# Shorter and longer numbers are too often a store's own. EDIFACT (7143) and X12 (235) use the same two codes.
 _ARTICLES = {12: "UP", 13: "EN"}
 _LOCATION = 13
 
@@ -33,6 +33,6 @@ def _has_digits(number: str) -> bool:
 
 
 def _check_digit(digits: str) -> int:
-    """With it the digits, from the last to the first weighted 1, 3, 1, 3 …, add up to a multiple of ten."""
+    """Returns the digit that, appended, makes the sum weighted 1, 3, 1, 3 … from the right a multiple of ten."""
     weighted = [int(digit) for digit in reversed(digits)]
     return -(3 * sum(weighted[::2]) + sum(weighted[1::2])) % 10

@@ -28,7 +28,7 @@ _SHORTEST_NAME = 4
 
 
 def city_of(address: Address, longest: int) -> str:
-    """Returns the city; without one the region's name, if it is not too long, or the country's; blank if it needs one.
+    """Returns the city; without one, the region's or the country's name; blank if the country's addresses need a city.
 
     An emirate, a prefecture or a district is more specific than the country.
     """

@@ -42,4 +42,4 @@ class Message(NamedTuple):
 
 
 class CannotRender(Exception):
-    """One order does not fit its document; the message says what was found, what is allowed and what to do."""
+    """One order does not fit its document; the message says what was found and what is allowed."""

@@ -1,7 +1,7 @@
 """X12 940, the warehouse shipping order, in the releases 004010 and 005010: limits and segment order of both.
 
-X12 has no escape: what delimits is no character of the X12 sets of `edi.documents.charset`. The same values give the
-same bytes.
+X12 has no escape, so the X12 sets of `edi.documents.charset` lack our delimiters. The same values always give the same
+bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ _RELEASES = {
 
 
 def render_order(order: OrderDocument, partner: Partner) -> Message:
-    """The order as a transaction set that is still free of any control number; raises CannotRender."""
+    """Returns the order as a transaction set without a control number; raises CannotRender."""
     try:
         segments = _segments(order, partner, _fields(partner.standard, partner.character_set))
     except Misfit as misfit:
@@ -71,12 +71,12 @@ def render_order(order: OrderDocument, partner: Partner) -> Message:
 def address_faults(
     role: AddressRole, address: Address, standard: Standard, character_set: CharacterSet
 ) -> tuple[AddressFault, ...]:
-    """What of the address no transaction set could say; none if all of it goes in."""
+    """Returns why a transaction set cannot hold the address; empty if it fits."""
     return faults_of(role, address, _fields(standard, character_set), (_names, _streets, _city, _state, _postcode))
 
 
 def assemble(messages: Sequence[Message], partner: Partner, control_number: int, prepared_at: datetime) -> bytes:
-    """The interchange of these messages, ISA to IEA, in one group; ValueError on what no partner can take."""
+    """Returns the interchange of these messages, ISA to IEA, as one group; raises ValueError if it cannot be valid."""
     check_partner(partner)
     if not 1 <= len(messages) <= _MESSAGES:
         raise ValueError(f"a group holds 1 to {_MESSAGES} transaction sets, not {len(messages)}")
@@ -89,7 +89,7 @@ def assemble(messages: Sequence[Message], partner: Partner, control_number: int,
 
 
 def check_partner(partner: Partner) -> None:
-    """ValueError if the partner's identifications, character set or standard have no place in ISA and GS."""
+    """Raises ValueError if ISA and GS cannot hold the partner's identifications, character set or standard."""
     try:
         fields = _fields(partner.standard, partner.character_set)
         for name in ("our_id", "their_id"):
@@ -133,12 +133,12 @@ def _heading(order: OrderDocument, partner: Partner, fields: Fields) -> Iterator
     yield _trader("DE", partner.our_id, partner.our_qualifier)
     yield _trader("WH", partner.their_id, partner.their_qualifier)
     yield from _party("ST", AddressRole.SHIPPING, order.shipping, fields)
-    # Informative: a phone number that does not fit is left out, since one cut short would call someone else.
+    # Informative: a phone number that does not fit is left out, because one cut short would call someone else.
     if phone := fields.fitting(order.shipping.phone, _PHONE):
         yield _segment("PER", "DC", "", "TE", phone)
     yield from _party("BT", AddressRole.BILLING, order.billing, fields)
     yield _segment("G62", "04", f"{utc(order.placed_at):%Y%m%d}")
-    # Prepaid parcels: what a store sends its customers. Many partners require W66 and then take their own carrier.
+    # Prepaid parcels, as stores send them. Many partners require W66, and then choose their own carrier.
     yield _segment("W66", "PP", "U")
 
 
@@ -165,8 +165,8 @@ def _names(role: AddressRole, address: Address, fields: Fields) -> list[str]:
 
 def _streets(role: AddressRole, address: Address, fields: Fields) -> list[str]:
     streets = [fields.required(f"{role} line1", address.line1), fields.text(f"{role} line2", address.line2)]
-    # The elements hold the code of a state and a postal code. A region that is spelled out, or a code that is too short
-    # or too long, is a line of the address like any other.
+    # The elements hold the code of a state and a postal code. A region's full name, or a code that is too short or too
+    # long, becomes a line of the address.
     others = (
         fields.text(f"{role} {name}", getattr(address, name))
         for name, place in (("region", _state), ("postal_code", _postcode))
@@ -197,7 +197,7 @@ def _details(lines: Sequence[Line], fields: Fields) -> Iterator[str]:
         if not 1 <= line.line_no <= _LINE_NUMBER:
             raise Misfit(f"{where}: {fields.version} allows line numbers from 1 to {_LINE_NUMBER}")
         if line.quantity < 1:
-            raise Misfit(f"{where}: quantity {line.quantity}, and we send no less than 1")
+            raise Misfit(f"{where}: quantity {line.quantity}, and we send at least 1")
         yield _segment("LX", str(line.line_no))
         yield _item(where, line, fields)
         for row in fields.excerpt(line.description, _DESCRIPTIONS, _DESCRIPTION):
@@ -207,8 +207,8 @@ def _details(lines: Sequence[Line], fields: Fields) -> Iterator[str]:
 def _item(where: str, line: Line, fields: Fields) -> str:
     quantity = fields.number(f"{where} quantity", Decimal(line.quantity), _DIGITS)
     sku = fields.identifier(f"{where} sku", line.sku, _SKU)
-    # Beside the store's own number, never in its place: a number of theirs may have the right check digit by chance.
-    # W01-03 stays free: it holds the number of a case, and we order single pieces.
+    # In addition to the store's own number, never instead: such a number may have a valid check digit by chance.
+    # W01-03 stays empty: it identifies a case, and we order single pieces.
     kind = gs1.article_type(sku)
     article = (kind, sku) if kind else ()
     return _segment("W01", quantity, "EA", "", "VN", sku, *article)

@@ -15,6 +15,7 @@ from edi.transports.transport import (
     MOST_NAMES,
     PROBE,
     DeliveryUnknown,
+    InboxMissing,
     NotDelivered,
     NotReady,
     NotReceived,
@@ -22,18 +23,18 @@ from edi.transports.transport import (
     TransportError,
     archived_name,
     check_both_ways,
+    checked_name,
     conflict,
     describe_content,
     is_complete_in,
     is_complete_name,
     is_leftover,
-    plain,
     probe_name,
     temporary_name,
 )
 
 # Errors after which a hard link certainly does not exist. After any other (a lost answer of a network disk, a temporary
-# file that somebody has collected) the file may be there, or may have been.
+# file that the partner has collected) the file may be there, or may have been.
 _REFUSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS,
 )  # fmt: skip
@@ -54,7 +55,7 @@ class DirectoryTransport:
 
     def put(self, filename: str, content: bytes) -> None:
         """Delivers durably, and makes the folder if it is missing."""
-        final = self.folder / plain(filename)
+        final = self.folder / checked_name(filename)
         _make(self.folder)
         if not _is_present(final, content):
             _place(final, content)
@@ -66,7 +67,7 @@ class DirectoryTransport:
 
     def is_present(self, filename: str, content: bytes) -> bool:
         """Reads what is under the final name."""
-        return _is_present(self.folder / plain(filename), content)
+        return _is_present(self.folder / checked_name(filename), content)
 
     @property
     def has_inbox(self) -> bool:
@@ -115,9 +116,7 @@ class DirectoryTransport:
             return []
         with _receiving(self.inbox):
             if not self.inbox.exists():
-                raise NotReceived(
-                    f"{self.inbox} is not there; make it, for the user that runs countermand: mkdir -p {self.inbox}"
-                )
+                raise InboxMissing(self.inbox)
             with os.scandir(self.inbox) as entries:
                 files = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
                 return sorted(islice((name for name in files if is_complete_in(self.inbox, name)), MOST_NAMES))

@@ -26,13 +26,13 @@ from edi.transports.transport import (
     TransportError,
     archived_name,
     check_both_ways,
+    checked_name,
     conflict,
     describe_content,
     is_complete_in,
     is_complete_name,
     is_leftover,
     is_probe,
-    plain,
     probe_name,
     temporary_name,
 )
@@ -136,7 +136,7 @@ class SftpTransport:
         return self.config.folder or "."
 
     def _path(self, filename: str) -> str:
-        return join(self._folder, plain(filename))
+        return join(self._folder, checked_name(filename))
 
     def _inbox_path(self, name: str) -> str:
         if self.config.inbox is None or not is_complete_name(name):
@@ -263,7 +263,7 @@ class SftpTransport:
         except Refused as refused:
             if refused.code != Code.NO_SUCH_FILE:
                 raise NotTried(
-                    f"{self.config}: {what} was not tried: the server does not let us remove what a check would make "
+                    f"{self.config}: {what} was not tried: the server forbids removing what a check would make "
                     f"({refused})"
                 ) from refused
 

@@ -33,6 +33,10 @@ _PROBE = "countermand-check"
 _PROBES = re.compile(rf"\.?{_PROBE}[.-][0-9a-f]{{8}}\.part(\.[0-9a-f]{{8}}\.part)?")
 
 
+# Part of the message of each DeliveryConflict, by which a stored error can be recognised.
+OTHER_CONTENT = "exists with other content"
+
+
 class TransportError(DeliveryError):
     """A transport did not do what it should have."""
 
@@ -61,6 +65,14 @@ class NotTried(TransportError):
 
 class NotReceived(TransportError):
     """The inbox could not be listed, or a file in it could not be read or archived; listing it again is safe."""
+
+
+class InboxMissing(NotReceived):
+    """The inbox does not exist."""
+
+    def __init__(self, inbox: object) -> None:
+        super().__init__(f"{inbox} does not exist")
+        self.inbox = inbox
 
 
 class Transport(Protocol):
@@ -104,7 +116,7 @@ class Transport(Protocol):
         """
 
 
-def plain(name: str) -> str:
+def checked_name(name: str) -> str:
     """Returns the name if it is a visible file name without a path, else raises ValueError."""
     if not _is_plain(name):
         raise ValueError(f"{name!r} is not a plain file name")
@@ -185,7 +197,5 @@ def describe_content(content: bytes) -> str:
 def conflict(final: object, found: str, content: bytes) -> DeliveryConflict:
     """Returns the error for a final name that is taken by other content."""
     return DeliveryConflict(
-        f"{final} exists with other content: found {found}, expected {describe_content(content)}. "
-        "It was left as it is: find out who wrote it and move it away, then send again; if an older backup was "
-        "restored, it is an interchange that the backup does not know: see `countermand partners next-number`"
+        f"{final} {OTHER_CONTENT}: found {found}, expected {describe_content(content)}; it was left as it is"
     )

@@ -423,5 +423,6 @@ def test_a_copy_that_cannot_be_delivered_ends_with_1_and_changes_nothing(partner
     assert ended.return_value == 1
     assert ended.stderr.startswith("interchange 1 of NORTH was not sent: ")
     assert "exists with other content" in ended.stderr
+    assert "find out who wrote the file and move it away" in ended.stderr
     assert order() == before
     assert as_json("show", "NORTH", "1")["error"] is None

@@ -77,7 +77,10 @@ def test_the_way_out_after_a_restore(countermand: Countermand, partner: Partner,
     left_by_a_later_time(outbox, 2, 3)
     [stuck] = send(partner, "2")
     assert stuck.error is not None
-    assert "see `countermand partners next-number`" in stuck.error
+    assert "exists with other content" in stuck.error
+    assert "countermand" not in stuck.error.partition(" exists with ")[2]
+    for shown in (countermand("interchanges", "show", "NORTH", "2"), countermand("interchanges", "list")):
+        assert "see `countermand partners next-number`" in shown.out
     said = the_ninth(countermand("audit", "--json"))["examples"]
     assert any(
         "NORTH-000000002.edi in its outbox has other bytes than the interchange of this name" in one for one in said

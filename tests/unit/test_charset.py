@@ -116,7 +116,7 @@ def test_spelling_is_done_once_and_for_all(character_set: CharacterSet, text: st
     [("é", CharacterSet.UNOB), ("a", CharacterSet.UNOA), ("€", CharacterSet.UNOC), ("*", CharacterSet.X12_BASIC)],
 )
 def test_a_character_that_was_not_spelled_gets_into_no_bytes(text: str, character_set: CharacterSet) -> None:
-    with pytest.raises(ValueError, match=f"U\\+{ord(text):04X} is no character of {name_of(character_set)}"):
+    with pytest.raises(ValueError, match=f"U\\+{ord(text):04X} is not a character of {name_of(character_set)}"):
         encode(f"A{text}", character_set)
 
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from edi.transports import directory
 from edi.transports.directory import DirectoryTransport
-from edi.transports.transport import NotReceived
+from edi.transports.transport import InboxMissing, NotReceived
 
 NAME = "CONTRL-000000042.edi"
 CONTENT = b"UNA:+.? 'UNZ+1+42'"
@@ -114,7 +114,7 @@ def test_archiving_never_overwrites(transport: DirectoryTransport, inbox: Path) 
         transport.archive(NAME)
 
 
-def test_a_missing_inbox_is_told_and_none_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(NotReceived, match=f"in is not there; make it, .*: mkdir -p {tmp_path}/in$"):
+def test_a_missing_inbox_is_an_error_and_an_unconfigured_one_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(InboxMissing, match=f"^{tmp_path}/in does not exist$"):
         DirectoryTransport(tmp_path, tmp_path / "in").list_inbox()
     assert DirectoryTransport(tmp_path).list_inbox() == []

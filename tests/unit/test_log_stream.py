@@ -157,7 +157,7 @@ def test_a_file_that_is_exchanged_is_read_to_its_end_and_what_was_discarded_is_t
     exchange("lost\n")
     exchange("four\n")
     exchange("five\n")
-    assert events() == ["lines of the log were thrown away, nobody read them in time", "four", "five"]
+    assert events() == ["lines of the log were lost, they were not read in time", "four", "five"]
 
 
 def test_a_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:

@@ -354,7 +354,7 @@ def test_the_longest_delivery_is_shorter_than_the_lease_of_an_interchange() -> N
 SHARED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     # What is told of both, and what is changed in the tables of NORTH and of SOUTH.
     "a warehouse": (
-        "both have SOUTH, WEST in `warehouses`, but an order goes to one partner alone",
+        "both have SOUTH, WEST in `warehouses`, but an order goes to one partner only",
         {"warehouses": ["SOUTH", "NORTH", "WEST"]},
         {"warehouses": ["WEST", "SOUTH"]},
     ),
@@ -364,17 +364,17 @@ SHARED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"warehouses": None},
     ),
     "numbers": (
-        "have the same ids and qualifiers, so a number would come twice; let one partner serve all warehouses",
+        "have the same ids and qualifiers, so numbers would repeat; use one partner for all their warehouses",
         {},
         {key: value for key, value in north(OUT).items() if key != "warehouses"},
     ),
     "an inbox": (
-        "have the same `inbox`, so each would take the other's answers away",
+        "have the same `inbox`, so each would take the other's answers",
         {"directory": {"outbox": "/out", "inbox": "/in"}},
         {"directory": {"outbox": "/out", "inbox": "/in/"}},
     ),
     "an inbox on a server": (
-        "have the same `inbox`, so each would take the other's answers away",
+        "have the same `inbox`, so each would take the other's answers",
         sftp(inbox="answers"),
         sftp(inbox="./answers"),
     ),

@@ -205,7 +205,7 @@ def test_a_delimiter_is_no_part_of_a_name_and_no_part_of_an_identification(delim
     )
     assert [len(segment) for segment in found] == [len(segment) for segment in plain]
     for order in (replace(ORDER, number=f"SO{delimiter}1"), first_line(sku=f"SKU{delimiter}1")):
-        with pytest.raises(CannotRender, match="is an identification, and the extended character set of X12 can"):
+        with pytest.raises(CannotRender, match="is an identification, and the extended character set of X12 can only"):
             render_order(order, PARTNER)
 
 
@@ -234,12 +234,12 @@ def test_a_delimiter_is_no_part_of_a_name_and_no_part_of_an_identification(delim
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_order_that_does_not_fit_is_refused_with_what_to_do(order: OrderDocument, says: str) -> None:
+def test_an_order_that_does_not_fit_is_refused_with_the_reason_alone(order: OrderDocument, says: str) -> None:
     with pytest.raises(CannotRender) as refused:
         render_order(order, PARTNER)
     assert str(refused.value).startswith(f"order {order.number}: ")
     assert says in str(refused.value)
-    assert str(refused.value).endswith("; it is held back until it changes or `countermand export` tries it again")
+    assert "countermand export" not in str(refused.value)
 
 
 def test_small_letters_in_an_identification_do_not_fit_the_basic_set() -> None:

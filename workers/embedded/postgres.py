@@ -30,7 +30,7 @@ from workers.embedded.server import Server
 
 DATABASE = "countermand"
 _MEGABYTE = 2**20
-# Whoever connects says the password, also the user of the system that PostgreSQL runs as.
+# Every connection needs the password, even one of the system user that runs PostgreSQL.
 _WHO_MAY_CONNECT = "local all all scram-sha-256\nlocal replication all scram-sha-256\n"
 
 
@@ -64,7 +64,7 @@ def postgres(home: Path, durable: bool) -> Iterator[str]:
             chosen = made_up("")
             _set_password(chosen, data, program, account)
             keep(password, lambda _: chosen)
-        _say_who_may_connect(data, account)
+        _write_access_rules(data, account)
         command = [str(program), "-D", str(data), *_settings(sockets, durable)]
         with Server("PostgreSQL", command, data, stop, ready, account).running(prepare=tidy_up):
             _create_database(sockets, password.read_text())
@@ -79,7 +79,7 @@ def _settings(sockets: Path, durable: bool) -> list[str]:
         "listen_addresses": "",
         "port": 5432,  # names the socket, and must not come from $PGPORT
         "unix_socket_directories": f'"{sockets}"',
-        # The folder too lets in nobody else.
+        # The folder is closed to other users too.
         "unix_socket_permissions": "0770",
         "timezone": "UTC",
         "log_timezone": "UTC",
@@ -158,9 +158,9 @@ def _set_password(password: str, data: Path, program: Path, account: Account | N
     )
 
 
-def _say_who_may_connect(data: Path, account: Account | None) -> None:
+def _write_access_rules(data: Path, account: Account | None) -> None:
     rules = data / "pg_hba.conf"
-    # Written beside the data and moved there: where root writes, nobody else may have put a link.
+    # Written beside the data and moved there: where root writes, no other user can have put a link.
     draft = data.with_name(rules.name)
     with private(draft) as file:
         file.write(_WHO_MAY_CONNECT)

@@ -46,7 +46,7 @@ def valkey(home: Path, durable: bool) -> Iterator[str]:
             return bool(client.info("server")["process_id"] == pid)
         return False
 
-    # Read from standard input, so that the password stands in no second file and in no list of processes.
+    # Read from standard input, so that the password appears in no second file and in no process list.
     config = "".join(f"{name} {value}\n" for name, value in settings.items())
     with Server("Valkey", [str(program), "-"], data, SIGTERM, ready, account).running(config):
         # With the user that everybody is: to `redis-cli -u` a name that is left out is another, which there is not.
