@@ -186,5 +186,5 @@ def _answers(one: dict[str, Any]) -> str:
 
 def _mail(mail: MailConfig | None) -> str:
     if mail is None:
-        return "not configured: what has no ticket is told to the log"
+        return "not configured: answers without a ticket go to the log"
     return f"by {mail.host}, port {mail.port}, security {mail.security}, sender {mail.sender}"

@@ -76,7 +76,7 @@ _READ = {
     Read.DIFFERS: "changed after their kind was chosen, and not taken (the log names them)",
     Read.UNUSABLE: "no requests (`countermand dead-letters list`)",
     Read.FAILED: "failed, to be tried again",
-    Read.LOST: "read by somebody else",
+    Read.LOST: "read by another process",
 }
 
 

@@ -282,7 +282,7 @@ def test_checks_in_another_terminal_look_at_the_files_of_the_running_countermand
     assert told(countermand("partners", "check"), 2).startswith(f"the partners file {files / 'partners.toml'} names no")
     assert (
         countermand("desks", "check").out
-        == "\nmail         not configured: what has no ticket is told to the log\n0 desks are ready\n"
+        == "\nmail         not configured: answers without a ticket go to the log\n0 desks are ready\n"
     )
 
 

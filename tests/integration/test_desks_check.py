@@ -201,7 +201,7 @@ def test_a_desk_without_an_api_is_said_to_be_answered_elsewhere_and_mail_to_be_m
     assert "answers      not on the ticket: `url`, `token` are not set\n" in section(ended, "zammad")
     needed = "`url`, `token`, `user`, `reply_from` are not set\n"
     assert f"answers      not on the ticket: {needed}" in section(ended, "gorgias")
-    assert "not configured: what has no ticket is told to the log" in ended.out
+    assert "not configured: answers without a ticket go to the log" in ended.out
 
 
 def test_a_rotation_is_seen_until_it_is_over(file: Path, check: Check) -> None:
