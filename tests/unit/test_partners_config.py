@@ -390,7 +390,7 @@ def test_what_two_partners_must_not_share_is_told_with_both(file: Path, shared: 
 
 def test_names_that_differ_by_capitals_alone_are_refused(file: Path) -> None:
     line = told(file, {"North": north(OUT), "NORTH": south(OUT)})
-    assert line.startswith("North and NORTH differ by capital letters alone")
+    assert line.startswith("North and NORTH differ only in upper and lower case")
 
 
 def test_a_warehouse_that_is_named_twice_by_one_partner_is_no_harm(file: Path) -> None:
