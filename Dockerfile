@@ -25,7 +25,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /venv/bin/pip install --no-deps --no-index dist/*.whl
 
 FROM python:3.13-slim
-# A fixed number, so that whoever collects the interchanges (files 0640, folders 0750) can be given it.
+# Fixed ids, so that a program that collects the interchanges (files 0640, folders 0750) can be given the group.
 RUN groupadd --gid 10001 countermand \
     && useradd --uid 10001 --gid countermand --no-create-home --home-dir /var/lib/countermand countermand \
     # A named volume takes over owner and mode of the folder it is first mounted on.

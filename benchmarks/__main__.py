@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.environment import environment
 from benchmarks.parts import PARTS
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.report import as_table, judged
 from benchmarks.run import Run
 from benchmarks.sizes import FULL, QUICK
@@ -55,7 +55,7 @@ def main(
         print_json(result)
     else:
         out.print(as_table(run.figures))
-    say(f"written to {output}")
+    print_progress(f"written to {output}")
 
 
 if __name__ == "__main__":

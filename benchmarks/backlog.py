@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.1
 _LEFT = text(
     """
     SELECT (SELECT count(*) FROM change_request WHERE state = 'received') AS undecided,
-        (SELECT count(*) FROM effect WHERE kind = 'notify' AND state = 'pending') AS untold,
+        (SELECT count(*) FROM effect WHERE kind = 'notify' AND state = 'pending') AS unnotified,
         (SELECT count(*) FROM effect WHERE kind = 'restock' AND state = 'pending') AS not_restocked
     """
 )
@@ -35,7 +35,7 @@ _DONE = text(
     SELECT (SELECT count(*) FROM change_request WHERE source = :source AND reasons = '{order_cancelled}') AS decided,
         (SELECT count(*) FROM orders WHERE status = 'cancelled') AS cancelled,
         (SELECT count(*) FROM changelog WHERE action = 'cancelled') AS logged,
-        (SELECT count(*) FROM notification WHERE state = 'sent') AS told,
+        (SELECT count(*) FROM notification WHERE state = 'sent') AS notified,
         (SELECT count(*) FROM stock_movement) / :lines AS restocked
     """
 )
@@ -65,7 +65,7 @@ class WorkedOff:
 
 
 def work_off(processes: Processes, messages: Sequence[bytes], title: str = "requests") -> WorkedOff:
-    """Publishes a backlog while the intake is held, lets it go, and returns when the last effect is done."""
+    """Publishes a backlog while the intake is suspended, resumes it, and returns when the last effect is done."""
     with processes.suspended("intake"):
         publish(messages)
         before, started = processes.cpu_seconds(), time.time()
@@ -94,7 +94,7 @@ def await_done(count: int, title: str) -> None:
             # The broker first: what leaves it between the two looks is seen in the inbox.
             on_the_broker = broker.backlog()
             left = in_transaction(lambda connection: connection.execute(_LEFT).one())
-            advance(count - on_the_broker - left.undecided - max(left.untold, left.not_restocked))
+            advance(count - on_the_broker - left.undecided - max(left.unnotified, left.not_restocked))
             if not on_the_broker and not any(left):
                 return
             if time.monotonic() > deadline:
@@ -103,7 +103,7 @@ def await_done(count: int, title: str) -> None:
 
 
 def prove(count: int) -> None:
-    """Raises unless exactly so many orders were cancelled, logged, restocked and told, and no promise is broken."""
+    """Raises unless this many orders were cancelled, logged, restocked and notified, and no promise is broken."""
     done = in_transaction(lambda connection: dict(_counted(connection)))
     if set(done.values()) != {count}:
         raise CommandError(f"the work of {count} requests is not all done: {done}")

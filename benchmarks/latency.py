@@ -47,7 +47,7 @@ def single_request(number: str) -> tuple[float, float]:
 def timed(publish: Callable[[], None], look: str, parameters: dict[str, Any]) -> tuple[float, float]:
     """Publishes one request; returns the milliseconds until `look` sees it decided, and its effects done.
 
-    A commit is seen when it is on disk, which is later than any time that the row itself tells.
+    A commit is seen when it is on disk, which is later than any time in the row itself.
     """
     with _looking() as looking:
         started, decided = time.monotonic(), None
@@ -65,9 +65,9 @@ def timed(publish: Callable[[], None], look: str, parameters: dict[str, Any]) ->
 
 
 def watch(line: Connection) -> list[tuple[float, float]]:
-    """Returns the milliseconds that the requests took which somebody else publishes, as `timed` does.
+    """Returns the milliseconds that requests published by another process took, as `timed` does.
 
-    The line tells of each: the number of its order, and the monotonic time just before. It returns when the line has
+    The line carries, for each, its order's number and the monotonic time just before. It returns when the line has
     ended and all of them are done.
     """
     with _looking() as looking:

@@ -100,7 +100,7 @@ class StockMovement(Base):
 
 
 class Notification(Base):
-    """What was told about a request."""
+    """The answer to a request."""
 
     __tablename__ = "notifications"
 
@@ -158,13 +158,13 @@ def restock(order_id: int) -> None:
 
 @task  # type: ignore[untyped-decorator]
 def notify(request_id: int) -> None:
-    """Writes down what is told, and tells it to the log."""
+    """Stores the answer and logs it."""
     with new_session.begin() as session:
         request = session.get_one(ChangeRequest, request_id)
         order = session.get_one(Order, request.order_id)
         body = f"Your request for order {order.number}: {request.outcome} ({request.reason})."
         session.add(Notification(request_id=request.id, body=body))
-    logger.info("told: %s", body)
+    logger.info("notified: %s", body)
 
 
 def create_tables(session: Session) -> None:

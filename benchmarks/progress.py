@@ -1,4 +1,4 @@
-"""What a person sees while a measurement runs, on standard error."""
+"""Progress of a measurement, on standard error."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from cli.terminal import counting_progress, err
 
 
-def say(line: str) -> None:
-    """Says what is measured now."""
+def print_progress(line: str) -> None:
+    """Prints what is being measured."""
     err.print(line, highlight=False)
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows a bar where that is a terminal; what it yields is called with how much is done."""
+    """Shows a progress bar on a terminal; yields a function that sets how much is done."""
     with counting_progress() as bars:
         task = bars.add_task(title, total=total)
         yield lambda completed: bars.update(task, completed=max(0, completed))

@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks.run import Figures
 from cli.terminal import table
 
-# Said by what stands beside it.
+# Already expressed by other figures.
 _ONLY_IN_THE_JSON = ("requests", "seconds", "tries", "largest_growth")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.sizes import Sizes
 from benchmarks.system import System
 
@@ -24,7 +24,7 @@ class Run:
     def measure(self, name: str) -> Figures:
         """Returns the figures of a part."""
         if name not in self.figures:
-            say(f"[bold]{name}[/]")
+            print_progress(f"[bold]{name}[/]")
             self.figures[name] = self._parts[name](self)
         return self.figures[name]
 

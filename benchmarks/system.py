@@ -74,7 +74,7 @@ class System:
             tempfile.TemporaryDirectory(dir=self.home, prefix="log-") as logs,
             supervised(self.home, commands, log_folder=Path(logs)) as supervisord,
         ):
-            # Beat says nothing, and nobody waits for it.
+            # Beat logs nothing, and need not be ready.
             _await_ready([Path(logs) / f"{name}.log" for name in commands if name != "beat"])
             yield Processes(commands, psutil.Process(supervisord.pid), self.home)
 
@@ -113,12 +113,12 @@ def _on_the_server(url: str) -> Iterator[Connection]:
 
 
 def our_programs(concurrency: int = 2) -> dict[str, list[str]]:
-    """Returns what `countermand up` runs, without HTTP: nobody asks it anything here."""
+    """Returns what `countermand up` runs, without HTTP, which is not measured."""
     return {name: command for name, command in programs(concurrency).items() if name != "http"}
 
 
 def broker_is_known() -> None:
-    """Lets this process ring: Celery reads where the broker is when the app is imported."""
+    """Allows this process to send wake-ups: Celery reads the broker's URL when the app is imported."""
     from workers.app import app
 
     app.finalize()

@@ -36,7 +36,7 @@ def services(home: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 class Processes:
-    """The processes of a measurement by the names of their programs, and the services they stand on."""
+    """The processes of a measurement by the names of their programs, and the services that they use."""
 
     def __init__(self, commands: Mapping[str, list[str]], supervisord: psutil.Process, home: Path) -> None:
         self._names = {tuple(command): name for name, command in commands.items()}

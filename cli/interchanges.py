@@ -55,7 +55,7 @@ def list_(
 
 
 def _expect_known(partner: str | None) -> None:
-    """Raises UsageError for a partner of whom there can be nothing: a word that was mistyped is no empty list."""
+    """Raises UsageError for an unknown partner, so that a typing error does not look like an empty list."""
     known = in_transaction(reading.partner_names)
     if partner is not None and partner not in known:
         known += (one.name for one in partners())
@@ -127,8 +127,8 @@ def _known(found: Any, partner: str, number: int) -> Any:
 def _print_acknowledgements(found: list[dict[str, Any]]) -> None:
     for one in found:
         because = f": {_first(one['reasons'])}" if one["reasons"] else ""
-        said = f"{one['kind']} {one['reference']} says of {one['control_number']}: {one['verdict']}, {one['state']}"
-        out.print(plain(f"  {brief(one['received_at'])} (UTC)  {said}{because}"), soft_wrap=True, highlight=False)
+        verdict = f"{one['kind']} {one['reference']} says of {one['control_number']}: {one['verdict']}, {one['state']}"
+        out.print(plain(f"  {brief(one['received_at'])} (UTC)  {verdict}{because}"), soft_wrap=True, highlight=False)
 
 
 @cli.command()
@@ -188,7 +188,7 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
     app.finalize()
     problems: list[str] = []
     unread: list[str] = []
-    said: list[tuple[str, Applied]] = []
+    answers: list[tuple[str, Applied]] = []
     files = again = 0
 
     def take_note(of: Partner, name: str, kept: StoredFile | NotReceived) -> None:
@@ -198,7 +198,7 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
             return
         files += not kept.again
         again += kept.again
-        said.extend((of.name, answer) for answer in kept.applied)
+        answers.extend((of.name, answer) for answer in kept.applied)
         if kept.others:
             unread.append(f"{name} of {of.name} holds what we do not read, and is kept: {', '.join(kept.others)}")
         if kept.error:
@@ -211,21 +211,21 @@ def receive(partner: OnlyPartner = None, as_json: AsJson = False) -> int:
         except NotReceived as error:
             problems.append(f"the inbox of {one.name} could not be read: {with_advice(error)}")
     if as_json:
-        states = [answer.settled for _, answer in said if answer.settled]
-        found = {"files": files, "files_again": again, "acknowledgements": len(said), "settled": states}
+        states = [answer.settled for _, answer in answers if answer.settled]
+        found = {"files": files, "files_again": again, "acknowledgements": len(answers), "settled": states}
         print_json({**found, "unread": unread, "problems": problems})
     else:
         more = f", and {counted(again, 'file')} that had come before" if again else ""
-        out.print(f"{counted(files, 'file')} with {counted(len(said), 'acknowledgement')}{more}", highlight=False)
-        for line in [*_remarkable(said), *unread]:
+        out.print(f"{counted(files, 'file')} with {counted(len(answers), 'acknowledgement')}{more}", highlight=False)
+        for line in [*_remarkable(answers), *unread]:
             out.print(plain(line), highlight=False, soft_wrap=True)
     for problem in problems:
         err.print(plain(problem), highlight=False)
     return 1 if problems else 0
 
 
-def _remarkable(said: list[tuple[str, Applied]]) -> Iterator[str]:
-    for of, answer in said:
+def _remarkable(answers: list[tuple[str, Applied]]) -> Iterator[str]:
+    for of, answer in answers:
         one = answer.acknowledgement
         if answer.state is AcknowledgementState.UNMATCHED:
             of_what = f"interchange {one.control_number}, which was not sent"

@@ -78,7 +78,7 @@ def migrate(
     except roles.NotAllowed as refused:
         raise UsageError(str(refused)) from None
     out.print(f"the schema is at revision {revision}")
-    tell_warnings(warnings)
+    print_warnings(warnings)
     if with_roles:
         _print_roles(prefix, made)
     return 0
@@ -167,7 +167,7 @@ def audit(as_json: AsJson = False) -> int:
     """Check the nine promises on the live database; exit 1 if one is broken."""
     find_database()
     with err.status("looking at the outboxes of the partners …"):
-        # Before the database: what lies there was stored before.
+        # Before the database, which then knows every file that is found.
         contradictions, unseen = compare_outboxes(partners())
     with err.status("checking the promises …"):
         found = in_transaction(
@@ -187,7 +187,7 @@ def audit(as_json: AsJson = False) -> int:
 
 
 def print_audit(result: dict[str, Any]) -> None:
-    """Tells a person what an audit found."""
+    """Prints the result of an audit for a person."""
     listed = table("#", "promise", "checked", "violations")
     for check in result["checks"]:
         style = "red" if check["violations"] else "green"
@@ -197,12 +197,12 @@ def print_audit(result: dict[str, Any]) -> None:
     for check in result["checks"]:
         for example in check["examples"]:
             out.print(plain(f"promise {check['promise']}: {example}"), style="red")
-    tell_warnings(result.get("warnings", []))
+    print_warnings(result.get("warnings", []))
     out.print("[green]every promise holds[/]" if result["ok"] else "[red]a promise is broken[/]")
 
 
-def tell_warnings(warnings: list[str]) -> None:
-    """Tells a person what is no fault yet."""
+def print_warnings(warnings: list[str]) -> None:
+    """Prints warnings for a person."""
     for warning in warnings:
         out.print(plain(f"warning: {warning}"), style="yellow", soft_wrap=True)
 

@@ -1,6 +1,6 @@
 """One process by its name, in the foreground: `python -P -m cli.run worker`.
 
-Nothing is imported from the current folder, whatever lies there: Python's `-P` leaves it out, and so does our Celery
+Nothing is imported from the current folder: Python's `-P` leaves it out, and so does our Celery
 loader (`workers.app`). Each process imports what it needs alone.
 """
 

@@ -59,7 +59,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 def print_list(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], object]]) -> None:
     """Prints what is listed for people: short fields side by side, what is long on a line below.
 
-    No field is broken: the columns that a terminal has no room for stand in a line below the others. What goes into a
+    No field is broken: the columns that a terminal has no room for go to a line below the others. What goes into a
     file or to another program has one line a row.
     """
     listed = [(tuple(map(plain, cells)), plain(below)) for cells, below in rows]
@@ -80,12 +80,12 @@ _INDENT = "    "
 
 
 def _room() -> int | None:
-    """How wide a line may be; None where nobody looks at it, unless COLUMNS says so."""
+    """How wide a line may be; None if output is not a terminal, unless COLUMNS sets it."""
     return out.width if out.is_terminal or "COLUMNS" in os.environ else None
 
 
 def _in_lines(widths: Sequence[int], room: int | None) -> list[list[int]]:
-    """Returns which columns stand in which line of a row."""
+    """Returns the columns of each line of a row."""
     lines: list[list[int]] = [[]]
     used = 0
     for column, width in enumerate(widths):

@@ -46,7 +46,7 @@ from workers.supervisor import SUPERVISORD, end_earlier, log_of, programs, super
 from workers.variables import not_for
 from workers.watch import Watch
 
-# How long whoever reads our log may stop before lines are dropped; the processes do not wait for that.
+# How long a reader of our log may pause before lines are dropped; the processes do not wait for it.
 _READER_SECONDS = 5.0
 _NO_PARTNER = (
     "no partner is configured (COUNTERMAND_PARTNERS): orders count as sent once they are in this folder, "
@@ -67,7 +67,7 @@ def services_of(home: Path) -> Iterator[Services]:
         publish_to_environment(services, home)
         for warning in in_transaction(_migrate):
             err.print(f"countermand: warning: {warning}", markup=False, highlight=False)
-        # Nothing else is asked of it here, and a connection is one that somebody else may need.
+        # `up` itself needs the database no more, and connections are limited.
         engine().dispose()
         stack.enter_context(announced(services, home))
         yield services
@@ -81,7 +81,7 @@ def _migrate(connection: Connection) -> list[str]:
 def up(home: Path, port: int | None, *, as_root: bool = False) -> None:
     """Runs everything until Ctrl-C or SIGTERM, then stops it in order: processes first, services last.
 
-    Started by root, it works as the home's owner, or lets the processes work as a user of their own, unless `as_root`.
+    Started by root, it runs as the home's owner, or runs the processes as a user of their own, unless `as_root`.
     Raises Unreachable when not every process gets on within a minute.
     """
     stop_on_signals()
@@ -147,7 +147,7 @@ def _alone_in(home: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # What others may do in it is over: a group may be let in, to collect what is in an outbox.
+            # Closes it to others; the group may keep access, to collect files from an outbox.
             home.chmod(home.stat().st_mode & 0o750)
             lock = stack.enter_context(private(home / "up.lock"))
         except OSError as error:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 
 class ConfigurationError(Exception):
-    """What is configured (a file, a secret that it names, a database) cannot be used; says where and what instead."""
+    """A setting, a file or a secret cannot be used; the message says where, and what was expected."""
 
 
 class Table(BaseModel):
@@ -56,8 +56,8 @@ def describe_problems(invalid: ValidationError, *where: str, keys_in: str = "a t
 
 
 def _describe(error: ErrorDetails, where: tuple[str, ...], keys_in: str) -> str:
-    # A key that nobody knows was named by whoever sent it: perhaps by something personal, perhaps at length.
-    # `[key]` is pydantic's word for: the key itself is wrong.
+    # The sender chose the name of an unknown key: it may be long or contain personal data.
+    # `[key]` means in pydantic that the key itself is wrong.
     parts = [str(part) for part in error["loc"] if part != "[key]"]
     keys = (part if re.fullmatch(r"[\w-]{1,64}", part, re.ASCII) else "(unnamed)" for part in parts)
     place = ".".join([*where, *keys]) or "what was sent"

@@ -1,7 +1,7 @@
-"""The broker's URL, read in one place for all that connect there: Celery, kombu, redis-py.
+"""The broker's URL, read in one place for Celery, kombu and redis-py.
 
-Each of them reads a URL in a way of its own: what one refuses another passes over, and Celery connects to a `rediss://`
-without looking at the certificate. So none of them gets more than the parts that are read here.
+Each of them reads a URL in its own way: what one refuses another ignores, and Celery connects to a `rediss://` without
+verifying the certificate. So they get only the parts that are read here.
 """
 
 import re
@@ -20,7 +20,7 @@ _TLS = ("rediss", "amqps")
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How the server proves who it is, and how we do; a file that is None is not used."""
+    """How the server and we prove our identities; a file that is None is not used."""
 
     cert_reqs: ssl.VerifyMode = ssl.CERT_REQUIRED
     check_hostname: bool = True
@@ -33,12 +33,12 @@ class Tls:
         return {"cert_reqs": self.cert_reqs, **{name: file for name, file in files.items() if file is not None}}
 
     def for_redis(self) -> dict[str, Any]:
-        """Returns what redis-py, and kombu for it, are told."""
+        """Returns the arguments for redis-py, also by way of kombu."""
         given = {**self._given(), "check_hostname": self.check_hostname}
         return {f"ssl_{name}": value for name, value in given.items()}
 
     def for_amqp(self, host: str) -> dict[str, Any]:
-        """Returns what py-amqp is told: it checks the host's name where it is told one."""
+        """Returns the arguments for py-amqp, which checks the host name only if given one."""
         return {**self._given(), **({"server_hostname": host} if self.check_hostname else {})}
 
 
@@ -55,9 +55,9 @@ class BrokerUrl:
     """The number of the Redis database, or the virtual host of RabbitMQ."""
     tls: Tls | None
     without_options: str = field(repr=False)
-    """The same URL without its options, for Celery; `kombu_tls` tells it the rest."""
+    """The same URL without its options, for Celery; `kombu_tls` has the rest."""
     protocol: int | None = None
-    """The version of Redis's protocol (RESP) that is asked for; None leaves it to redis-py."""
+    """The requested version of Redis's protocol (RESP); None leaves it to redis-py."""
 
     @property
     def kombu_tls(self) -> dict[str, Any] | bool:
@@ -91,7 +91,7 @@ def _parse(url: str) -> BrokerUrl:
         parts = urlsplit(url)
         host, port = unquote(parts.hostname or ""), parts.port or _PORTS[scheme]
     except ValueError:
-        # Its own words may hold a part of the password.
+        # The original message may contain a part of the password.
         raise ValueError(
             "its host or port cannot be read; expected name:port, one of them, with each of / ? # @ : % in a user or "
             "password percent-encoded"
@@ -157,7 +157,7 @@ def _tls(options: Mapping[str, str]) -> Tls:
     if "keyfile" in read and "certfile" not in read:
         raise ValueError("it has ssl_keyfile without ssl_certfile")
     if read.get("cert_reqs") is ssl.CERT_NONE:
-        # There is nothing to compare the host's name with.
+        # Without a certificate there is no name to check.
         read["check_hostname"] = False
     return Tls(**read)
 

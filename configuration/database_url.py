@@ -1,4 +1,4 @@
-"""The database's URL, read as libpq reads it: what it asks of a connection, together with what we ask."""
+"""The database's URL, read as libpq reads it, and the connection arguments made from it and our own settings."""
 
 import re
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from sqlalchemy import URL
 
 from configuration.urls import check_parts
 
-# Unless the URL, its service or the environment says otherwise.
+# Defaults, which the URL, its service or the environment override.
 _DEFAULTS = {
-    # Unless PGAPPNAME says which of our processes it is, as the supervisor has it say.
+    # The supervisor sets PGAPPNAME to the name of the process, which overrides this.
     "fallback_application_name": "countermand",
     "connect_timeout": "5",
     # Over TCP, a server that has vanished is noticed within half a minute.
@@ -37,7 +37,7 @@ def read_url(url: str) -> dict[str, str]:
     try:
         found = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
     except psycopg.ProgrammingError as error:
-        # What it quotes may be a piece of the password.
+        # The quoted part may contain a part of the password.
         raise ValueError(f"has what libpq cannot read ({str(error).partition(chr(34))[0].strip(' :')})") from None
     read = {name: str(value) for name, value in found.items()}
     if not re.fullmatch(r"[\d,]*", read.get("port", "")):
@@ -106,7 +106,7 @@ def _as_options(settings: Mapping[str, str]) -> str:
 
 
 def _asked(read: Mapping[str, str]) -> dict[str, str]:
-    """Returns what the URL, its service and the environment ask for together; libpq itself knows, and asks nobody."""
+    """Returns the parameters of the URL, its service and the environment, as libpq merges them; makes no connection."""
     elsewhere = {name: value for name, value in read.items() if name not in ("host", "hostaddr", "port")}
     probe = pq.PGconn.connect_start(make_conninfo("", host=_NOWHERE, port="1", **elsewhere).encode())
     try:

@@ -1,4 +1,4 @@
-"""Outages in the log: a line at once, one a minute while they last, and one when they are over."""
+"""Outages in the log: a line at once, one every minute while they last, and one when they are over."""
 
 import time
 from collections import defaultdict
@@ -18,7 +18,7 @@ _lasting: set["Outage"] = set()
 
 
 class Outage:
-    """Something that cannot be done for now, since what it needs is away; `about` stands in each of its lines."""
+    """Something that cannot be done at the moment, because a service is unavailable; each line contains `about`."""
 
     def __init__(self, cannot: str, over: str, **about: object) -> None:
         self._cannot, self._over, self._about = cannot, over, about
@@ -37,19 +37,19 @@ class Outage:
         """Logs that it works again, if its outage was logged."""
         if self in _lasting:
             _lasting.remove(self)
-            # At the level of the message that it revokes.
+            # At the level of the warning that it ends.
             _log.warning(self._over, **self._about)
 
 
 class UnusableQueue(Exception):
-    """A queue or exchange of the broker cannot be worked with; says in one line what it is and what to do."""
+    """A queue or exchange of the broker cannot be used; the message says in one line why, and what to do."""
 
 
 def describe_broker_fault(error: Exception) -> str:
-    """Says in one line why a broker does not do what it was asked, and what helps; quotes nothing that it was sent."""
+    """Returns in one line why the broker failed and what helps; quotes no message content."""
     if isinstance(error, UnusableQueue):
         return str(error)
-    # Of a pipeline's error redis-py says first which command it was, with the beginning of the message in it.
+    # redis-py prefixes a pipeline's error with the command, which includes the beginning of the message.
     found = str(error).partition("\n")[0].rpartition("of pipeline caused error: ")[2].rstrip(".")
     if "maxmemory" in found:
         return f"the broker is full ({found}): the intake makes room as it takes requests, or raise its maxmemory"

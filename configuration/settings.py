@@ -1,4 +1,4 @@
-"""What the environment says. Read once a process; a wrong value is told in one line."""
+"""The settings from the environment, read once in each process; an invalid value is reported in one line."""
 
 import os
 from datetime import timedelta
@@ -15,7 +15,7 @@ from configuration.database_url import read_url
 from configuration.urls import check_parts
 
 _PREFIX = "COUNTERMAND_"
-# What holds a secret may stand in a file that `<variable>_FILE` names.
+# Settings with secrets, which `<variable>_FILE` may name a file for.
 _SECRETS = ("database_url", "broker_url", "api_token", "api_token_previous")
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -33,23 +33,23 @@ class Settings(BaseSettings):
 
     home: Path = Path("var")
     database_url: str | None = None
-    # Who answers there gives a session of PostgreSQL for one transaction at a time, as PgBouncer does.
+    # Whether the URL leads to a pooler that assigns a session to each transaction, as PgBouncer does.
     database_pooled: bool = False
     broker_url: str | None = None
     partners: Path | None = None
     desks: Path | None = None
     patience_seconds: Seconds = 900
-    # At most a year: what is held for longer is forgotten by the people who should decide it.
+    # At most a year: people forget what is held longer.
     escalation_hold_minutes: Annotated[float, Field(ge=0, le=525_600)] = 240
     export_seconds: Seconds = 30
     sweep_seconds: Seconds = 2
-    # How long `countermand up` waits for its processes: they start slowly where the machine is busy.
+    # How long `countermand up` waits for its processes, which start slowly on a busy machine.
     start_seconds: Seconds = 60
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    # Addresses and networks, with commas, or none; who is behind them, they say in X-Forwarded-For.
+    # Addresses and networks, separated by commas, or none; their X-Forwarded-For names the client.
     http_trusted_proxies: str = "127.0.0.1,::1"
-    # Who knows one of them may read decisions by HTTP; without one nobody may.
+    # Either token allows reading decisions by HTTP; without one, reading is off.
     api_token: SecretStr | None = None
     api_token_previous: SecretStr | None = None
 
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _has_parts_that_can_be_told_apart(cls, url: str | None) -> str | None:
-        # Which schemes there are, and what they may say, is `workers.broker`'s to know.
+        # `configuration.broker_url` checks the scheme and the options.
         if url is not None and "://" in url:
             try:
                 check_parts(url)
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
 
     @property
     def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
-        """The proxies of ours."""
+        """The networks of trusted proxies."""
         return _networks(self.http_trusted_proxies)
 
     @property

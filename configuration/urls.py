@@ -1,4 +1,4 @@
-"""URLs of servers: whether their parts can be told apart, how they are shown, and the secrets in them."""
+"""URLs of servers: whether their parts are unambiguous, how they are shown, and the secrets in them."""
 
 import json
 import re
@@ -9,17 +9,17 @@ _PARTS = re.compile(r"(?P<scheme>[^:/?#]+://)(?P<authority>[^/]*)(?P<rest>.*)", 
 # Parameters of a query that are secrets: those of libpq, and of Redis.
 _HIDDEN_PARAMETERS = r"(?:ssl_?)?password|oauth_client_secret"
 _PARAMETER = re.compile(rf"(?<=[?&])({_HIDDEN_PARAMETERS})=([^&]*)")
-# What is shorter stands in other words too: it is scrubbed only where it stands alone.
+# A shorter secret may be part of other words, so it is removed only as a whole word.
 _LONG = 6
-# A piece of a secret that is shorter says nothing.
+# A shorter part of a secret gives nothing away.
 _SHORTEST_PIECE = 4
 _SCRUBBED = "***"
 
 
 def check_parts(url: str) -> None:
-    """Raises ValueError where it cannot be told where the user, the password and the host end; quotes none of them.
+    """Raises ValueError if it is ambiguous where the user, the password and the host end; quotes none of them.
 
-    Libraries read such a URL differently, and their errors quote a piece of the password as a host or a port.
+    Libraries read such a URL differently, and their errors quote a part of the password as the host or the port.
     """
     whole = _PARTS.fullmatch(url)
     if whole is None:
@@ -49,10 +49,10 @@ def without_password(url: str) -> str:
 
 
 def scrub(text: str, *urls: str | None) -> str:
-    """Returns a text without the passwords of these URLs, be they well formed or not, nor any piece of one.
+    """Returns a text without the passwords of these URLs, well formed or not, and without parts of a password.
 
-    The one place that knows how an error of a library may quote a secret: as it was written, decoded, escaped for
-    JSON or by repr(), cut where a URL is cut.
+    The one place that knows how a library's error may quote a secret: as written, decoded, escaped for JSON or by
+    repr(), or split at a URL's separators.
     """
     pattern = _secrets(urls)
     return pattern.sub(_SCRUBBED, text) if pattern else text
@@ -62,18 +62,18 @@ def scrub(text: str, *urls: str | None) -> str:
 def _secrets(urls: tuple[str | None, ...]) -> re.Pattern[str] | None:
     written = {piece for url in urls if url for piece in _pieces(url)}
     forms = {form for piece in written for form in _forms(piece)}
-    return re.compile("|".join(map(_standing, sorted(forms, key=len, reverse=True)))) if forms else None
+    return re.compile("|".join(map(_as_pattern, sorted(forms, key=len, reverse=True)))) if forms else None
 
 
 def _pieces(url: str) -> set[str]:
-    """Returns the passwords of a URL and the pieces that a library may take them for; none that is said elsewhere."""
+    """Returns the passwords of a URL and the parts that a library may quote, except those that are public."""
     after = url.partition("://")[2] or url
     userinfo, at, hosts = after.rpartition("@")
-    # Without an @ what looks like a port may be a password whose host was forgotten.
+    # Without an @, an apparent port may be a password whose host was forgotten.
     user, _, password = userinfo.partition(":") if at else after.partition("/")[0].partition(":")
     secrets = {password} if at or not password.partition(",")[0].isdigit() else set()
     secrets |= {value for _, value in _PARAMETER.findall(url)}
-    # A database or a host that is called as the password is: no secret of a user who thinks of one.
+    # A database or a host with the same name as the password is public.
     public = {user, *re.split(r"[:/?,&=]", hosts)} if at else {user}
     cuts = (r"[@/#?:%\[\]&=]", r"%[0-9A-Fa-f]{2}|[@/#?:\[\]&=]")
     pieces = {piece for cut in cuts for secret in secrets for piece in re.split(cut, secret)}
@@ -87,5 +87,5 @@ def _forms(piece: str) -> set[str]:
     return decoded | escaped | {json.dumps(form)[1:-1] for form in escaped}
 
 
-def _standing(form: str) -> str:
+def _as_pattern(form: str) -> str:
     return re.escape(form) if len(form) >= _LONG else rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])"

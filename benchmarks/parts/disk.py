@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from benchmarks.backlog import prove, work_off
 from benchmarks.made import cancel_requests, load_orders, open_numbers
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run
 from benchmarks.system import broker_is_known, our_programs, tidy_up
 from database.transactions import in_transaction
@@ -67,7 +67,9 @@ def measure(run: Run) -> Figures:
         "sessions": sessions,
     }
     for name in ("order", "request", "exported_order"):
-        say(f"  {name}: {figures[name]['bytes']:,.0f} bytes in tables, {figures[name]['wal_bytes']:,.0f} of log")
+        print_progress(
+            f"  {name}: {figures[name]['bytes']:,.0f} bytes in tables, {figures[name]['wal_bytes']:,.0f} of log"
+        )
     return figures
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from benchmarks.made import load_orders
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import broker_is_known, tidy_up
 from benchmarks.usage import cpu_seconds, per_1000, services
@@ -66,7 +66,7 @@ def _once(run: Run) -> _Try:
             before = exporter.submit(_own_cpu_seconds).result() | cpu_seconds(services(home))
             exported = exporter.submit(_exported, count).result()
             after = exporter.submit(_own_cpu_seconds).result() | cpu_seconds(services(home))
-    say(f"  {count / exported:,.0f} orders/s, only rendered {count / bare:,.0f} orders/s")
+    print_progress(f"  {count / exported:,.0f} orders/s, only rendered {count / bare:,.0f} orders/s")
     return _Try(count / exported, count / bare, per_1000(after, before, count))
 
 

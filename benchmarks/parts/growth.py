@@ -1,7 +1,7 @@
 """Growth: throughput and latency with ever more orders in the table, and with more worker processes.
 
-With many orders a first backlog after the start reads pages that nobody has looked at yet. A server that is running has
-them in memory: the figure is the median of the backlogs that come after it, and that of the first stands beside it.
+With many orders a first backlog after the start reads pages for the first time. A server that is running has
+them in memory: the figure is the median of the backlogs that come after it, and that of the first is shown beside it.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.backlog import WorkedOff
 from benchmarks.parts.ours import Store, Try, as_figures, once, store
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run
 from benchmarks.system import running_system
 
@@ -41,7 +41,7 @@ def _by_orders(run: Run) -> Figures:
 
 
 def _with_orders(stack: ExitStack, orders: int, requests: int) -> Store:
-    say(f"  {orders:,} orders in the table, half of them sent")
+    print_progress(f"  {orders:,} orders in the table, half of them sent")
     system = stack.enter_context(running_system())
     # What a store needs vacuumed would be vacuumed while another has its turn.
     system.hold_autovacuum()
@@ -50,7 +50,7 @@ def _with_orders(stack: ExitStack, orders: int, requests: int) -> Store:
 
 def _turn(stores: Sequence[Store], backlog: int) -> Sequence[WorkedOff]:
     worked_off = [one.work_off(backlog) for one in stores]
-    say(f"  {', '.join(f'{one.per_second:,.0f}' for one in worked_off)} requests/s")
+    print_progress(f"  {', '.join(f'{one.per_second:,.0f}' for one in worked_off)} requests/s")
     return worked_off
 
 
@@ -61,5 +61,5 @@ def _figures(one: Try, fewest: Try) -> Figures:
 
 
 def _with_processes(run: Run, number: int) -> Try:
-    say(f"  {number} worker processes")
+    print_progress(f"  {number} worker processes")
     return once(run, run.sizes.backlog, concurrency=number, probes=run.sizes.probes)

@@ -14,7 +14,7 @@ from benchmarks.backlog import await_done
 from benchmarks.latency import percentiles, watch
 from benchmarks.made import cancel_requests
 from benchmarks.parts.ours import Store, store
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run, median_try
 from benchmarks.sizes import Sizes
 from workers.broker import broker_at
@@ -66,7 +66,7 @@ def _round(sizes: Sizes, ours: Store, at_most: int) -> _Round:
     await_done(len(numbers), "the rest of the half load")
     measured = _Round(idle, beside, rate)
     shown = [f"p50 {one['p50']:.1f}, p99 {one['p99']:.1f} ms" for one in map(_until_decided, (idle, beside))]
-    say(f"  idle {shown[0]}; {rate:,.0f} requests/s {shown[1]}: {measured.p99_against_idle:.1f}")
+    print_progress(f"  idle {shown[0]}; {rate:,.0f} requests/s {shown[1]}: {measured.p99_against_idle:.1f}")
     return measured
 
 
@@ -87,7 +87,7 @@ def _half_load(broker_url: str, numbers: Sequence[str], rate: float) -> list[tup
     watched = watch(line)
     publisher.join()
     if publisher.exitcode:
-        raise CommandError("the steady load could not be published; why stands above")
+        raise CommandError("the steady load could not be published; the reason is above")
     return watched
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import make_url, text
 
 from benchmarks.made import LINES_PER_ORDER, cancel_requests, load_orders
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run
 from benchmarks.system import tidy_up
 from database.transactions import in_transaction
@@ -29,7 +29,7 @@ def measure(run: Run) -> Figures:
             tidy_up()
             per_second[str(clients)] = _pgbench(url, clients, run.sizes.backlog // clients)
             _prove(run.sizes.backlog // clients * clients)
-        say(f"  {clients} clients: {per_second[str(clients)]:,.0f} requests/s")
+        print_progress(f"  {clients} clients: {per_second[str(clients)]:,.0f} requests/s")
     return {"requests_per_second": max(per_second.values()), "by_clients": per_second}
 
 
@@ -49,7 +49,7 @@ def _pgbench(url: str, clients: int, transactions: int) -> float:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
     found = re.search(r"^tps = ([0-9.]+)", done.stdout, re.MULTILINE)
     if done.returncode or not found:
-        raise CommandError(f"pgbench failed: {(done.stderr.splitlines() or ['it said nothing'])[0]}")
+        raise CommandError(f"pgbench failed: {(done.stderr.splitlines() or ['it printed nothing'])[0]}")
     return float(found[1])
 
 

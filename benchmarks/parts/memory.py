@@ -2,7 +2,7 @@
 
 from benchmarks.backlog import await_done, prove, publish
 from benchmarks.made import cancel_requests, load_orders
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run
 from benchmarks.system import our_programs, tidy_up
 from database.transactions import in_transaction
@@ -25,7 +25,7 @@ def measure(run: Run) -> Figures:
     first, warm, *_, last = rss
     # Valkey's is that of what was on the broker at once.
     growth = max(last[name] / warm[name] - 1 for name in last if name != "valkey")
-    say(f"  growth after {chunk:,} requests: {growth:+.1%}")
+    print_progress(f"  growth after {chunk:,} requests: {growth:+.1%}")
     return {
         "requests": total,
         "megabytes_at_start": first,

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from benchmarks.latency import percentiles, timed
 from benchmarks.made import request_id
-from benchmarks.progress import bar, say
+from benchmarks.progress import bar, print_progress
 from benchmarks.run import Figures, Run
 from benchmarks.system import tidy_up
 from benchmarks.usage import Processes
@@ -32,7 +32,7 @@ _LOAD = """
 """
 _DONE = text(
     """
-    SELECT (SELECT count(*) FROM notifications) AS told, (SELECT count(*) FROM stock_movements) / 2 AS restocked,
+    SELECT (SELECT count(*) FROM notifications) AS notified, (SELECT count(*) FROM stock_movements) / 2 AS restocked,
         (SELECT count(*) FROM orders WHERE status = 'cancelled') AS cancelled,
         (SELECT count(*) FROM changelog WHERE action = 'cancelled') AS logged
     """
@@ -61,7 +61,7 @@ def measure(run: Run) -> Figures:
             _publish(module, numbers[:_WARM_UP])
             _await_done(_WARM_UP)
             figures = _work_off(module, processes, numbers[_WARM_UP:][:backlog])
-            say(f"  {figures['requests_per_second']:,.0f} requests/s")
+            print_progress(f"  {figures['requests_per_second']:,.0f} requests/s")
             idle = [_single(module, number) for number in numbers[_WARM_UP + backlog :]]
     return {**figures, "idle_latency": percentiles(idle)}
 
@@ -106,7 +106,7 @@ def _await_done(count: int) -> None:
     with bar("naive", count) as advance:
         while True:
             done = in_transaction(lambda connection: connection.execute(_DONE).one())
-            advance(done.told)
+            advance(done.notified)
             if set(done) == {count}:
                 return
             if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Ours: a backlog on the stream, decided, restocked and told by the processes of `countermand up`."""
+"""Ours: a backlog on the stream, decided, restocked and answered by the processes of `countermand up`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from itertools import islice
 from benchmarks.backlog import WorkedOff, await_done, prove, publish, work_off
 from benchmarks.latency import percentiles, single_request
 from benchmarks.made import cancel_requests, load_orders, open_numbers
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run, median_try
 from benchmarks.system import System, our_programs, tidy_up
 from benchmarks.usage import Processes
@@ -58,12 +58,10 @@ class Store:
         await_done(WARM_UP, "warm-up")
 
     def to_cancel(self, count: int) -> list[str]:
-        """Returns the numbers of so many orders, which whoever takes them has cancelled. Raises if there are fewer."""
+        """Returns the numbers of so many orders, for the caller to cancel. Raises if there are fewer."""
         numbers = list(islice(self.open_orders, count))
         if len(numbers) < count:
-            raise CommandError(
-                f"{count} orders are to be cancelled, and of those that were made {len(numbers)} are left"
-            )
+            raise CommandError(f"{count} open orders are needed, but only {len(numbers)} are left")
         self.asked += len(numbers)
         return numbers
 
@@ -96,7 +94,7 @@ def once(run: Run, backlog: int, *, concurrency: int = 2, probes: int = 0) -> Tr
     """Works off one backlog on a fresh database."""
     with store(run.system, requests=backlog + probes, concurrency=concurrency) as ours:
         worked_off = ours.work_off(backlog)
-        say(f"  {worked_off.per_second:,.0f} requests/s")
+        print_progress(f"  {worked_off.per_second:,.0f} requests/s")
         return Try([worked_off], ours.probe(probes))
 
 

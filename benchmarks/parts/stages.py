@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from benchmarks.backlog import prove, publish
 from benchmarks.made import cancel_requests, load_orders, open_numbers
-from benchmarks.progress import say
+from benchmarks.progress import print_progress
 from benchmarks.run import Figures, Run
 from benchmarks.system import System, broker_is_known, our_programs, tidy_up
 from benchmarks.usage import Processes
@@ -103,7 +103,7 @@ def _figures(stage: str, total: int, processes: Processes, before: dict[str, flo
     cpu = processes.cpu_per_1000(before, total)
     ended: Any = in_transaction(lambda connection: connection.execute(text(_LAST[stage])).scalar_one())
     per_second = total / (ended.timestamp() - started)
-    say(f"  {stage}: {per_second:,.0f} requests/s")
+    print_progress(f"  {stage}: {per_second:,.0f} requests/s")
     return {"requests_per_second": per_second, "cpu_seconds_per_1000_requests": cpu}
 
 

@@ -41,7 +41,7 @@ _SLOWEST = 50
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What happened: the contract's shape for programs, and what people are told beside it."""
+    """What happened: the contract's shape for programs, and further figures for people."""
 
     as_json: dict[str, Any]
     duplicates: int
@@ -67,7 +67,7 @@ def run_demo(*, orders: int, requests: int, seed: int) -> Result:
 def _system() -> Iterator[Services]:
     """A whole Countermand in a folder that is thrown away; short pauses between exports, so that they race."""
     os.environ.update(COUNTERMAND_EXPORT_SECONDS="0.5", COUNTERMAND_SWEEP_SECONDS="1")
-    # What is decided for made-up customers is told to nobody: it goes to the log.
+    # Answers to made-up customers go to the log.
     os.environ.pop("COUNTERMAND_DESKS", None)
     with tempfile.TemporaryDirectory(prefix="countermand-demo-") as folder:
         home = Path(folder)
@@ -109,10 +109,10 @@ def _load(made: Made) -> None:
 
 
 def _race(made: Made, broker: Broker, bars: Progress) -> float:
-    """Publishes the requests over the spread; returns the seconds until all is decided, told and exported."""
+    """Publishes the requests over the spread; returns the seconds until all is decided, answered and exported."""
     published = bars.add_task("requests published", total=len(made.messages))
     decided = bars.add_task("requests decided", total=made.requests)
-    told = bars.add_task("effects done (restock, notify)", total=None)
+    effects = bars.add_task("effects done (restock, notify)", total=None)
     exported = bars.add_task("orders sent to the warehouse", total=None)
     started, sent = time.monotonic(), 0
     while True:
@@ -124,7 +124,9 @@ def _race(made: Made, broker: Broker, bars: Progress) -> float:
         counted = in_transaction(_count)
         bars.update(published, completed=sent)
         bars.update(decided, completed=counted["decided"])
-        bars.update(told, completed=counted["effects_done"], total=counted["effects_done"] + counted["effects_pending"])
+        bars.update(
+            effects, completed=counted["effects_done"], total=counted["effects_done"] + counted["effects_pending"]
+        )
         bars.update(exported, completed=counted["exported"], total=counted["exported"] + counted["exportable"])
         open_work = counted["received"] + counted["effects_pending"] + counted["exportable"] + counted["in_flight"]
         if sent == len(made.messages) and not open_work and not on_the_broker:

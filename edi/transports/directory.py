@@ -96,7 +96,7 @@ class DirectoryTransport:
             return
         _expect_folder(self.inbox, os.R_OK | os.W_OK | os.X_OK)
         done = self.inbox / DONE
-        # A dangling link occupies the name too.
+        # A dangling link also occupies the name.
         if not os.path.lexists(done):
             done = self.inbox
         _expect_folder(done, os.W_OK | os.X_OK)

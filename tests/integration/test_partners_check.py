@@ -256,7 +256,7 @@ def test_a_server_that_lets_nobody_remove_files_is_unclear(check: Check, warehou
     ended = check(SOUTH=sftp(warehouse))
     assert ended.code == 1
     assert "  UNTRIED        sftp://" in ended.out
-    assert "was not tried: the server does not let us remove what a check would make" in ended.out
+    assert "was not tried: the server forbids removing what a check would make" in ended.out
     assert "works" not in ended.out
     [found] = check("--json", SOUTH=sftp(warehouse)).json["partners"]
     assert (found["problem"], found["untried"] is None) == (None, False)

@@ -34,14 +34,14 @@ _BODIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 DESKS = {
     name: DeskScheme(
-        {f"{name}-{header}": (header, told) for header, told in kind.signature_headers.items()},
+        {f"{name}-{header}": (header, description) for header, description in kind.signature_headers.items()},
         *_BODIES.get(name, (TicketPayload.__name__, examples.TICKET)),
         names_tickets=kind.reads_tickets,
     )
     for name, kind in sorted(kinds().items())
 }
 
-# What two desks send is not of our making: only what we look at is told.
+# Two desks define their own payloads: only the fields that we read are described.
 PAYLOADS: dict[str, dict[str, Any]] = {
     "ZammadPayload": {
         "title": "ZammadPayload",

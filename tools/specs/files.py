@@ -1,6 +1,6 @@
 """Writes asyncapi.yaml and openapi.json to the top level: `make specs`, after any change of what they are made from.
 
-It stands with the tests because it needs PyYAML, which is a tool of ours and no part of the product.
+It is not part of the product, because it needs PyYAML, which only our tools use.
 """
 
 import json
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # see above
     def ignore_aliases(self, data: Any) -> bool:
-        # An anchor for what stands twice would be right, and hard to read.
+        # Anchors for repeated parts would be correct, but hard to read.
         return True
 
 

@@ -136,7 +136,7 @@ def _read_request() -> dict[str, Any]:
         "responses": {
             "200": _answer("The request, its decision, effects and notification.", RequestShown),
             "401": _unauthorized(
-                "The API token is missing or another; or none is set, and nobody may read.", "`Bearer`."
+                "The API token is missing or another; or none is set, and reading is off.", "`Bearer`."
             ),
             "404": _error("This request is not known."),
             "429": {

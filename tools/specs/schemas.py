@@ -1,7 +1,7 @@
 """Messages and answers as JSON Schema, made from the models by which they are read.
 
-What a validator of ours checks does not show in a schema by itself: `_CHECKS` says it for each, and one that is not
-there stops the generator. Nothing here is newer than draft 7, on which AsyncAPI builds.
+Pydantic does not describe the checks of our validators: `_CHECKS` does for each, and a missing one stops the
+generator. Nothing here is newer than draft 7, on which AsyncAPI builds.
 """
 
 import json
@@ -22,7 +22,7 @@ from tools.specs.words import FIELDS, TEXTS
 Json = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{model}"
-# Texts that many fields have: each stands once, under this name.
+# Texts that many fields have: each is defined once, under this name.
 _NAMED: dict[str, Any] = {
     "Number": messages.WrittenNumber,
     "Key": messages.Key,
@@ -76,11 +76,11 @@ def _unchanged(described: Json) -> Json:
 _CHECKS: dict[str, Callable[[Json], Json]] = {
     "_no_control_characters": partial(_never, _CONTROL),
     "_no_control_characters, stripped": partial(_never, _CONTROL_INSIDE),
-    "_not_blank": lambda told: {**told, "pattern": r"\S"},
+    "_not_blank": lambda described: {**described, "pattern": r"\S"},
     "_no_white_space_around": partial(_never, r"^\s|\s$"),
     "_no_nul": partial(_never, r"\u0000"),
-    "_country_code": lambda told: {**told, "minLength": 2, "maxLength": 2, "pattern": "^[A-Za-z]+$"},
-    "_in_this_age": lambda told: {**told, "pattern": _MOMENT},
+    "_country_code": lambda described: {**described, "minLength": 2, "maxLength": 2, "pattern": "^[A-Za-z]+$"},
+    "_in_this_age": lambda described: {**described, "pattern": _MOMENT},
     "_text_of_a_moment": _unchanged,
     "_nothing_if_empty": _or_empty,
     "_an_address_change_carries_an_address": _address_if_it_changes,
@@ -88,7 +88,7 @@ _CHECKS: dict[str, Callable[[Json], Json]] = {
     "_without_blanks": _unchanged,
     "_text": lambda _: {"type": ["string", "integer", "null"]},
     "min_length_validator": lambda _: {"type": ["string", "integer"], "pattern": r"\S"},
-    # Pydantic says these itself.
+    # Pydantic describes these itself.
     "max_length_validator": _unchanged,
 }
 
@@ -100,12 +100,12 @@ class _Described(GenerateJsonSchema):
         return False
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> Json:
-        # That a field may be left out is said by `required`.
+        # `required` already shows which fields are optional.
         return self.generate_inner(schema["schema"])
 
     def str_schema(self, schema: core_schema.StringSchema) -> Json:
         described = super().str_schema(schema)
-        return _told_of_the_inside(described) if schema.get("strip_whitespace") else described
+        return _measured_when_stripped(described) if schema.get("strip_whitespace") else described
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> Json:
         return self._checked(schema)
@@ -122,12 +122,12 @@ class _Described(GenerateJsonSchema):
         return _CHECKS[f"{name}, stripped" if inner.get("strip_whitespace") else name](self.generate_inner(inner))
 
 
-def _told_of_the_inside(described: Json) -> Json:
-    """Says the lengths of a text whose white space at both ends is dropped before it is measured."""
-    told = {"type": "string"}
+def _measured_when_stripped(described: Json) -> Json:
+    """Describes the lengths of a text whose surrounding white space is dropped before it is measured."""
+    schema = {"type": "string"}
     if described.get("minLength"):
-        told["pattern"] = r"\S"
-    return _never(rf"\S[\s\S]{{{described['maxLength'] - 1},}}\S", told)
+        schema["pattern"] = r"\S"
+    return _never(rf"\S[\s\S]{{{described['maxLength'] - 1},}}\S", schema)
 
 
 def schemas_of(models: Iterable[type[Any]]) -> dict[str, Json]:
@@ -170,5 +170,5 @@ def _in_order(schema: Json) -> Json:
 
 
 def _with_words(described: Json, words: str) -> Json:
-    # Draft 7 passes over whatever stands beside a `$ref`.
+    # Draft 7 ignores everything beside a `$ref`.
     return {"description": words, **({"allOf": [described]} if "$ref" in described else described)}

@@ -23,9 +23,9 @@ FIELDS = {
     "minutes ahead of the receipt it counts as the moment of the receipt.",
     "ChangeData.order": "The number of the order. It need not be known yet: the request waits for it. An order of "
     "exactly this number is meant, else the only one whose number looks the same.",
-    "ChangeData.ticket": "The helpdesk's ticket, on which the decision is told.",
+    "ChangeData.ticket": "The helpdesk's ticket, which receives the answer.",
     "ChangeData.note": "Why. A validated order is not cancelled without one.",
-    "ChangeData.requester": "The e-mail address of whoever asks. If it is not the customer's, a person decides; left "
+    "ChangeData.requester": "The requester's e-mail address. If it is not the customer's, a person decides; left "
     "out, it is not compared.",
     "ChangeData.language": "What the customer reads, as a BCP 47 tag. What is none or has no texts gets English.",
     "ChangeData.addresses": "What the addresses shall be; needed by `change_address`, and used for nothing else.",
