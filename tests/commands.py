@@ -1,12 +1,16 @@
 """Running the `countermand` command in this process; the fixture `countermand` does it for a test."""
 
+import gzip
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +18,7 @@ import pytest
 from structlog import reset_defaults
 
 from cli.main import main
+from tests.builders import encoded
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,34 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     reset_defaults()
 
 
-def told(ended: Ended, code: int) -> str:
+def error_line(ended: Ended, code: int) -> str:
     """Returns the one line of an error."""
     assert (ended.code, ended.out) == (code, ""), ended
     assert ended.err.startswith("countermand: ")
     assert ended.err.count("\n") == 1
     assert ended.err.endswith("\n")
     return ended.err.removeprefix("countermand: ").rstrip()
+
+
+def as_a_program(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
+    """Runs a command as its users do."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *arguments],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    return Ended(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+
+def ndjson(path: Path, *values: bytes | dict[str, Any]) -> str:
+    raw = b"".join((value if isinstance(value, bytes) else encoded(value)) + b"\n" for value in values)
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    return str(path)
+
+
+AWAY = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
+
+
+REDIS_AWAY = "redis://127.0.0.1:1/0"

@@ -75,7 +75,7 @@ def template(services: Services) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_logged_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test begins like a process that has told of no outage: what an earlier one told is not its to end or repeat."""
     monkeypatch.setattr(outages, "_last_logged", defaultdict(dict))
     monkeypatch.setattr(outages, "_lasting", set())

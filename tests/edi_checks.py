@@ -27,10 +27,10 @@ class Told:
     total: Decimal | None  # a 940 tells no price
 
 
-def assert_told(told: Sequence[Told], orders: Sequence[OrderDocument], character_set: str) -> None:
+def assert_answered(reported: Sequence[Told], orders: Sequence[OrderDocument], character_set: str) -> None:
     """The document says what its orders say; their cities as they are, where the set has all their characters."""
-    assert [one.number for one in told] == [order.number for order in orders]
-    for one, order in zip(told, orders, strict=True):
+    assert [one.number for one in reported] == [order.number for order in orders]
+    for one, order in zip(reported, orders, strict=True):
         assert one.items == [(line.sku, line.quantity) for line in order.lines]
         with localcontext(prec=100):
             total = sum((line.quantity * line.unit_price for line in order.lines), Decimal(0))

@@ -38,9 +38,9 @@ def check_response(response: httpx2.Response) -> None:
     media_type = response.headers["content-type"].partition(";")[0]
     assert media_type in (JSON, TEXT)
     check_answer(method, path, status, response.json() if media_type == JSON else response.text)
-    told = {"retry-after", "www-authenticate"} & {name.lower() for name in response.headers}
+    reported = {"retry-after", "www-authenticate"} & {name.lower() for name in response.headers}
     headers = {name.lower() for name in operation(method, path)["responses"][str(status)].get("headers", {})}
-    assert told <= headers, f"{method} {path} answers {status} with {told}; documented are {headers}"
+    assert reported <= headers, f"{method} {path} answers {status} with {reported}; documented are {headers}"
 
 
 def _closed(schema: Any) -> Any:

@@ -6,12 +6,14 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import kombu
 import pytest
 
 from workers.broker import connection_to
+from workers.supervisor import programs
 
 URL = os.environ.get("COUNTERMAND_TEST_AMQP_URL", "")
 
@@ -56,3 +58,15 @@ def delete(url: str, name: str) -> None:
     """Deletes a queue."""
     with connection_to(url) as connection:
         connection.default_channel.queue_delete(name)
+
+
+@contextmanager
+def running(name: str, url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs one of our processes on this RabbitMQ for the block."""
+    env = {**os.environ, "COUNTERMAND_BROKER_URL": url, "COUNTERMAND_LOG": "json"}
+    with log.open("wb") as out, subprocess.Popen(programs()[name], env=env, stdout=out, stderr=out) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60)

@@ -24,4 +24,4 @@ def everybody_gets_on() -> None:
 
 def services(answer: httpx2.Response) -> dict[str, Any]:
     """Returns what an answer of `/readyz` says of the services, and in all."""
-    return {name: told for name, told in answer.json().items() if name in READY}
+    return {name: reported for name, reported in answer.json().items() if name in READY}

@@ -34,8 +34,8 @@ def main() -> int:
         print(json.dumps(ledger.as_json()))
     else:
         Console().print(ledger.as_table())
-    for told in (*ledger.lost, *ledger.doubled, *ledger.violations):
-        print(told, file=sys.stderr)
+    for reported in (*ledger.lost, *ledger.doubled, *ledger.violations):
+        print(reported, file=sys.stderr)
     if ledger.is_clean:
         shutil.rmtree(folder)
         return 0

@@ -122,8 +122,8 @@ def _run(running: Embedded, *arguments: str, dies: Callable[[], bool] | None = N
         was_killed = process.returncode == -SIGKILL
         for file in (out, err):
             file.seek(0)
-        said, told = out.read().decode(), err.read().decode().splitlines()
-    return Run(time.monotonic() - started, megabytes, was_killed, said, told)
+        said, reported = out.read().decode(), err.read().decode().splitlines()
+    return Run(time.monotonic() - started, megabytes, was_killed, said, reported)
 
 
 def _parked(running: Embedded) -> int:

@@ -29,8 +29,8 @@ class Comparison:
     def fill(self, ledger: Ledger) -> None:
         """Writes into the ledger what is there, and what is wrong."""
         ledger.ended = self._ended()
-        ledger.lost += [*self._untaken(), *self._undecided(), *self._untold(), *self._unsent()]
-        ledger.doubled += [*self._told_twice(), *self._sent_twice()]
+        ledger.lost += [*self._untaken(), *self._undecided(), *self._unanswered(), *self._unsent()]
+        ledger.doubled += [*self._answered_twice(), *self._sent_twice()]
         ledger.violations += [*self._audited(), *self._decided_anew(), *self._files(), *self._stock()]
         ledger.violations += self._failed()
         ledger.violations += self.webhooks.unexpected
@@ -79,7 +79,7 @@ class Comparison:
         noted = self.books.rows("SELECT source, cause, key FROM ticket_note")
         return {(row.source, f"note:{row.cause}:{row.key}") for row in noted}
 
-    def _untold(self) -> Iterator[str]:
+    def _unanswered(self) -> Iterator[str]:
         for key in self._expected_answers() - answers_on(self.house).keys():
             yield f"decided and not told at its desk: {key}"
 
@@ -91,7 +91,7 @@ class Comparison:
 
     # Doubled
 
-    def _told_twice(self) -> Iterator[str]:
+    def _answered_twice(self) -> Iterator[str]:
         expected = self._expected_answers() | self._notes()
         for key, times in answers_on(self.house).items():
             if times > 1 or key not in expected:
@@ -119,9 +119,9 @@ class Comparison:
         for key, decision in self.seen.items():
             if last.get(key) != decision:
                 yield f"request {key} was decided {decision}, then {last.get(key)}"
-        for key, told in self.webhooks.accepted.items():
-            if told and (told["outcome"], tuple(told["reasons"])) != last.get(key, ())[:2]:
-                yield f"a webhook was told {told['outcome']} of {key}, now it is {last.get(key)}"
+        for key, reported in self.webhooks.accepted.items():
+            if reported and (reported["outcome"], tuple(reported["reasons"])) != last.get(key, ())[:2]:
+                yield f"a webhook was told {reported['outcome']} of {key}, now it is {last.get(key)}"
 
     def _contents(self) -> dict[str, bytes]:
         return files_in(self.house.north) | files_in(self.house.warehouse.drop)

@@ -191,11 +191,11 @@ class Faults:
 
 
 def _telling(event: Event, fault: Fault) -> Fault:
-    def told(act: Act) -> Response:
+    def notified(act: Act) -> Response:
         event.set()
         return fault(act)
 
-    return told
+    return notified
 
 
 def _replace(path: Path, make: Callable[[Path], object]) -> None:

@@ -51,27 +51,27 @@ class Ledger:
             "kills": self.kills,
             "restarts": self.restarts,
             "ended": self.ended,
-            **{name: len(told) for name, told in wrong.items()},
-            "examples": {name: told[:_EXAMPLES] for name, told in wrong.items() if told},
+            **{name: len(reported) for name, reported in wrong.items()},
+            "examples": {name: reported[:_EXAMPLES] for name, reported in wrong.items() if reported},
         }
 
     def as_table(self) -> Table:
         """Returns it for people."""
-        told = self.as_json()
+        reported = self.as_json()
         table = Table("what", "how often", title=f"chaos, seed {self.seed}, {self.seconds:.0f} seconds")
         for part in ("sent", "faults", "ended"):
-            for name, number in told[part].items():
+            for name, number in reported[part].items():
                 table.add_row(name, f"{number:,}")
             if part == "faults":
                 table.add_row("together: processes killed", f"{self.kills:,}")
                 table.add_row("together: servers restarted", f"{self.restarts:,}")
             table.add_section()
         for name in ("lost", "doubled", "violations"):
-            table.add_row(name, f"{told[name]:,}", style="red" if told[name] else "green")
+            table.add_row(name, f"{reported[name]:,}", style="red" if reported[name] else "green")
         return table
 
     def __str__(self) -> str:
-        told = Console(file=StringIO(), width=80)
-        told.print(self.as_table())
-        assert isinstance(told.file, StringIO)
-        return told.file.getvalue()
+        reported = Console(file=StringIO(), width=80)
+        reported.print(self.as_table())
+        assert isinstance(reported.file, StringIO)
+        return reported.file.getvalue()

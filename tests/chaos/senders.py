@@ -142,8 +142,8 @@ class WebhookSender:
         elif answer.status_code == 409 or answer.json().get("state") == "dead_letter":
             self.refused.add(token(body))
         elif answer.status_code in (200, 202):
-            told = answer.json()
-            self.accepted[told["source"], told["id"]] = told if told.get("outcome") else None
+            reported = answer.json()
+            self.accepted[reported["source"], reported["id"]] = reported if reported.get("outcome") else None
 
 
 def _signed(desk: str, body: bytes, secret: str | None) -> Delivery:

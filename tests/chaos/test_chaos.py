@@ -20,11 +20,13 @@ def short_run(record: Callable[[str, object], None], amqp_url: str | None = None
     ledger = run(folder, seed=20261123, amqp_url=amqp_url, waits_for_leases=False)
     # Printed at the end of the run of pytest.
     record("ledger", str(ledger))
-    told = ledger.as_json()
-    assert ledger.is_clean, f"{told}; everything is kept in {folder}"
-    assert told["ended"]["accepted"] == told["ended"]["decided"] + told["ended"]["parked"] > 100, told
-    assert told["kills"] > 0 < told["faults"]["database stopped"] <= told["restarts"], told
-    assert all(told["ended"][name] > 0 for name in ("parked", "dead letters", "orders exported", "answers at desks"))
+    reported = ledger.as_json()
+    assert ledger.is_clean, f"{reported}; everything is kept in {folder}"
+    assert reported["ended"]["accepted"] == reported["ended"]["decided"] + reported["ended"]["parked"] > 100, reported
+    assert reported["kills"] > 0 < reported["faults"]["database stopped"] <= reported["restarts"], reported
+    assert all(
+        reported["ended"][name] > 0 for name in ("parked", "dead letters", "orders exported", "answers at desks")
+    )
     shutil.rmtree(folder)
 
 

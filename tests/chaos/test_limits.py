@@ -126,7 +126,7 @@ def test_every_session_has_its_time_outs(running: Embedded, http: httpx2.Client)
     assert [tuple(row) for row in found] == [("1min", "5s", "1min")]
 
 
-def test_a_database_that_takes_no_writes_is_waited_out_and_told_in_few_lines(
+def test_a_database_that_takes_no_writes_is_waited_out_and_reported_in_few_lines(
     running: Embedded, http: httpx2.Client
 ) -> None:
     running.load(an_order("READ-ONLY-1"), an_order("READ-ONLY-2"))
@@ -143,13 +143,13 @@ def test_a_database_that_takes_no_writes_is_waited_out_and_told_in_few_lines(
         ready = http.get("/readyz")
         assert (ready.status_code, ready.json()["database"]) == (503, False)
         assert running.broker.xlen(STREAM) == 2
-        told = running.log()[before:]
+        reported = running.log()[before:]
     finally:
         on_the_server(running, _WRITABLE, _END_SESSIONS)
-    assert "Traceback" not in told
+    assert "Traceback" not in reported
     # What ended before may be told to be over only now; that has no error. A session that was at work when this test
     # ended it tells of that.
-    errors = {line["error"] for line in map(json.loads, told.splitlines()) if "error" in line}
+    errors = {line["error"] for line in map(json.loads, reported.splitlines()) if "error" in line}
     ended = {error for error in errors if _SESSION_ENDED.fullmatch(error)}
     assert {error.partition(" (")[0] for error in errors - ended} == {"the database takes no writes"}
     await_that(lambda: decided(running, "1", "2"), "what waited is decided")

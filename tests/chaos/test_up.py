@@ -165,7 +165,7 @@ def test_a_supervisord_that_is_killed_is_started_again(running: Embedded) -> Non
     await_that(lambda: ready(running.port)["ok"], "all get on", 180)
 
 
-def test_what_is_not_ready_in_time_is_told_in_one_line_and_everything_is_ended(tmp_path: Path) -> None:
+def test_what_is_not_ready_in_time_is_reported_in_one_line_and_everything_is_ended(tmp_path: Path) -> None:
     env = environment(
         COUNTERMAND_HOME=str(tmp_path / "home"),
         COUNTERMAND_HTTP_PORT=str(a_port()),

@@ -30,7 +30,7 @@ def standing(event: dict[str, Any]) -> Any:
     """Returns where an answer stands: effect, notification, tries, error, and seconds until the next try."""
     (row,) = rows(
         """
-        SELECT effect.state, notification.state AS told, effect.attempts, effect.error,
+        SELECT effect.state, notification.state AS delivery_state, effect.attempts, effect.error,
             extract(epoch FROM effect.not_before - clock_timestamp())::float AS pause
         FROM change_request AS request
         JOIN effect ON effect.change_request_id = request.id AND effect.kind = 'notify'
@@ -84,14 +84,14 @@ def answers_to(desk: FakeDesk, event: dict[str, Any]) -> list[Comment]:
     return [comment for comment in desk.comments(TICKET) if mark in comment.text + comment.mark]
 
 
-def assert_told_once(desk: FakeDesk, event: dict[str, Any], *, is_public: bool = True) -> None:
+def assert_answered_once(desk: FakeDesk, event: dict[str, Any], *, is_public: bool = True) -> None:
     """The answer stands on the ticket once, tagged, and is settled; nothing is left to do."""
-    told = request(event)
+    reported = request(event)
     (comment,) = answers_to(desk, event)
     visible = [word for word in comment.text.split() if not word.startswith("[countermand:")]
-    assert visible == told["notification"]["body"].split()
+    assert visible == reported["notification"]["body"].split()
     assert comment.is_public is is_public
-    assert list(desk.tags(TICKET)).count(f"countermand-{told['outcome']}") == 1
-    assert (standing(event).state, standing(event).told, standing(event).error) == ("done", "sent", None)
+    assert list(desk.tags(TICKET)).count(f"countermand-{reported['outcome']}") == 1
+    assert (standing(event).state, standing(event).delivery_state, standing(event).error) == ("done", "sent", None)
     assert try_again() is False
     assert broken_promises() == {}

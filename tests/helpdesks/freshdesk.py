@@ -64,8 +64,8 @@ class FakeFreshdesk(FakeDesk):
     def unauthorized(self, call: Call) -> Response | None:
         if call.headers.get("authorization") == basic(self.token, "X"):
             return None
-        told = {"code": "invalid_credentials", "message": "You have to be logged in to perform this action."}
-        return JSONResponse(told, 401)
+        reported = {"code": "invalid_credentials", "message": "You have to be logged in to perform this action."}
+        return JSONResponse(reported, 401)
 
     def comments(self, ticket: str) -> Sequence[Comment]:
         return [Comment(one["body_text"], not one["private"]) for one in self.tickets[int(ticket)].conversations]
@@ -144,6 +144,6 @@ class FakeFreshdesk(FakeDesk):
         return self._show(ticket, call)
 
 
-def _invalid(field_name: str, told: str) -> Response:
-    errors = [{"field": field_name, "message": told, "code": "invalid_value"}]
+def _invalid(field_name: str, reported: str) -> Response:
+    errors = [{"field": field_name, "message": reported, "code": "invalid_value"}]
     return JSONResponse({"description": "Validation failed", "errors": errors}, 400)

@@ -122,8 +122,8 @@ class FakeGorgias(FakeDesk):
         ticket, message = number(call.ticket), call.json
         if ticket not in self._tags:
             return _error(404, "Ticket not found")
-        if told := self._mistake(message):
-            return _error(400, told)
+        if reported := self._mistake(message):
+            return _error(400, reported)
         return JSONResponse(self._keep(ticket, message), 201, _BUDGET)
 
     def _mistake(self, message: dict[str, Any]) -> str | None:
@@ -162,5 +162,5 @@ def _receiver(message: dict[str, Any]) -> str | None:
     return str(message["source"]["to"][0]["address"])
 
 
-def _error(status: int, told: str) -> Response:
-    return JSONResponse({"error": {"msg": told}}, status, _BUDGET)
+def _error(status: int, reported: str) -> Response:
+    return JSONResponse({"error": {"msg": reported}}, status, _BUDGET)

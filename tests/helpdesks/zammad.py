@@ -117,8 +117,8 @@ class FakeZammad(FakeDesk):
             kept = self._keep(ticket, article, sender="Agent", internal=article.get("internal", False))
         else:
             # Without a word: who is no agent writes as a customer does.
-            told = {"body": article["body"], "type": "note"}
-            kept = self._keep(ticket, told, sender="Customer", internal=False)
+            reported = {"body": article["body"], "type": "note"}
+            kept = self._keep(ticket, reported, sender="Customer", internal=False)
         return JSONResponse(kept, 201)
 
     def _keep(self, ticket: int, article: dict[str, Any], *, sender: str, internal: bool) -> dict[str, Any]:
@@ -150,5 +150,5 @@ def _unknown(ticket: Any) -> Response:
     return _error(404, f"Couldn't find Ticket with 'id'={ticket}")
 
 
-def _error(status: int, told: str) -> Response:
-    return JSONResponse({"error": told, "error_human": told}, status)
+def _error(status: int, reported: str) -> Response:
+    return JSONResponse({"error": reported, "error_human": reported}, status)

@@ -108,8 +108,8 @@ class FakeZendesk(FakeDesk):
     def _found(self, call: Call) -> Ticket | Response:
         name = number(call.ticket)
         if name is None:
-            told = {"title": "Invalid attribute", "message": "You passed an invalid value for the id attribute."}
-            return JSONResponse({"error": told}, 400)
+            reported = {"title": "Invalid attribute", "message": "You passed an invalid value for the id attribute."}
+            return JSONResponse({"error": reported}, 400)
         missing = JSONResponse({"error": "RecordNotFound", "description": "Not found"}, 404)
         return self.tickets.get(name) or missing
 
@@ -199,6 +199,6 @@ def _refused(ticket: Ticket, update: dict[str, Any]) -> Response | None:
         invalid = {"error": "RecordInvalid", "description": "Record validation errors", "details": details}
         return JSONResponse(invalid, 422)
     if update.get("safe_update") and update.get("updated_stamp") != ticket.updated_at:
-        told = "Safe Update prevented the update due to outdated ticket data"
-        return JSONResponse({"error": "UpdateConflict", "description": told}, 409)
+        reported = "Safe Update prevented the update due to outdated ticket data"
+        return JSONResponse({"error": "UpdateConflict", "description": reported}, 409)
     return None

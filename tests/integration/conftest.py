@@ -7,7 +7,10 @@ import httpx2
 import pytest
 
 from desks.registry import Helpdesks
+from edi.partners import CharacterSet, Partner, Standard
+from edi.transports.directory import DirectoryTransport
 from tasks.running.wakeups import WakeUp
+from tests.acknowledgements import the_partner
 from tests.commands import Countermand, commands
 from tests.deliveries import configured
 from tests.readiness import everybody_gets_on
@@ -44,3 +47,26 @@ def http(six_desks: Helpdesks, woken: list[WakeUp]) -> Iterator[httpx2.Client]:
     everybody_gets_on()
     with serving(six_desks) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def partner(home: Path) -> Partner:
+    """That partner; its folders are there."""
+    (home / "in").mkdir(parents=True)
+    return the_partner(home)
+
+
+@pytest.fixture
+def x12_partner(home: Path) -> Partner:
+    """An X12 partner with an inbox."""
+    (home / "in").mkdir(parents=True)
+    return Partner(
+        name="SOUTH",
+        our_id="SHOP01",
+        our_qualifier="ZZ",
+        their_id="WH02",
+        their_qualifier="ZZ",
+        transport=DirectoryTransport(home / "out", home / "in"),
+        standard=Standard.X12_940_004010,
+        character_set=CharacterSet.X12_EXTENDED,
+    )

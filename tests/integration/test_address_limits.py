@@ -44,12 +44,12 @@ def test_what_cannot_be_said_is_refused_with_the_reason(decide: Any) -> None:
     event = to(LONG_CITY, language="it")
     decide(event)
     notify()
-    told = request(event)
-    assert (told["outcome"], told["reasons"]) == ("refused", ["invalid_address"])
-    assert "In the shipping address, the city is longer than fits (at most 35 characters)." in told["advice"]
+    reported = request(event)
+    assert (reported["outcome"], reported["reasons"]) == ("refused", ["invalid_address"])
+    assert "In the shipping address, the city is longer than fits (at most 35 characters)." in reported["advice"]
     assert (
         "Nell'indirizzo di spedizione, la città supera lo spazio disponibile (al massimo 35 caratteri)."
-        in told["notification"]["body"]
+        in reported["notification"]["body"]
     )
     assert order()["shipping"] == an_address()
     assert rows("SELECT address_faults FROM change_request")[0].address_faults == [
@@ -96,7 +96,7 @@ def test_a_dry_run_of_reprocessing_says_what_would_be_refused_and_why() -> None:
     assert "the city is longer than fits (at most 35 characters)" in shown["advice"]
 
 
-def test_a_later_request_of_the_same_batch_is_told_of_its_own_address_alone() -> None:
+def test_a_later_request_of_the_same_batch_is_reported_of_its_own_address_alone() -> None:
     load(an_order())
     wrong, right = to(LONG_CITY), to(an_address(city="Bonn"))
     deliver(wrong, right)

@@ -28,11 +28,11 @@ def test_a_cancelled_order_is_restocked_line_by_line_and_the_customer_is_told() 
         ("cancelled", "helpdesk:zendesk:acme", "Ordered twice"),
     ]
     assert {tuple(row) for row in rows("SELECT sku, quantity FROM stock")} == {("RED-1", 3), ("BLUE-2", 1)}
-    told = request(event)
-    assert (told["state"], told["outcome"], told["reasons"]) == ("decided", "applied", ["order_cancelled"])
-    assert {(e["kind"], e["state"]) for e in told["effects"]} == {("restock", "done"), ("notify", "done")}
-    assert told["notification"]["visibility"] == "public"
-    assert f"\n\n{told['advice']}\n\n" in told["notification"]["body"]
+    reported = request(event)
+    assert (reported["state"], reported["outcome"], reported["reasons"]) == ("decided", "applied", ["order_cancelled"])
+    assert {(e["kind"], e["state"]) for e in reported["effects"]} == {("restock", "done"), ("notify", "done")}
+    assert reported["notification"]["visibility"] == "public"
+    assert f"\n\n{reported['advice']}\n\n" in reported["notification"]["body"]
 
 
 def test_an_abandoned_pre_order_is_not_restocked() -> None:

@@ -11,9 +11,8 @@ from celery import Celery
 from configuration.settings import settings
 from tests.builders import a_request, an_order, encoded, load, rows
 from tests.commands import Countermand
-from tests.integration.test_rabbitmq_queues import running
 from tests.processes import await_that
-from tests.rabbitmq import URL, needs_rabbitmq, needs_rabbitmqctl, virtual_host
+from tests.rabbitmq import URL, needs_rabbitmq, needs_rabbitmqctl, running, virtual_host
 from tests.tls import Authority, speaking_tls
 from workers.broker import BROKER_OUTAGES, StreamBroker, broker_at, is_stream
 from workers.embedded import Services

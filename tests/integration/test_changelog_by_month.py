@@ -12,7 +12,7 @@ from database.transactions import in_transaction
 from orders.audit import audit
 from tests.builders import a_request, an_order, deliver, load, order, rows, settle
 from tests.commands import Countermand
-from tests.integration.test_roles import REFUSED_BY_A_TRIGGER, fate
+from tests.roles import REFUSED_BY_A_TRIGGER, fate
 from workers.embedded import Services
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "changelog_by_month.sql"

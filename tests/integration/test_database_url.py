@@ -13,7 +13,7 @@ from database.session import SESSION
 from database.transactions import engine, in_transaction
 from tests.builders import an_order as an_order
 from tests.builders import load, rows
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.databases import working_on
 from workers.embedded import Services
 
@@ -132,16 +132,16 @@ def test_what_cannot_be_given_is_refused_in_a_line(
     system: Services, countermand: Countermand, query: str, line: str
 ) -> None:
     with working_on(url_of(system, query)):
-        refused = told(countermand("orders", "list"), 2)
+        refused = error_line(countermand("orders", "list"), 2)
     assert "COUNTERMAND_DATABASE_URL" in refused
     assert line in refused
 
 
-def test_a_search_path_that_leads_nowhere_is_told_before_anything_is_made(
+def test_a_search_path_that_leads_nowhere_is_reported_before_anything_is_made(
     system: Services, countermand: Countermand
 ) -> None:
     with working_on(url_of(system, "options=-csearch_path%3Dnowhere")):
-        assert told(countermand("migrate"), 2).startswith("no schema of the search_path (nowhere) is there")
+        assert error_line(countermand("migrate"), 2).startswith("no schema of the search_path (nowhere) is there")
 
 
 @pytest.mark.parametrize(

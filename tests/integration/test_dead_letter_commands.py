@@ -11,8 +11,17 @@ import pytest
 
 from configuration.settings import settings
 from orders.messages import MAX_MESSAGE_BYTES
-from tests.builders import a_request, an_order, deliver, encoded, load, request, rows, settle
-from tests.commands import Countermand, told
+from tests.builders import (
+    a_request,
+    an_order,
+    deliver,
+    encoded,
+    load,
+    request,
+    rows,
+    settle,
+)
+from tests.commands import Countermand, Ended, error_line
 from workers.broker import broker_at
 from workers.embedded import Services
 from workers.intake import step
@@ -86,8 +95,8 @@ def test_a_letter_that_was_requeued_is_neither_requeued_nor_repaired_again(
     letter = a_letter()
     assert countermand("dead-letters", "requeue", letter).code == 0
     line = f"dead letter {letter} was put back on the broker already"
-    assert told(countermand("dead-letters", "requeue", letter), 2) == line
-    assert told(countermand("dead-letters", "repair", letter, "-", stdin=encoded(a_request())), 2) == line
+    assert error_line(countermand("dead-letters", "requeue", letter), 2) == line
+    assert error_line(countermand("dead-letters", "repair", letter, "-", stdin=encoded(a_request())), 2) == line
     assert broker_at(system.broker_url).backlog() == 1
     assert rows("SELECT repaired FROM dead_letter") == [(None,)]
 
@@ -96,7 +105,7 @@ def test_a_letter_that_was_requeued_is_neither_requeued_nor_repaired_again(
 def test_a_letter_that_is_not_there_is_one_line_and_ends_with_2(countermand: Countermand, command: list[str]) -> None:
     file = ["-"] if command == ["repair"] else []
     ended = countermand("dead-letters", *command, "7", *file, stdin=encoded(a_request()))
-    assert told(ended, 2) == "there is no dead letter 7; `countermand dead-letters list` lists them"
+    assert error_line(ended, 2) == "there is no dead letter 7; `countermand dead-letters list` lists them"
 
 
 KNOWN = a_request(id="known")
@@ -119,7 +128,7 @@ def test_a_letter_is_not_repaired_by_what_would_be_a_dead_letter_too(
     deliver(KNOWN)
     letter = a_letter()
     file.write_bytes(body)
-    line = told(countermand("dead-letters", "repair", letter, str(file)), 2)
+    line = error_line(countermand("dead-letters", "repair", letter, str(file)), 2)
     assert line.startswith(f"{file} would be a dead letter too ({reason}): ")
     assert line.endswith("; nothing was kept")
     assert rows("SELECT state, repaired FROM dead_letter") == [("new", None)]
@@ -134,7 +143,7 @@ def test_a_letter_is_not_repaired_by_a_file_that_cannot_be_read(countermand: Cou
         (tmp_path, "cannot be read: "),
         (cut, "cannot be read on"),
     ):
-        assert told(countermand("dead-letters", "repair", letter, str(file)), 2).startswith(f"{file} {why}")
+        assert error_line(countermand("dead-letters", "repair", letter, str(file)), 2).startswith(f"{file} {why}")
 
 
 def test_a_letter_that_is_requeued_as_it_came_warns_that_it_will_be_one_again(
@@ -152,7 +161,7 @@ def test_a_letter_of_a_webhook_is_repaired_by_a_change_request_and_needs_no_desk
     countermand: Countermand, system: Services
 ) -> None:
     letter, meant = a_letter(b"{}", origin="webhook:gone"), a_request()
-    assert told(countermand("dead-letters", "requeue", letter), 2).endswith("desk gone, which is not configured")
+    assert error_line(countermand("dead-letters", "requeue", letter), 2).endswith("desk gone, which is not configured")
     assert countermand("dead-letters", "repair", letter, "-", stdin=encoded(meant)).code == 0
     assert countermand("dead-letters", "requeue", letter).code == 0
     take_all(system)
@@ -166,7 +175,7 @@ def test_a_letter_stays_where_it_is_while_the_broker_is_away(
     letter = a_letter()
     monkeypatch.setenv("COUNTERMAND_BROKER_URL", broker)
     settings.cache_clear()
-    assert "cannot be reached" in told(countermand("dead-letters", "requeue", letter), 3)
+    assert "cannot be reached" in error_line(countermand("dead-letters", "requeue", letter), 3)
     assert rows("SELECT state FROM dead_letter") == [("new",)]
 
 
@@ -181,7 +190,7 @@ def test_letters_are_listed_by_state_and_reason(countermand: Countermand) -> Non
     assert listed("--state", "new") == letters[1:]
     assert listed("--reason", "not_json", "--state", "new") == letters[2:]
     assert listed("--limit", "1") == letters[:1]
-    assert "'not_json'" in told(countermand("dead-letters", "list", "--reason", "nonsense"), 2)
+    assert "'not_json'" in error_line(countermand("dead-letters", "list", "--reason", "nonsense"), 2)
 
 
 def test_the_bytes_alone_are_written_as_they_came(countermand: Countermand) -> None:
@@ -190,4 +199,12 @@ def test_the_bytes_alone_are_written_as_they_came(countermand: Countermand) -> N
     command = [sys.executable, "-c", "from cli.main import main; main()", "dead-letters", "show", letter]
     ended: Any = subprocess.run([*command, "--raw"], capture_output=True, check=True, env=os.environ)
     assert (ended.stdout, ended.stderr) == (raw, b"")
-    assert "without --json" in told(countermand("dead-letters", "show", letter, "--raw", "--json"), 2)
+    assert "without --json" in error_line(countermand("dead-letters", "show", letter, "--raw", "--json"), 2)
+
+
+def test_a_dead_letter_that_is_requeued_already_is_one_line_and_ends_with_2(countermand: Countermand) -> None:
+    deliver(b"{")
+    [[letter]] = rows("SELECT id FROM dead_letter")
+    assert countermand("dead-letters", "requeue", str(letter)).code == 0
+    again = countermand("dead-letters", "requeue", str(letter))
+    assert again == Ended(2, "", f"countermand: dead letter {letter} was put back on the broker already\n")

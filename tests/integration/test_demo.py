@@ -16,9 +16,9 @@ from workers.embedded.valkey import _free_port
 
 def test_the_demo_decides_everything_and_its_audit_is_clean() -> None:
     done = countermand("demo", "--orders", "60", "--requests", "90", "--seed", "7", "--json", env=environment())
-    told = json.loads(done.stdout)
+    reported = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert set(told) == {
+    assert set(reported) == {
         "orders",
         "requests",
         "seconds",
@@ -29,11 +29,11 @@ def test_the_demo_decides_everything_and_its_audit_is_clean() -> None:
         "interchanges",
         "audit",
     }
-    assert (told["orders"], told["requests"], sum(told["outcomes"].values())) == (60, 90, 90)
-    assert told["audit"]["ok"]
-    assert [check["promise"] for check in told["audit"]["checks"]] == list(range(1, 10))
-    assert told["exported"] > 0
-    assert told["interchanges"] > 0
+    assert (reported["orders"], reported["requests"], sum(reported["outcomes"].values())) == (60, 90, 90)
+    assert reported["audit"]["ok"]
+    assert [check["promise"] for check in reported["audit"]["checks"]] == list(range(1, 10))
+    assert reported["exported"] > 0
+    assert reported["interchanges"] > 0
 
 
 def test_up_runs_everything_and_a_killed_process_comes_back(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def test_a_request_is_shown_as_described_from_its_arrival_to_its_last_effect(htt
     decided = read(http, event)
     assert (decided["state"], decided["outcome"], decided["notification"]) == ("decided", "applied", None)
     settle()
-    told = read(http, event)
-    assert [one["state"] for one in told["effects"]] == ["done", "done"]
-    assert told["notification"]["state"] == "sent"
+    reported = read(http, event)
+    assert [one["state"] for one in reported["effects"]] == ["done", "done"]
+    assert reported["notification"]["state"] == "sent"
 
 
 @pytest.mark.parametrize(

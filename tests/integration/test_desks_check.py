@@ -12,7 +12,7 @@ from cli.terminal import out
 from configuration.settings import settings
 from desks.registry import kinds
 from rules.model import Kind
-from tests.commands import Countermand, Ended, told
+from tests.commands import Countermand, Ended, error_line
 from tests.helpdesks.chatwoot import FakeChatwoot
 from tests.helpdesks.desks_file import DesksFile, desks_file
 from tests.helpdesks.fake import FakeDesk
@@ -160,22 +160,22 @@ def test_json_is_all_of_it_for_programs(file: Path, check: Check) -> None:
     write(file, DESKS, MAIL, public_url=PUBLIC_URL)
     ended = check("--json")
     assert (ended.code, ended.err) == (0, "")
-    told = ended.json
-    assert {name: told[name] for name in ("ok", "mail", "problems")} == {"ok": True, "mail": True, "problems": []}
-    assert all(desk.keys() == DESK and desk["problem"] is None for desk in told["desks"])
-    assert [(desk["desk"], desk["kind"], desk["source"]) for desk in told["desks"]] == [
+    reported = ended.json
+    assert {name: reported[name] for name in ("ok", "mail", "problems")} == {"ok": True, "mail": True, "problems": []}
+    assert all(desk.keys() == DESK and desk["problem"] is None for desk in reported["desks"])
+    assert [(desk["desk"], desk["kind"], desk["source"]) for desk in reported["desks"]] == [
         (name, table.get("desk", name), table["source"]) for name, table in DESKS.items()
     ]
-    assert [desk["desk"] for desk in told["desks"] if desk["answers"]] == ["zendesk"]
-    assert [desk["desk"] for desk in told["desks"] if desk["rotating"]] == ["zendesk"]
-    assert all(desk["webhook_url"] == f"{PUBLIC_URL}/webhooks/{desk['desk']}" for desk in told["desks"])
+    assert [desk["desk"] for desk in reported["desks"] if desk["answers"]] == ["zendesk"]
+    assert [desk["desk"] for desk in reported["desks"] if desk["rotating"]] == ["zendesk"]
+    assert all(desk["webhook_url"] == f"{PUBLIC_URL}/webhooks/{desk['desk']}" for desk in reported["desks"])
 
 
 @pytest.mark.parametrize("name", ["zendesk", "freshdesk", "gorgias"])
 def test_the_payload_names_the_desks_own_fields_and_leaves_no_blank(file: Path, check: Check, name: str) -> None:
     write(file, DESKS)
-    told = check("--json", "--whole-payload").json
-    (payload,) = [desk["payload"] for desk in told["desks"] if desk["desk"] == name]
+    reported = check("--json", "--whole-payload").json
+    (payload,) = [desk["payload"] for desk in reported["desks"] if desk["desk"] == name]
     assert all(field in payload for field in DESKS[name]["fields"].values())
     assert "<" not in payload
     assert ('"shipping"' in payload) == ("shipping_city" in DESKS[name]["fields"])
@@ -270,7 +270,7 @@ def test_one_desk_is_checked_alone(file: Path, check: Check) -> None:
 
 def test_a_desk_that_is_not_in_the_file_is_one_line_with_those_that_are(file: Path, check: Check) -> None:
     write(file, DESKS)
-    assert told(check("sahara"), 2) == f"the desks file {file} has no desk sahara; it has: {', '.join(DESKS)}"
+    assert error_line(check("sahara"), 2) == f"the desks file {file} has no desk sahara; it has: {', '.join(DESKS)}"
 
 
 # The keys to the APIs
@@ -325,7 +325,7 @@ def test_a_key_that_does_not_work_is_a_problem_and_quotes_nothing(
         helpdesks.environment(**{desk.variable: desk.wrong_token})
     ended, as_json = countermand("desks", "check"), countermand("desks", "check", "--json")
     assert (ended.code, ended.err) == (1, "")
-    (problem,) = [told for told in ended.out.splitlines() if told.startswith("problem: ")]
+    (problem,) = [reported for reported in ended.out.splitlines() if reported.startswith("problem: ")]
     assert problem.startswith(f"problem: desk {desk.kind}: GET /")
     assert problem.endswith(line)
     assert "ready" not in ended.out
@@ -368,14 +368,14 @@ def test_the_account_that_writes_answers_is_told_to_be_nobodys(file: Path, check
 
 
 @pytest.mark.parametrize("name", ["freshdesk", "gorgias"])
-def test_where_the_moment_of_the_asking_is_not_known_it_is_told_how_to_ask_for_the_same_again(
+def test_where_the_moment_of_the_asking_is_not_known_it_is_reported_how_to_ask_for_the_same_again(
     file: Path, check: Check, name: str
 ) -> None:
     write(file, {name: DESKS[name]})
     assert "write another note" in check("--json").json["desks"][0]["steps"][-1]
 
 
-def test_it_is_told_that_what_chatwoots_visitors_ask_goes_to_a_colleague(file: Path, check: Check) -> None:
+def test_it_is_reported_that_what_chatwoots_visitors_ask_goes_to_a_colleague(file: Path, check: Check) -> None:
     write(file, {"chatwoot": DESKS["chatwoot"]})
     assert "website or API inbox always go to a colleague" in " ".join(check("--json").json["desks"][0]["steps"])
 
@@ -389,7 +389,7 @@ def test_it_is_told_that_what_chatwoots_visitors_ask_goes_to_a_colleague(file: P
         ("zammad", "for the permission ticket.customer: untick shown"),
     ],
 )
-def test_it_is_told_in_the_desks_own_words_that_the_fields_are_for_agents_alone(
+def test_it_is_reported_in_the_desks_own_words_that_the_fields_are_for_agents_alone(
     file: Path, check: Check, name: str, words: str
 ) -> None:
     write(file, {name: DESKS[name]})
@@ -398,7 +398,7 @@ def test_it_is_told_in_the_desks_own_words_that_the_fields_are_for_agents_alone(
 
 
 @pytest.mark.parametrize("name", ["zendesk", "freshdesk", "gorgias", "zammad", "chatwoot"])
-def test_it_is_told_how_the_labels_of_a_desk_are_given_their_meaning(file: Path, check: Check, name: str) -> None:
+def test_it_is_reported_how_the_labels_of_a_desk_are_given_their_meaning(file: Path, check: Check, name: str) -> None:
     write(file, {name: DESKS[name]})
     assert 'kinds = { "Cancel order" = "cancel" }' in " ".join(check("--json").json["desks"][0]["steps"])
 
@@ -453,7 +453,7 @@ def test_a_template_whose_fields_are_not_named_yet_is_a_problem_and_not_printed(
     assert "payload      will be printed here once `fields` is filled in\n" in ended.out
 
 
-def test_each_problem_is_told_once_and_none_is_ready(file: Path, check: Check) -> None:
+def test_each_problem_is_reported_once_and_none_is_ready(file: Path, check: Check) -> None:
     write(file, {**DESKS, "freshdesk": {**DESKS["freshdesk"], "fields": {}}}, MAIL)
     ended = check(FRESHDESK_SECRET="", SMTP_PASSWORD="")
     problems = [line for line in ended.out.splitlines() if line.startswith("problem: ")]
@@ -465,7 +465,7 @@ def test_each_problem_is_told_once_and_none_is_ready(file: Path, check: Check) -
 
 
 @pytest.mark.parametrize("variable", [name for name in SECRETS if name != "ZENDESK_SECRET_PREVIOUS"])
-def test_a_secret_that_is_missing_is_told_ends_with_1_and_hides_no_other_desk(
+def test_a_secret_that_is_missing_is_reported_ends_with_1_and_hides_no_other_desk(
     file: Path, check: Check, variable: str
 ) -> None:
     write(file, DESKS, MAIL, public_url=PUBLIC_URL)
@@ -498,14 +498,14 @@ def test_an_admin_reads_which_kinds_of_requests_there_are(file: Path, check: Che
 
 
 @pytest.mark.parametrize("name", [name for name in DESKS if name != "shop"])
-def test_a_change_of_address_is_told_as_a_kind_only_together_with_the_fields_that_it_needs(
+def test_a_change_of_address_is_reported_as_a_kind_only_together_with_the_fields_that_it_needs(
     file: Path, check: Check, name: str
 ) -> None:
     write(file, {name: DESKS[name]})
     steps = check("--json").json["desks"][0]["steps"]
-    [told] = [step for step in steps if Kind.CHANGE_ADDRESS in step]
-    assert "shipping_line1" in told
-    assert Kind.CANCEL not in told
+    [reported] = [step for step in steps if Kind.CHANGE_ADDRESS in step]
+    assert "shipping_line1" in reported
+    assert Kind.CANCEL not in reported
 
 
 @pytest.mark.parametrize(
@@ -517,7 +517,7 @@ def test_a_change_of_address_is_told_as_a_kind_only_together_with_the_fields_tha
         ({"desk": "zamad"}, "desks.zammad is no kind of desk"),
     ],
 )
-def test_a_table_with_a_mistake_is_told_ends_with_1_and_hides_no_other_desk(
+def test_a_table_with_a_mistake_is_reported_ends_with_1_and_hides_no_other_desk(
     file: Path, check: Check, changes: dict[str, str], place: str
 ) -> None:
     write(file, {**DESKS, "zammad": {**DESKS["zammad"], **changes}}, public_url=PUBLIC_URL)
@@ -530,7 +530,7 @@ def test_a_table_with_a_mistake_is_told_ends_with_1_and_hides_no_other_desk(
     assert all(f"{PUBLIC_URL}/webhooks/{name}\n" in ended.out for name in DESKS if name != "zammad")
 
 
-def test_two_desks_of_one_source_are_told_and_end_with_1(file: Path, check: Check) -> None:
+def test_two_desks_of_one_source_are_reported_and_end_with_1(file: Path, check: Check) -> None:
     write(file, {**DESKS, "zammad": {**DESKS["zammad"], "source": "shop"}})
     ended = check()
     assert ended.code == 1
@@ -541,7 +541,7 @@ def test_two_desks_of_one_source_are_told_and_end_with_1(file: Path, check: Chec
 
 
 def test_no_desks_file_is_one_line_with_the_kinds_of_desks_and_ends_with_2(file: Path, check: Check) -> None:
-    line = told(check(COUNTERMAND_DESKS=""), 2)
+    line = error_line(check(COUNTERMAND_DESKS=""), 2)
     assert "COUNTERMAND_DESKS" in line
     assert all(kind in line for kind in kinds())
 
@@ -560,7 +560,7 @@ def test_a_file_that_cannot_be_used_is_one_line_and_ends_with_2(
 ) -> None:
     if text:
         file.write_text(text, "utf-8")
-    ended = told(check(*arguments), 2)
+    ended = error_line(check(*arguments), 2)
     assert ended.startswith(f"the desks file {file}")
     assert line in ended
 

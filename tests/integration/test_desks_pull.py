@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.builders import an_order, load
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.helpdesks.desks_file import desks_file
 from tests.helpdesks.faults import says
 from tests.helpdesks.freshdesk import FakeFreshdesk
@@ -37,7 +37,7 @@ def test_forms_that_were_missed_are_taken_once_and_counted(desk: FakeFreshdesk, 
     assert len(taken()) == 2
 
 
-def test_a_form_that_is_no_request_is_told_and_ends_with_1(desk: FakeFreshdesk, countermand: Countermand) -> None:
+def test_a_form_that_is_no_request_is_reported_and_ends_with_1(desk: FakeFreshdesk, countermand: Countermand) -> None:
     desk.fill_in(**FORM | {"kind": "refund"})
     ended = countermand("desks", "pull", "freshdesk", *SINCE)
     assert (ended.code, ended.out) == (
@@ -51,7 +51,7 @@ def test_a_form_that_is_no_request_is_told_and_ends_with_1(desk: FakeFreshdesk, 
 
 def test_a_desk_that_is_away_is_one_line_and_ends_with_3(desk: FakeFreshdesk, countermand: Countermand) -> None:
     desk.next("list", says(503))
-    line = told(countermand("desks", "pull", "freshdesk", *SINCE), 3)
+    line = error_line(countermand("desks", "pull", "freshdesk", *SINCE), 3)
     assert line.startswith("desk freshdesk: GET /tickets: answered 503; the tickets found so far are kept")
 
 
@@ -66,4 +66,4 @@ def test_a_desk_that_is_away_is_one_line_and_ends_with_3(desk: FakeFreshdesk, co
 def test_what_cannot_be_pulled_from_is_one_line_and_ends_with_2(
     desk: FakeFreshdesk, countermand: Countermand, arguments: list[str], line: str
 ) -> None:
-    assert told(countermand("desks", "pull", *arguments), 2) == line
+    assert error_line(countermand("desks", "pull", *arguments), 2) == line

@@ -192,12 +192,12 @@ def test_the_audit_tells_of_an_order_that_was_claimed_while_it_was_held() -> Non
         " 'partial_cancellation', change_request.id, claimed_at - interval '1 hour', claimed_at + interval '1 hour'"
         " FROM orders, change_request, interchange RETURNING order_id"
     )
-    [told] = promise_8()["examples"]
+    [reported] = promise_8()["examples"]
     expected = (
         r"order 1001 was claimed by interchange 1 of WAREHOUSE while request r1 of zendesk:acme"
         r" \(partial_cancellation\) held it until \d{4}-\d\d-\d\d \d\d:\d\d UTC"
     )
-    assert re.fullmatch(expected, told)
+    assert re.fullmatch(expected, reported)
 
 
 def test_a_claim_before_the_hold_or_after_it_breaks_no_promise() -> None:

@@ -10,10 +10,13 @@ import pytest
 from pydifact.parser import Parser
 from typer.testing import CliRunner
 
+import edi.drafts
 from cli.main import cli
 from database.transactions import in_transaction
 from delivery.leases import LostFence
 from edi import interchanges, outcomes
+from edi.documents.edifact import Message, render_order
+from edi.documents.order import CannotRender, OrderDocument
 from edi.interchanges import InFlight
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
@@ -22,7 +25,20 @@ from orders.audit import audit
 from orders.views import as_utc
 from tasks.export import Exported, iterate_export
 from tasks.partners import partners
-from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
+from tasks.receipts import read_inbox
+from tests.acknowledgements import contrl, put
+from tests.builders import (
+    a_request,
+    an_address,
+    an_order,
+    deliver,
+    load,
+    order,
+    request,
+    rows,
+    settle,
+)
+from tests.commands import Countermand
 from tests.race.kills import kill_at_the_point, stop_here
 
 pytestmark = [
@@ -401,14 +417,14 @@ def test_an_inbox_that_is_away_keeps_no_orders_back(partner: Partner) -> None:
 def test_the_audit_warns_of_a_partner_that_nothing_reaches_once_it_has_failed_three_times(partner: Partner) -> None:
     load(an_order())
     stand_in_the_way_of(folder_of(partner))
-    told = []
+    reported = []
     for _ in range(3):
         export(partner)
         let_the_rest_be_over()
-        told.append(in_transaction(lambda c: audit(c, patience=PATIENCE)).get("warnings", []))
+        reported.append(in_transaction(lambda c: audit(c, patience=PATIENCE)).get("warnings", []))
     [(since,)] = rows("SELECT to_char(failing_since, 'YYYY-MM-DD HH24:MI') FROM partner")
     error = f"{folder_of(partner)} is no directory; expected a directory"
-    assert told == [[], [], [f"nothing reaches WAREHOUSE since {since}: {error}"]]
+    assert reported == [[], [], [f"nothing reaches WAREHOUSE since {since}: {error}"]]
     gone = in_transaction(lambda c: audit(c, patience=PATIENCE, configured=["ANOTHER"]))
     assert "warnings" not in gone
     folder_of(partner).unlink()
@@ -500,3 +516,50 @@ def test_after_a_sender_was_killed_before_it_sent_there_is_exactly_one_file_with
     assert files(partner) == {filename: content}
     assert stored() == [(1, "sent", filename, content)]
     assert_that_every_promise_is_kept()
+
+
+def an_order_of(number: str, lines: int) -> dict[str, Any]:
+    line = {"sku": "RED-1", "description": "Red mug", "quantity": 1, "unit_price": "4.50"}
+    return an_order(number, lines=[line] * lines)
+
+
+def test_an_interchange_takes_so_many_lines_and_an_order_with_more_of_them_goes_alone() -> None:
+    load(*(an_order_of(f"{place}", lines) for place, lines in enumerate([2, 2, 5, 1, 2])))
+    partner = replace(partners()[0], lines_per_interchange=3)
+    sent = [step.claim.interchange for step in iterate_export(partner) if step.claim.interchange]
+    assert [interchange.orders for interchange in sent] == [1, 1, 1, 2]
+    assert rows("SELECT count(*) FROM orders WHERE edi_state = 'sent'") == [(5,)]
+
+
+def test_the_export_command_tries_an_order_that_was_held_back_again(
+    countermand: Countermand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def render_at_the_second_export(order: OrderDocument, partner: Partner) -> Message:
+        tries.append(order.number)
+        # An export tries it before its claim, and once more under the locks.
+        if len(tries) <= 2:
+            raise CannotRender("it does not fit")
+        return render_order(order, partner)
+
+    monkeypatch.setattr(edi.drafts, "render_order", render_at_the_second_export)
+    load(an_order())
+    assert countermand("export").code == 1
+    assert rows("SELECT edi_state, export_error FROM orders") == [("not_sent", "it does not fit")]
+    assert countermand("export").code == 0
+    assert rows("SELECT edi_state, export_error FROM orders") == [("sent", None)]
+
+
+def test_an_answer_that_comes_before_our_own_confirmation_is_no_failure(partner: Partner) -> None:
+    load(an_order())
+    deliver = DirectoryTransport.put
+
+    def put_and_be_answered(transport: DirectoryTransport, filename: str, content: bytes) -> None:
+        deliver(transport, filename, content)
+        put(partner, "a.edi", contrl(1))
+        read_inbox(partner)
+
+    with patch.object(DirectoryTransport, "put", put_and_be_answered):
+        step = next(iterate_export(partner))
+    assert (step.state, step.error) == ("acknowledged", None)

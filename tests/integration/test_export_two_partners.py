@@ -19,7 +19,7 @@ from cli.demo.generator import make
 from edi.documents.order import OrderDocument
 from edi.partners import CharacterSet
 from tests.builders import rows
-from tests.edi_checks import Told, assert_told, read_edifact, read_x12
+from tests.edi_checks import Told, assert_answered, read_edifact, read_x12
 from tests.edi_oracles import findings
 from tests.edi_orders import MADE_UP, document
 from tests.partners_file import configure, north, south
@@ -103,8 +103,8 @@ def test_every_order_goes_to_its_partner_once_in_documents_that_all_judges_accep
         assert load(tmp_path, orders, status="validated")["validated"] == statuses["pre_order"]
         second = run("export")
         assert (second["exported"], second["held_back"]) == (statuses["pre_order"], 0)
-    told = [*_judged_edifact(folders["MAIN"], orders), *_judged_x12(folders["NORTH"], orders)]
-    assert Counter(one.number for one in told) == dict.fromkeys(orders, 1)
+    reported = [*_judged_edifact(folders["MAIN"], orders), *_judged_x12(folders["NORTH"], orders)]
+    assert Counter(one.number for one in reported) == dict.fromkeys(orders, 1)
     assert rows("SELECT edi_state, count(*) FROM orders GROUP BY edi_state") == [("sent", len(orders))]
     audit = run("audit")
     # The server of the tests may lose in a crash of the machine what was committed, and the audit says so.
@@ -115,19 +115,19 @@ def test_every_order_goes_to_its_partner_once_in_documents_that_all_judges_accep
 def _judged_edifact(folder: Path, orders: Orders) -> Iterator[Told]:
     for raw in documents(folder, ".edi"):
         assert findings(raw) == []
-        told = read_edifact(raw, character_set="UNOC", test=False)
-        yield from _as_ordered(told, orders, "MAIN", CharacterSet.UNOC)
+        reported = read_edifact(raw, character_set="UNOC", test=False)
+        yield from _as_ordered(reported, orders, "MAIN", CharacterSet.UNOC)
 
 
 def _judged_x12(folder: Path, orders: Orders) -> Iterator[Told]:
     for raw in documents(folder, ".x12"):
         assert findings(raw) == []
-        told = read_x12(raw, release="004010", character_set="x12-extended", test=False)
-        yield from _as_ordered(told, orders, "NORTH", CharacterSet.X12_EXTENDED)
+        reported = read_x12(raw, release="004010", character_set="x12-extended", test=False)
+        yield from _as_ordered(reported, orders, "NORTH", CharacterSet.X12_EXTENDED)
 
 
-def _as_ordered(told: list[Told], orders: Orders, warehouse: str, character_set: CharacterSet) -> list[Told]:
-    ordered = [orders[one.number] for one in told]
+def _as_ordered(reported: list[Told], orders: Orders, warehouse: str, character_set: CharacterSet) -> list[Told]:
+    ordered = [orders[one.number] for one in reported]
     assert {order["warehouse"] for order in ordered} == {warehouse}
-    assert_told(told, [as_document(order) for order in ordered], character_set)
-    return told
+    assert_answered(reported, [as_document(order) for order in ordered], character_set)
+    return reported

@@ -1,6 +1,7 @@
 """Whose fault an error is, told through the real driver; and what a transaction does about it."""
 
 import socket
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,10 +15,16 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+import database.session
 import database.transactions
 from database.faults import Fault, classify, describe_fault
 from database.transactions import CONNECTIONS, in_transaction
-from tests.builders import rows
+from tests.builders import (
+    EMAIL,
+    an_order,
+    load,
+    rows,
+)
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -253,7 +260,9 @@ def test_a_database_that_takes_no_writes_is_an_outage() -> None:
         ("58P01", "the disk of the database fails "),
     ],
 )
-def test_a_server_that_lacks_something_is_an_outage_and_told_in_one_line(engine: Engine, state: str, what: str) -> None:
+def test_a_server_that_lacks_something_is_an_outage_and_reported_in_one_line(
+    engine: Engine, state: str, what: str
+) -> None:
     with engine.connect() as connection:
         raising = f"DO $$ BEGIN RAISE 'no space left' USING ERRCODE = '{state}', DETAIL = 'Jane Doe'; END $$"
         error = caught(lambda: connection.exec_driver_sql(raising))
@@ -388,3 +397,19 @@ def test_neither_work_that_cannot_be_done_nor_an_outage_is_tried_again(
     caught(lambda: in_transaction(work))
     assert (tries, pauses) == (1, [])
     assert quantities() == {"A": 0, "B": 0}
+
+
+def test_an_error_of_the_database_does_not_quote_the_values_of_its_statement() -> None:
+    with pytest.raises(DBAPIError) as error:
+        rows("SELECT 1 / 0 WHERE :name <> ''", name="Jane Doe")
+    assert "SELECT 1 / 0" in str(error.value)
+    assert "Jane Doe" not in str(error.value)
+
+
+def test_an_error_of_the_database_does_not_quote_the_row_that_it_refuses() -> None:
+    load(an_order())
+    with pytest.raises(DBAPIError) as error:
+        rows("UPDATE orders SET status = 'cancelled', edi_state = 'sent' RETURNING id")
+    logged = "".join(traceback.format_exception(error.value))
+    assert "orders_closed_is_not_sent" in logged
+    assert [private for private in ("Jane", EMAIL, "Hofstraße", "50667") if private in logged] == []

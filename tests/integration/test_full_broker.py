@@ -17,7 +17,7 @@ import workers.beat
 import workers.broker
 from tasks.running.wakeups import WakeUp, wake
 from tests.builders import a_request, encoded, rows
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from workers.beat import Scheduler
 from workers.broker import STREAM, StreamBroker
 from workers.embedded import Services
@@ -85,7 +85,7 @@ def test_where_no_room_comes_the_command_says_so_in_one_line_and_can_be_given_ag
 ) -> None:
     monkeypatch.setattr(workers.broker, "_PATIENCE_SECONDS", -1.0)
     bodies = long_requests(200)
-    line = told(countermand("requests", "submit", "-", stdin=b"\n".join(bodies)), 3)
+    line = error_line(countermand("requests", "submit", "-", stdin=b"\n".join(bodies)), 3)
     assert line.startswith("the broker is full (command not allowed when used memory > 'maxmemory'")
     assert line.endswith("submitted before: submit the same file again, what is there already counts once")
     assert "Jane" not in line
@@ -104,7 +104,7 @@ def app(system: Services) -> Iterator[Celery]:
         yield app
 
 
-def test_a_ring_that_finds_the_broker_full_is_told_and_harms_nobody(
+def test_a_ring_that_finds_the_broker_full_is_reported_and_harms_nobody(
     app: Celery, client: redis.Redis, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks.running.wakeups, "current_app", app)

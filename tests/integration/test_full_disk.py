@@ -21,7 +21,7 @@ from orders.audit import audit
 from tasks.export import iterate_export
 from tasks.partners import partners
 from tests.builders import a_request, an_order, deliver, encoded, load, request, rows, settle
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.processes import await_that
 from tests.small_disk import SmallDisk, small_disk
 from workers.broker import STREAM, broker_at
@@ -72,14 +72,14 @@ def many_orders(first: str) -> bytes:
     return b"\n".join(encoded(an_order(f"{first}{place}")) for place in range(2000))
 
 
-def test_a_full_disk_of_the_database_is_told_counts_for_nothing_and_passes(
+def test_a_full_disk_of_the_database_is_reported_counts_for_nothing_and_passes(
     countermand: Countermand, at_work: Services, disk: SmallDisk
 ) -> None:
     load(an_order("1"))
     event = a_request("1")
     deliver(event)
     disk.fill()
-    line = told(countermand("orders", "load", "-", stdin=many_orders("A")), 3)
+    line = error_line(countermand("orders", "load", "-", stdin=many_orders("A")), 3)
     assert line.startswith("the disk of the database is full (could not ")
     assert line.endswith(": free some of it")
     disk.free()
@@ -136,7 +136,7 @@ def test_a_broker_that_ends_of_a_full_disk_is_started_again_with_what_it_had(
     assert [fields[b"event"] for _, fields in entries] == [first, second]
 
 
-def test_a_broker_that_refuses_writes_for_its_full_disk_is_told(
+def test_a_broker_that_refuses_writes_for_its_full_disk_is_reported(
     countermand: Countermand, at_work: Services, disk: SmallDisk
 ) -> None:
     """As one does that was told to sync once a second: it goes on running."""
@@ -148,7 +148,7 @@ def test_a_broker_that_refuses_writes_for_its_full_disk_is_told(
         return countermand("requests", "submit", "-", stdin=encoded(a_request("1", note="x" * 10000))).code == 3
 
     await_that(refuses, "it has noticed")
-    line = told(countermand("requests", "submit", "-", stdin=encoded(a_request("1", note="Jane"))), 3)
+    line = error_line(countermand("requests", "submit", "-", stdin=encoded(a_request("1", note="Jane"))), 3)
     assert line.startswith("the broker cannot write to its disk (MISCONF Errors writing to the AOF file: ")
     assert "Jane" not in line
     disk.free()

@@ -65,12 +65,12 @@ class House:
     def await_answer(self, key: dict[str, str]) -> None:
         """Waits until the decision on a request is told; what waits after a failure has waited long enough."""
 
-        def is_told() -> bool:
+        def is_answered() -> bool:
             self.execute("UPDATE destination SET failures = 0, not_before = NULL, error = NULL")
             self.execute("UPDATE effect SET not_before = now() WHERE state = 'pending' AND error IS NOT NULL")
             return (self.shown(key)["notification"] or {}).get("state") == "sent"
 
-        await_that(is_told, f"the answer to {key}")
+        await_that(is_answered, f"the answer to {key}")
 
     def execute(self, sql: str) -> int:
         """Runs a statement on its database; returns how many rows it changed."""
@@ -170,7 +170,7 @@ def test_nothing_secret_and_nothing_personal_is_in_the_logs_of_a_full_run(house:
     )
     asked = {"requester": customer["email"], "note": "Because of Aunt Petronella"}
     house.zendesk.next("write", says(500), says(429, Retry_After="1"))
-    told = [
+    reported = [
         house.deliver(order="1", **asked).json(),
         house.deliver(order="2", kind="change_address", addresses={"shipping": new}, **asked).json(),
         house.deliver(order="4", requester="mallory@elsewhere.example", note="Because of Aunt Petronella").json(),
@@ -186,7 +186,7 @@ def test_nothing_secret_and_nothing_personal_is_in_the_logs_of_a_full_run(house:
     ]
     assert [answer.status_code for answer in wrong] == [401, 200, 200, 401]
     countermand("requests", "submit", "-", env=house.env, given=encoded(a_request("3", **asked)) + b"\n{\n")
-    for key in told:
+    for key in reported:
         house.await_answer(key)
     countermand("export", env=house.env)
     logged = log_of(house.home).read_text()

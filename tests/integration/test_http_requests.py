@@ -130,8 +130,8 @@ _NOWHERE = [
 
 def test_what_is_not_known_is_answered_404(http: httpx2.Client) -> None:
     for path in _NOWHERE:
-        status, told = ask(http, path)
-        assert (path, status, told.keys()) == (path, 404, {"error"})
+        status, reported = ask(http, path)
+        assert (path, status, reported.keys()) == (path, 404, {"error"})
 
 
 def test_a_query_makes_no_difference(http: httpx2.Client) -> None:
@@ -168,15 +168,15 @@ def test_without_the_token_nobody_learns_whether_there_is_such_a_request(http: h
     event = a_request(id="known")
     deliver(event)
     settle()
-    told = set()
+    reported = set()
     for authorization in _REFUSED:
         for one in ("known", "unknown", "a/b/c", "%00"):
             status, answer = ask(http, f"/requests/zendesk:acme/{one}", Authorization=authorization)
             assert (authorization, status) == (authorization, 401)
-            told.add(answer["error"])
+            reported.add(answer["error"])
     without = http.get("/requests/zendesk:acme/known")
     assert (without.status_code, without.headers["www-authenticate"]) == (401, "Bearer")
-    assert told | {without.json()["error"]} == {"expected header Authorization: Bearer and the API token"}
+    assert reported | {without.json()["error"]} == {"expected header Authorization: Bearer and the API token"}
 
 
 def test_the_current_and_the_previous_token_are_taken(http: httpx2.Client) -> None:
@@ -192,8 +192,8 @@ def test_a_token_that_is_not_set_lets_nobody_read(http: httpx2.Client, monkeypat
             monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
         settings.cache_clear()
         for authorization in ("Bearer ", "Bearer", f"Bearer {TOKEN}", "Bearer None"):
-            status, told = ask(http, "/requests/zendesk:acme/1", Authorization=authorization)
-            assert (status, "COUNTERMAND_API_TOKEN is not set" in told["error"]) == (401, True)
+            status, reported = ask(http, "/requests/zendesk:acme/1", Authorization=authorization)
+            assert (status, "COUNTERMAND_API_TOKEN is not set" in reported["error"]) == (401, True)
         assert http.get("/requests/zendesk:acme/1").headers["www-authenticate"] == "Bearer"
 
 
@@ -229,7 +229,7 @@ def test_a_head_is_answered_as_a_get_without_its_body(http: httpx2.Client) -> No
     assert http.head("/requests/zendesk:acme/1").status_code == 401
 
 
-def test_what_breaks_is_told_without_details_and_the_log_has_them(
+def test_what_breaks_is_reported_without_details_and_the_log_has_them(
     six_desks: Helpdesks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
@@ -248,8 +248,8 @@ def test_what_breaks_is_told_without_details_and_the_log_has_them(
 
 
 def test_health_is_told_to_everybody(http: httpx2.Client) -> None:
-    for path, told in (("/healthz", {"ok": True}), ("/readyz", READY)):
+    for path, reported in (("/healthz", {"ok": True}), ("/readyz", READY)):
         answer = http.get(path)
-        assert (answer.status_code, services(answer)) == (200, told)
+        assert (answer.status_code, services(answer)) == (200, reported)
         assert http.head(path).status_code == 200
         assert http.post(path).status_code == 405

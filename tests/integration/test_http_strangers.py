@@ -270,7 +270,7 @@ def test_all_who_ask_whether_we_are_ready_at_once_share_an_answer(
     assert len(came) <= 3
 
 
-def test_a_wrong_token_is_answered_late_and_told_of_once_a_minute_without_it(
+def test_a_wrong_token_is_answered_late_and_reported_of_once_a_minute_without_it(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -11,12 +12,22 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import OperationalError
 
 import tasks.intake
+import workers.intake
 from orders.changes import OpenOrder, claim_orders_of
 from orders.inbox import Accepted, Delivery, IncomingRequest
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.intake import take
 from tasks.running.wakeups import CoalescingWaker, Waker, WakeUp
-from tests.builders import a_request, an_address, an_order, deliver, encoded, load, request, rows
+from tests.builders import (
+    a_request,
+    an_address,
+    an_order,
+    deliver,
+    encoded,
+    load,
+    request,
+    rows,
+)
 from workers import intake, intake_stream
 from workers.broker import FIELD, GROUP, STREAM, StreamBroker
 from workers.embedded import Services
@@ -651,3 +662,76 @@ def test_a_fault_of_ours_ends_the_intake_and_acknowledges_nothing(
     with pytest.raises(ZeroDivisionError):
         run(StreamSource(broker_url), Stopped(after=1))
     assert pending(client) == 1
+
+
+def test_deliveries_that_are_large_together_are_taken_in_sequence_in_several_transactions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bodies = [encoded(a_request(id=f"{place}")) for place in range(8)]
+    monkeypatch.setattr(tasks.intake, "_MAX_BYTES", 2 * len(bodies[0]))
+    assert take([Delivery("test", None, body) for body in bodies]) == Accepted(new=8, repeated=0, dead=0)
+    taken = rows("SELECT external_id, xmin::text AS transaction FROM change_request ORDER BY id")
+    assert [row.external_id for row in taken] == [str(place) for place in range(8)]
+    assert len({row.transaction for row in taken}) == 4
+
+
+def test_reads_of_a_stream_become_fewer_while_entries_are_large_and_grow_again(
+    system: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_stream, "_MUCH_BYTES", 2000)
+    monkeypatch.setattr(intake_stream, "_FEWEST", 2)
+    small, large = b"x", b"x" * 1500
+    StreamBroker(system.broker_url).publish([small] * 14 + [large] * 32 + [small] * 14)
+    source = StreamSource(system.broker_url)
+    read = []
+    for _ in range(11):
+        read.append(len(source.receive()))
+        source.acknowledge()
+    assert read == [2, 4, 8, 16, 8, 4, 2, 2, 2, 4, 8]
+
+
+@dataclass
+class FakeSource:
+    """A broker with one batch, that notes what it is asked for."""
+
+    stop: workers.intake.Stop
+    calls: list[str] = field(default_factory=list)
+    outages: tuple[type[Exception], ...] = (ConnectionError,)
+
+    def receive(self, *, wait: bool = True) -> list[Delivery]:
+        self.calls.append("receive")
+        return [Delivery("test", None, encoded(a_request(id="in hand")))]
+
+    def acknowledge(self) -> None:
+        self.calls.append("acknowledge")
+        self.stop.set()
+
+    def flush(self) -> None:
+        self.calls.append("flush")
+
+    def start_over(self) -> None:
+        self.calls.append("start over")
+
+    def keep_alive(self) -> None:
+        self.calls.append("keep alive")
+
+
+def test_an_intake_keeps_its_batch_in_hand_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    tries: list[Sequence[Delivery]] = []
+
+    def take_at_the_third_try(deliveries: Sequence[Delivery], waker: Waker | None) -> Accepted:
+        tries.append(deliveries)
+        if len(tries) < 3:
+            away.connect()
+        return take(deliveries, waker)
+
+    with pytest.raises(OperationalError):
+        away.connect()
+    monkeypatch.setattr(workers.intake, "take", take_at_the_third_try)
+    monkeypatch.setattr(workers.intake, "_pauses", lambda: repeat(0.0))
+    stop = workers.intake.Stop()
+    source = FakeSource(stop)
+    workers.intake.run(source, stop)
+    assert source.calls == ["receive", "keep alive", "keep alive", "acknowledge", "flush"]
+    assert [row.external_id for row in rows("SELECT external_id FROM change_request")] == ["in hand"]

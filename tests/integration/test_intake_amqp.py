@@ -411,7 +411,7 @@ def test_a_message_given_up_for_whatever_reason_says_so(source: QueueSource) -> 
     assert errors == ["RabbitMQ gave it up: it was not taken within its time to live", unsaid, unsaid]
 
 
-def test_a_queue_that_exists_with_other_arguments_is_told_and_left_as_it_is(source: QueueSource) -> None:
+def test_a_queue_that_exists_with_other_arguments_is_reported_and_left_as_it_is(source: QueueSource) -> None:
     with connection_to(URL) as connection:
         kombu.Queue(broker.QUEUE, durable=True)(connection.default_channel).queue_declare()
     for use in (source.receive, lambda: publish(b"{}"), backlog):

@@ -1,9 +1,10 @@
 """What an operator can do to an interchange: look, send again, release; and what is refused."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import text
@@ -13,17 +14,18 @@ from typer.testing import CliRunner
 from cli.main import cli
 from configuration.settings import settings
 from database.transactions import engine, in_transaction
-from edi import interchanges
+from edi import interchanges, operator_actions
 from edi.interchanges import InFlight
+from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import MOST_BYTES
 from orders.audit import audit
-from tasks.export import iterate_export
+from tasks.export import iterate_export, release, resend
 from tasks.partners import partners
 from tasks.receipts import read_inbox
+from tests.acknowledgements import DESADV, contrl, folder_of
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
-from tests.integration.test_receipts import DESADV, contrl
 from workers.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -63,7 +65,7 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(cli, ["interchanges", *arguments], standalone_mode=False)
 
 
-def told(*arguments: str) -> str:
+def notified(*arguments: str) -> str:
     """Returns what is wrong."""
     ended = run(*arguments)
     assert isinstance(ended.exception, UsageError), ended
@@ -145,17 +147,17 @@ def test_an_interchange_is_shown_with_its_orders_and_answers_and_its_document_al
     assert [file["filename"] for file in as_json("received")] == ["a.edi"]
 
 
-def test_what_is_not_there_is_told(partner: Partner) -> None:
+def test_what_is_not_there_is_reported(partner: Partner) -> None:
     for arguments in (("show", "NORTH", "7"), ("show", "NORTH", "7", "--content"), ("show", "NOBODY", "1")):
-        assert told(*arguments).endswith("`countermand interchanges list` lists those there are")
+        assert notified(*arguments).endswith("`countermand interchanges list` lists those there are")
     for command in ("resend", "release"):
-        assert told(command, "NORTH", "7").startswith("NORTH has no interchange 7;")
-        assert told(command, "NOBODY", "1") == "partner NOBODY is not configured; configured: NORTH"
+        assert notified(command, "NORTH", "7").startswith("NORTH has no interchange 7;")
+        assert notified(command, "NOBODY", "1") == "partner NOBODY is not configured; configured: NORTH"
     rows("INSERT INTO partner (name) VALUES ('FORMER') RETURNING name")
     for command in ("list", "received"):
-        assert told(command, "--partner", "NOBODY") == "partner NOBODY is not known; known are: FORMER, NORTH"
+        assert notified(command, "--partner", "NOBODY") == "partner NOBODY is not known; known are: FORMER, NORTH"
         assert as_json(command, "--partner", "NORTH") == as_json(command, "--partner", "FORMER") == []
-    assert told("receive", "--partner", "NOBODY") == "partner NOBODY is not configured; configured: NORTH"
+    assert notified("receive", "--partner", "NOBODY") == "partner NOBODY is not configured; configured: NORTH"
 
 
 def test_receiving_what_cannot_be_read_ends_with_1_and_says_which_file(partner: Partner) -> None:
@@ -218,7 +220,7 @@ def test_an_interchange_that_may_have_been_delivered_is_released_only_after_aski
     cancel = a_request()
     deliver(cancel)
     decide_all()
-    assert told("release", "NORTH", "1").startswith(
+    assert notified("release", "NORTH", "1").startswith(
         f"interchange 1 of NORTH may have been delivered: ask NORTH whether it has {NAME}."
     )
     assert order()["edi"] == "claimed"
@@ -285,7 +287,7 @@ def test_after_an_attempt_of_unknown_outcome_a_certain_failure_excludes_nothing(
     out(partner).mkdir()
     (out(partner) / NAME).write_bytes(b"of somebody else")
     assert export(partner) == ["claimed"]
-    assert "may have been delivered" in told("release", "NORTH", "1")
+    assert "may have been delivered" in notified("release", "NORTH", "1")
 
 
 def test_one_that_is_long_on_its_way_is_a_warning(partner: Partner) -> None:
@@ -308,7 +310,7 @@ def test_while_an_attempt_is_under_way_nothing_is_done(partner: Partner, command
     load(an_order())
     claim(partner)
     before = rows("SELECT * FROM interchange")
-    assert told(command[0], "NORTH", "1", *command[1:]).startswith(
+    assert notified(command[0], "NORTH", "1", *command[1:]).startswith(
         "interchange 1 of NORTH is being sent at this moment; try again after 2"
     )
     assert rows("SELECT * FROM interchange") == before
@@ -320,7 +322,7 @@ def test_what_was_sent_cannot_be_released(partner: Partner, state: str) -> None:
     export(partner)
     if state != "sent":
         rows(f"UPDATE interchange SET state = '{state}', answered_at = now() RETURNING id")
-    assert told("release", "NORTH", "1", "--i-asked-the-partner") == (
+    assert notified("release", "NORTH", "1", "--i-asked-the-partner") == (
         f"interchange 1 of NORTH is {state}; only one that is still claimed can be released"
     )
     assert order()["edi"] == "sent"
@@ -410,7 +412,7 @@ def test_a_released_one_cannot_be_sent_again(partner: Partner) -> None:
     claim(partner)
     let_the_lease_run_out()
     run("release", "NORTH", "1", "--i-asked-the-partner")
-    assert told("resend", "NORTH", "1").startswith("interchange 1 of NORTH is released: its orders are free")
+    assert notified("resend", "NORTH", "1").startswith("interchange 1 of NORTH is released: its orders are free")
     assert not out(partner).exists()
 
 
@@ -426,3 +428,47 @@ def test_a_copy_that_cannot_be_delivered_ends_with_1_and_changes_nothing(partner
     assert "find out who wrote the file and move it away" in ended.stderr
     assert order() == before
     assert as_json("show", "NORTH", "1")["error"] is None
+
+
+def test_what_still_lies_where_the_partner_collects_it_is_not_released(partner: Partner) -> None:
+    on_its_way = claim(partner)
+    let_the_lease_run_out()
+    partner.transport.put(on_its_way.filename, on_its_way.content)
+    with pytest.raises(NotPossible, match="is still where NORTH collects it"):
+        release(partner, 1, asked_the_partner=True)
+    (folder_of(partner).folder / on_its_way.filename).unlink()
+    assert release(partner, 1, asked_the_partner=True) == 1
+
+
+def released_meanwhile(partner: Partner) -> Callable[..., None]:
+    """A transport that stalls until an operator has released what it then delivers."""
+    deliver = DirectoryTransport.put
+
+    def put_late(transport: DirectoryTransport, filename: str, content: bytes) -> None:
+        let_the_lease_run_out()
+        in_transaction(lambda connection: operator_actions.release(connection, partner, 1, asked_the_partner=True))
+        deliver(transport, filename, content)
+
+    return put_late
+
+
+def test_a_delivery_after_the_release_is_an_error_in_the_log_and_a_warning_of_the_audit(partner: Partner) -> None:
+    load(an_order())
+    with patch.object(DirectoryTransport, "put", released_meanwhile(partner)), capture_logs() as logs:
+        next(iterate_export(partner))
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == [
+        "interchange delivered after its release: ask the partner, its orders may be sent twice"
+    ]
+    [warning] = audited()["warnings"]
+    assert warning.startswith("interchange 1 of NORTH was delivered after its release")
+
+
+def test_an_operator_whose_copy_is_overtaken_by_a_release_is_told_so(partner: Partner) -> None:
+    claim(partner)
+    let_the_lease_run_out()
+    with (
+        patch.object(DirectoryTransport, "put", released_meanwhile(partner)),
+        pytest.raises(NotPossible, match="was released while it was being sent, and was delivered"),
+    ):
+        resend(partner, 1)
+    assert len(audited()["warnings"]) == 1

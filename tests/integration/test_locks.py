@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -33,6 +32,7 @@ from tasks.partners import partners
 from tasks.reprocessing import iterate_revived_effects
 from tasks.running.batches import run_batch
 from tests.builders import DECIDING, a_request, an_address, an_order, decide_all, deliver, encoded, load, rows
+from tests.databases import waits_for_a_lock
 from tests.rooms import ROOMS
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -327,18 +327,6 @@ def test_every_lock_stands_in_the_one_module() -> None:
 
 
 # What it is for
-
-
-def waits_for_a_lock(backends: int) -> bool:
-    """True once so many backends of this database wait for another's lock."""
-    for _ in range(1000):
-        waiting = rows(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        if waiting[0][0] >= backends:
-            return True
-        Event().wait(0.01)
-    return False
 
 
 def an_order_of(number: str, *skus: str) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def asked(order: str = "1001", **changes: Any) -> dict[str, Any]:
 def answer(event: dict[str, Any]) -> Any:
     """Returns where the telling of a request stands."""
     (row,) = rows(
-        "SELECT e.state, e.attempts, e.error, n.state AS told,"
+        "SELECT e.state, e.attempts, e.error, n.state AS delivery_state,"
         " e.not_before > now() AS waits, e.not_before > now() + '10 s' AS waits_long,"
         " n.channel, n.visibility, n.subject, n.body"
         " FROM effect e JOIN change_request r ON r.id = e.change_request_id"
@@ -158,8 +158,8 @@ def test_a_decision_without_a_ticket_is_mailed_to_the_customer_once(
     assert woken[-1] == WakeUp.ANSWER
     assert answer_one()
     assert not answer_one()
-    told = answer(event)
-    assert (told.state, told.channel, told.visibility, told.told, told.error) == (
+    reported = answer(event)
+    assert (reported.state, reported.channel, reported.visibility, reported.delivery_state, reported.error) == (
         "done",
         "mail",
         "public",
@@ -170,13 +170,13 @@ def test_a_decision_without_a_ticket_is_mailed_to_the_customer_once(
     assert (mail.sender, mail.recipients) == (SENDER, [EMAIL])
     message = mail.message
     assert (message["From"], message["To"]) == (SENDER, EMAIL)
-    assert message["Subject"] == told.subject == "Your request for order 1001: done"
+    assert message["Subject"] == reported.subject == "Your request for order 1001: done"
     assert re.fullmatch(r"<[0-9a-f]{64}@acme\.example>", message["Message-ID"])
     assert message["Auto-Submitted"] == "auto-replied"
     assert parsedate_to_datetime(message["Date"]).tzinfo is not None
     assert message.get_content_type() == "text/plain"
-    assert mail.text == f"{told.body}\n\n[countermand:zendesk:acme/{event['id']}]"
-    assert told.body.split("\n\n") == [
+    assert mail.text == f"{reported.body}\n\n[countermand:zendesk:acme/{event['id']}]"
+    assert reported.body.split("\n\n") == [
         "Hello Jane Doe,",
         "You asked us to cancel order 1001.",
         OUR_TEXTS.render("en", Reason.ORDER_CANCELLED),
@@ -200,8 +200,8 @@ def test_what_is_escalated_is_mailed_to_colleagues_who_read_who_has_asked_and_no
     event = asked(**changes)
     assert answer_one()
     assert not answer_one()
-    told = answer(event)
-    assert (told.state, told.visibility) == ("done", "internal")
+    reported = answer(event)
+    assert (reported.state, reported.visibility) == ("done", "internal")
     (mail,) = server.mails
     assert (mail.recipients, mail.message["To"]) == ([COLLEAGUES], COLLEAGUES)
     assert f"Reason code: {reason}" in mail.text
@@ -227,8 +227,8 @@ def test_a_customer_reads_italian_with_all_its_accents_by_a_mail_of_ascii_alone(
     ]
     reasons = (Reason.ITEMS_ARE_FIXED, Reason.SHIPPING_ADDRESS_CHANGED)
     for mail, reason, event in zip(server.mails, reasons, events, strict=True):
-        greeting, about, told, signature, mark = mail.text.split("\n\n")
-        assert (greeting, told) == ("Gentile Jane Doe,", OUR_TEXTS.render("it", reason))
+        greeting, about, reported, signature, mark = mail.text.split("\n\n")
+        assert (greeting, reported) == ("Gentile Jane Doe,", OUR_TEXTS.render("it", reason))
         assert event["data"]["order"] in about
         assert signature == "Cordiali saluti,\nIl servizio clienti"
         assert mark == f"[countermand:zendesk:acme/{event['id']}]"
@@ -245,8 +245,8 @@ def test_a_request_whose_ticket_can_be_answered_gets_no_mail_not_even_when_its_d
     configure(server.port, {**DESK, "url": nobody, "user": "bot@acme.example", "token": "SECRET"})
     event = asked(ticket="88121")
     assert answer_one()
-    told = answer(event)
-    assert (told.channel, told.state, told.told) == ("ticket", "pending", "pending")
+    reported = answer(event)
+    assert (reported.channel, reported.state, reported.delivery_state) == ("ticket", "pending", "pending")
     assert rows("SELECT id FROM notification")[1:] == []
     assert server.mails == []
 
@@ -293,9 +293,14 @@ def test_a_refusal_for_now_is_tried_again_later(
     server.replies[command] = reply
     event = asked()
     assert answer_one()
-    told = answer(event)
-    assert (told.state, told.attempts, told.told, told.waits) == ("pending", 1, "pending", True)
-    assert told.error == f"the mail server refused {what}"
+    reported = answer(event)
+    assert (reported.state, reported.attempts, reported.delivery_state, reported.waits) == (
+        "pending",
+        1,
+        "pending",
+        True,
+    )
+    assert reported.error == f"the mail server refused {what}"
     # What is said of one recipient says nothing about the others.
     assert resting() == ([] if command == "RCPT" else ["mail"])
     assert not answer_one()
@@ -319,9 +324,9 @@ def test_a_refusal_for_good_ends_it_at_once_and_the_next_mail_goes_out(
     server.replies[command] = reply
     refused = asked()
     assert answer_one()
-    told = answer(refused)
-    assert (told.state, told.attempts, told.told) == ("dead", 1, "pending")
-    assert told.error == f"the mail server refused {what}"
+    reported = answer(refused)
+    assert (reported.state, reported.attempts, reported.delivery_state) == ("dead", 1, "pending")
+    assert reported.error == f"the mail server refused {what}"
     assert resting() == []
     server.replies.clear()
     asked("1002")
@@ -339,7 +344,7 @@ def test_mails_wait_while_the_server_is_away_and_go_out_when_it_is_back(
     configure(nobody)
     events = [asked(), asked("1002")]
     assert answer_one()
-    assert (answer(events[0]).state, answer(events[0]).told) == ("pending", "pending")
+    assert (answer(events[0]).state, answer(events[0]).delivery_state) == ("pending", "pending")
     assert answer(events[0]).error == "no connection to the mail server 127.0.0.1 (ConnectionRefusedError)"
     # The second one is due, and its destination backs off.
     assert not answer_one()
@@ -360,13 +365,13 @@ def test_after_a_connection_that_was_dropped_the_mail_is_sent_again_and_is_known
     server.replies["DATA"] = DROPS
     event = asked()
     assert answer_one()
-    told = answer(event)
-    assert (told.state, told.told, told.waits_long) == ("pending", "sending", True)
-    assert told.error == "the mail server did not answer (SMTPServerDisconnected)"
+    reported = answer(event)
+    assert (reported.state, reported.delivery_state, reported.waits_long) == ("pending", "sending", True)
+    assert reported.error == "the mail server did not answer (SMTPServerDisconnected)"
     server.replies.clear()
     time_passes()
     assert answer_one()
-    assert (answer(event).state, answer(event).told) == ("done", "sent")
+    assert (answer(event).state, answer(event).delivery_state) == ("done", "sent")
     first, second = server.mails
     assert first.message["Message-ID"] == second.message["Message-ID"]
     assert (first.recipients, first.text) == (second.recipients, second.text)
@@ -380,7 +385,7 @@ def test_a_server_that_falls_silent_is_left_after_a_while_and_tried_again(
     server.replies[command] = HANGS
     event = asked()
     assert answer_one()
-    assert (answer(event).state, answer(event).told) == ("pending", "sending")
+    assert (answer(event).state, answer(event).delivery_state) == ("pending", "sending")
     assert answer(event).error == "the mail server did not answer (SMTPServerDisconnected)"
     server.replies.clear()
     time_passes()
@@ -399,7 +404,7 @@ def test_a_server_that_falls_silent_is_left_when_the_time_of_an_answer_is_over_h
     monkeypatch.setattr("desks.mail.MAX_SECONDS", IMPATIENT)
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(answer_one).result(PATIENCE_SECONDS) is True
-    assert (answer(event).state, answer(event).told) == ("pending", "sending")
+    assert (answer(event).state, answer(event).delivery_state) == ("pending", "sending")
 
 
 def test_a_server_that_never_greets_is_left_too_however_patient_the_file_is(
@@ -410,7 +415,7 @@ def test_a_server_that_never_greets_is_left_too_however_patient_the_file_is(
         configure(silent.getsockname()[1], timeout_seconds=60)
         event = asked()
         assert threads.submit(answer_one).result(PATIENCE_SECONDS) is True
-    assert (answer(event).state, answer(event).told) == ("pending", "pending")
+    assert (answer(event).state, answer(event).delivery_state) == ("pending", "pending")
 
 
 def test_a_mail_for_which_no_time_is_left_is_not_sent(
@@ -421,7 +426,7 @@ def test_a_mail_for_which_no_time_is_left_is_not_sent(
     with monkeypatch.context() as patched:
         patched.setattr("desks.mail.MAX_SECONDS", 0.0)
         assert answer_one()
-    assert (answer(event).state, answer(event).told, server.mails) == ("pending", "pending", [])
+    assert (answer(event).state, answer(event).delivery_state, server.mails) == ("pending", "pending", [])
     time_passes()
     assert answer_one()
     assert len(server.mails) == 1
@@ -432,7 +437,7 @@ def test_a_server_that_never_greets_has_not_got_the_mail(configure: Configure) -
         configure(silent.getsockname()[1], timeout_seconds=IMPATIENT)
         event = asked()
         assert answer_one()
-    assert (answer(event).state, answer(event).told) == ("pending", "pending")
+    assert (answer(event).state, answer(event).delivery_state) == ("pending", "pending")
     assert answer(event).error == "no connection to the mail server 127.0.0.1 (SMTPServerDisconnected)"
 
 
@@ -478,9 +483,9 @@ def test_a_login_that_is_not_taken_is_tried_again_for_somebody_may_set_it_right(
         configure(server.port, security=security, user=USER, password="SMTP_PASSWORD")
         event = asked()
         assert answer_one()
-        told = answer(event)
-        assert (told.state, told.told) == ("pending", "pending")
-        assert told.error == f"the mail server 127.0.0.1 did not accept the login ({error})"
+        reported = answer(event)
+        assert (reported.state, reported.delivery_state) == ("pending", "pending")
+        assert reported.error == f"the mail server 127.0.0.1 did not accept the login ({error})"
         assert server.mails == []
         monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
         configure(server.port, security=security, user=USER, password="SMTP_PASSWORD")
@@ -506,7 +511,7 @@ def test_nothing_is_told_to_a_server_that_does_not_prove_who_it_is(
         configure(server.port, host=host, security=security, user=USER, password="SMTP_PASSWORD")
         event = asked()
         assert answer_one()
-    assert (answer(event).state, answer(event).told) == ("pending", "pending")
+    assert (answer(event).state, answer(event).delivery_state) == ("pending", "pending")
     assert answer(event).error.endswith("(SSLCertVerificationError)")
     assert (server.mails, server.logins) == ([], [])
 
@@ -551,7 +556,7 @@ def test_an_order_with_no_address_to_write_to_has_its_answer_dead_at_once_and_th
     last = asked()
     while answer_one():
         pass
-    assert {(told.state, told.attempts, told.error) for told in map(answer, events)} == {
+    assert {(reported.state, reported.attempts, reported.error) for reported in map(answer, events)} == {
         ("dead", 1, "the customer's e-mail address is not valid")
     }
     assert (answer(last).state, [mail.recipients for mail in server.mails]) == ("done", [[EMAIL]])

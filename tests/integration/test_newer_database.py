@@ -12,7 +12,7 @@ from database.migrate import newest_revision
 from database.revisions import revisions
 from database.transactions import in_transaction
 from tests.builders import rows
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.processes import COMMAND, environment
 from workers.embedded import Services
 from workers.supervisor import programs
@@ -34,7 +34,7 @@ def _newer(engine: Engine) -> None:
     ids=" ".join,
 )
 def test_a_command_ends_with_2_and_a_line_that_says_what_to_do(countermand: Countermand, arguments: list[str]) -> None:
-    line = told(countermand(*arguments), 2)
+    line = error_line(countermand(*arguments), 2)
     assert line.startswith(LINE)
     assert line.endswith(REMEDY)
 

@@ -79,7 +79,7 @@ def waits(seconds: int = 25) -> None:
     )
 
 
-def told(desk: FakeDesk) -> list[str]:
+def notified(desk: FakeDesk) -> list[str]:
     """Writes what is wanted, delivers it, and returns what stands on the ticket then."""
     note()
     while answer_one():
@@ -103,39 +103,39 @@ def a_form(**changes: Any) -> dict[str, Any]:
 
 
 @every_desk
-def test_an_unknown_order_is_told_once_on_its_ticket_to_colleagues_alone(desk: FakeDesk) -> None:
+def test_an_unknown_order_is_reported_once_on_its_ticket_to_colleagues_alone(desk: FakeDesk) -> None:
     asked(desk, "#700491")
-    assert told(desk) == []
+    assert notified(desk) == []
     waits()
-    [text] = told(desk)
+    [text] = notified(desk)
     assert "order “#700491”, kind “cancel”" in text
     assert "no order of this number is known" in text
     assert "What to do: " in text
-    assert told(desk) == [text]
+    assert notified(desk) == [text]
 
 
-def test_what_is_parked_then_is_not_told_a_second_time(desk: FakeDesk) -> None:
+def test_what_is_parked_then_is_not_reported_a_second_time(desk: FakeDesk) -> None:
     asked(desk, "700491")
     waits()
-    assert len(told(desk)) == 1
+    assert len(notified(desk)) == 1
     in_transaction(lambda connection: park_unknown_orders(connection, patience=timedelta(0), limit=9))
-    assert len(told(desk)) == 1
+    assert len(notified(desk)) == 1
 
 
-def test_the_same_unknown_order_asked_for_twice_on_one_ticket_is_told_once(desk: FakeDesk) -> None:
+def test_the_same_unknown_order_asked_for_twice_on_one_ticket_is_reported_once(desk: FakeDesk) -> None:
     for kind in ("cancel", "change_items"):
         asked(desk, "700491", kind=kind)
     waits()
-    assert len(told(desk)) == 1
+    assert len(notified(desk)) == 1
     asked(desk, "700492")
     waits()
-    assert len(told(desk)) == 2
+    assert len(notified(desk)) == 2
 
 
 def test_a_placeholder_that_the_desk_did_not_fill_in_is_named_as_one_and_filled_in_by_nobody(desk: FakeDesk) -> None:
     asked(desk, "{{ticket.ticket_field_36}}")
     waits()
-    [text] = told(desk)
+    [text] = notified(desk)
     assert "{ { ticket.ticket_field_36 } }" in text
     assert "{{" not in text
     assert "the desk has not filled in its placeholder" in text
@@ -144,7 +144,7 @@ def test_a_placeholder_that_the_desk_did_not_fill_in_is_named_as_one_and_filled_
 def test_a_colleague_reads_italian_where_the_customer_does(desk: FakeDesk) -> None:
     asked(desk, "700491", language="it-IT")
     waits()
-    [text] = told(desk)
+    [text] = notified(desk)
     assert "nessun ordine con questo numero" in text
 
 
@@ -152,7 +152,7 @@ def test_nothing_is_noted_where_there_is_no_ticket_or_nobody_answers_it(desk: Fa
     asked(desk, "700491", ticket=None)
     deliver(a_request("700491", source="another"))
     waits()
-    assert told(desk) == []
+    assert notified(desk) == []
     assert rows("SELECT FROM ticket_note") == []
 
 
@@ -171,10 +171,12 @@ def test_nothing_is_noted_where_there_is_no_ticket_or_nobody_answers_it(desk: Fa
         ({"order": ""}, "kind “cancel”"),
     ],
 )
-def test_a_form_that_is_wrong_is_told_once_on_its_ticket(desk: FakeDesk, changes: dict[str, Any], read: str) -> None:
+def test_a_form_that_is_wrong_is_reported_once_on_its_ticket(
+    desk: FakeDesk, changes: dict[str, Any], read: str
+) -> None:
     for note_of_the_agent in ("one", "other", "one"):
         assert sends(a_form(**changes, note=note_of_the_agent)) is Received.UNUSABLE
-    [text] = told(desk)
+    [text] = notified(desk)
     assert read in text
     assert "What is wrong: " in text
     assert "this is not a request" in text
@@ -223,14 +225,14 @@ def test_what_a_form_says_is_quoted_and_does_nothing(desk: FakeDesk, text: str) 
     ):
         assert sign_of_life not in body.replace("`countermand desks check`", "").replace("`fields`", "")
     assert body.count("\n\nWhat to do: ") == 1
-    [standing] = told(desk)
+    [standing] = notified(desk)
     assert "What is wrong: " in standing
 
 
 def test_what_is_logged_quotes_nothing_of_a_form(desk: FakeDesk) -> None:
     with capture_logs() as log:
         sends(a_form(order="jane@example.com Jane Doe", kind="Jane Doe"))
-        told(desk)
+        notified(desk)
     assert "Jane" not in str(log)
     assert "jane@" not in str(log)
 
@@ -244,29 +246,29 @@ def fail_repeatedly(event: dict[str, Any]) -> None:
         in_transaction(lambda connection: count_failure(connection, row.id, "StaleRowError: 0 of 1"))
 
 
-def test_a_request_that_could_not_be_decided_is_told(desk: FakeDesk) -> None:
+def test_a_request_that_could_not_be_decided_is_reported(desk: FakeDesk) -> None:
     load(an_order("1"))
     event = asked(desk, "1")
     fail_repeatedly(event)
-    [text] = told(desk)
+    [text] = notified(desk)
     assert "could not be decided after several attempts (StaleRowError: 0 of 1)" in text
 
 
-def test_a_request_whose_order_is_in_flight_for_long_is_told(desk: FakeDesk) -> None:
+def test_a_request_whose_order_is_in_flight_for_long_is_reported(desk: FakeDesk) -> None:
     load(an_order("1"))
     claim()
     asked(desk, "1")
     settle()
-    assert told(desk) == []
+    assert notified(desk) == []
     waits()
-    [text] = told(desk)
+    [text] = notified(desk)
     assert "on its way to the warehouse" in text
 
 
-def test_an_answer_that_is_dead_is_told(desk: FakeDesk) -> None:
+def test_an_answer_that_is_dead_is_reported(desk: FakeDesk) -> None:
     event = ask(desk)
     rows("UPDATE effect SET state = 'dead', error = 'answered 418' WHERE kind = 'notify' RETURNING id")
-    [text] = told(desk)
+    [text] = notified(desk)
     assert "the answer could not be written on this ticket (answered 418)" in text
     assert "order “" in text
     assert request(event)["outcome"] == "applied"
@@ -305,7 +307,7 @@ def test_a_note_that_is_refused_is_dead_a_warning_of_the_audit_and_can_be_revive
         f"a note for colleagues is not on ticket {TICKET} of zendesk:acme (unknown_order): {row.error}"
     ]
     assert sum(iterate_revived_effects()) == 0
-    assert len(told(desk)) == 1
+    assert len(notified(desk)) == 1
 
 
 def test_a_note_whose_deliverers_die_is_dead_in_the_end(desk: FakeDesk) -> None:
@@ -380,7 +382,7 @@ def test_an_order_with_a_parked_cancellation_is_exported_only_after_colleagues_w
     assert claim() is None
     note()
     assert claim() is None
-    assert len(told(desk)) == 1
+    assert len(notified(desk)) == 1
     assert claim() is not None
 
 

@@ -18,18 +18,7 @@ from orders.reprocessing import Filter, find_parked, preview, revive
 from orders.request_retries import park_unknown_orders
 from tasks.intake import take
 from tasks.partners import address_check
-from tests.builders import (
-    a_request,
-    an_order,
-    decide_all,
-    deliver,
-    encoded,
-    load,
-    order,
-    request,
-    rows,
-    settle,
-)
+from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows, settle
 
 pytestmark = pytest.mark.usefixtures("system")
 

@@ -1,6 +1,9 @@
 """Who gets which orders, when, and under which numbers: what the partners file says, as the exporter does it."""
 
+import errno
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -9,19 +12,22 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
+from structlog.testing import capture_logs
 
 import tasks.export
 from database import locks
 from database.tables import InterchangeState
-from database.transactions import in_transaction
+from database.transactions import engine, in_transaction
 from edi import interchanges
 from edi.documents.standards import largest_control_number
+from edi.interchanges import Claim
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotDelivered
 from orders.audit import audit
 from tasks.export import export, iterate_export
+from tests.acknowledgements import claim
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
 from tests.commands import Countermand
 from tests.edi_checks import read_edifact, read_x12
@@ -408,7 +414,7 @@ def test_the_first_number_counts_before_the_first_interchange_and_never_after(
 
 
 @BOTH
-def test_when_the_numbers_are_used_up_nothing_is_claimed_and_the_reason_is_told(
+def test_when_the_numbers_are_used_up_nothing_is_claimed_and_the_reason_is_reported(
     one_partner: Callable[..., Partner], out: Path, countermand: Countermand, kind: str
 ) -> None:
     largest = largest_control_number(one_partner(kind).standard)
@@ -475,9 +481,9 @@ def test_the_number_of_a_released_interchange_is_taken_again_only_by_the_partner
     assert [control_numbers(content) for content in found.values()] == [{number} for number in expected]
     assert list(found) == [f"ACME-{number:09d}{'.x12' if kind == 'x12' else '.edi'}" for number in expected]
     assert orders_in(out) == [["1"], ["2", "3"], ["4"]]
-    told = rows("SELECT control_number, state, number_is_free FROM interchange ORDER BY id")
+    reported = rows("SELECT control_number, state, number_is_free FROM interchange ORDER BY id")
     released = [(2, "released", True)] * 2 if reuse else [(2, "released", False), (3, "released", False)]
-    assert told == [(1, "sent", False), *released, *((number, "sent", False) for number in expected[1:])]
+    assert reported == [(1, "sent", False), *released, *((number, "sent", False) for number in expected[1:])]
     # An order speaks of the interchange that holds it, not of the one whose number it had before.
     assert order("2")["interchange"] == order("3")["interchange"]
     promises()
@@ -537,3 +543,47 @@ def test_the_documents_say_whether_they_are_a_test(partners_are: Configure, tmp_
     [edifact], [x12] = (files(tmp_path / name).values() for name in ("north", "south"))
     assert read_edifact(edifact, character_set="UNOC", test=test)
     assert read_x12(x12, release="004010", character_set="x12-extended", test=test)
+
+
+def test_a_link_whose_answer_is_lost_may_have_arrived_and_releases_nothing(partner: Partner) -> None:
+    load(an_order())
+    link = os.link
+
+    def link_and_collect(source: str, target: str, **options: Any) -> None:
+        link(source, target, **options)
+        os.unlink(target)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with patch.object(os, "link", link_and_collect):
+        step = next(iterate_export(partner))
+    assert (step.state, order()["edi"]) == ("claimed", "claimed")
+
+
+def test_a_partner_whose_export_fails_holds_up_no_other(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(an_order("1", warehouse="B"))
+    failing, well = (replace(partner, name=name, warehouses=frozenset(name)) for name in "AB")
+    monkeypatch.setattr("tasks.export.partners", lambda: [failing, well])
+    claim_for = interchanges.claim
+
+    def claim_or_fail(connection: Connection, partner: Partner, **options: Any) -> Claim:
+        if partner.name == "A":
+            raise RuntimeError("canceling statement due to statement timeout")
+        return claim_for(connection, partner, **options)
+
+    monkeypatch.setattr(interchanges, "claim", claim_or_fail)
+    with capture_logs() as logs:
+        export()
+    assert order("1")["edi"] == "sent"
+    assert [log["partner"] for log in logs if log["log_level"] == "error"] == ["A"]
+
+
+def test_an_interchange_of_a_partner_who_is_not_in_the_file_any_more_is_a_warning_that_says_why(
+    partner: Partner,
+) -> None:
+    claim(partner)
+    with engine().begin() as connection:
+        connection.execute(text("ALTER TABLE interchange DISABLE TRIGGER USER"))
+        connection.execute(text("UPDATE interchange SET claimed_at = claimed_at - interval '10 minutes'"))
+        connection.execute(text("ALTER TABLE interchange ENABLE TRIGGER USER"))
+    found = in_transaction(lambda connection: audit(connection, patience=PATIENCE, configured=["SOUTH"]))
+    assert "no partner of this name is configured" in found["warnings"][0]

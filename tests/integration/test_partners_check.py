@@ -1,21 +1,27 @@
 """`countermand partners check`, and how a partners file that cannot be used is refused: in one line, at the start."""
 
+import errno
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import asyncssh
 import pytest
 
 from cli.terminal import out as terminal
 from configuration.settings import settings
+from edi.partners import Partner
+from edi.transports.transport import NotReady
 from tasks.export import export
 from tasks.partners import _configured
+from tests.acknowledgements import folder_of
 from tests.builders import an_order, load
-from tests.commands import Countermand, Ended, told
+from tests.commands import Countermand, Ended, error_line
 from tests.integration.sftp_server import PASSWORD, USER, Warehouse
 from tests.partners_file import configure, north, south, toml
 
@@ -306,7 +312,7 @@ def test_a_server_that_does_not_work_is_one_line_and_ends_with_1(
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_folders_that_do_not_work_are_told(check: Check, tmp_path: Path) -> None:
+def test_folders_that_do_not_work_are_reported(check: Check, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "n").mkdir()
     ended = check(
@@ -353,7 +359,7 @@ def unusable(system: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_every_command_that_needs_the_partners_refuses_in_one_line(
     unusable: str, countermand: Countermand, command: list[str]
 ) -> None:
-    assert told(countermand(*command), 2) == unusable
+    assert error_line(countermand(*command), 2) == unusable
 
 
 def test_a_worker_refuses_to_start_in_one_line(unusable: str) -> None:
@@ -378,5 +384,16 @@ def test_a_partner_that_is_not_configured_is_answered_with_those_that_are(
     countermand: Countermand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(tmp_path / "partners.toml", {"NORTH": north(tmp_path), "SOUTH": south(tmp_path)}, monkeypatch)
-    line = told(countermand("export", "--partner", "north"), 2)
+    line = error_line(countermand("export", "--partner", "north"), 2)
     assert line == "partner north is not configured; configured: NORTH, SOUTH"
+
+
+def test_a_file_system_without_hard_links_is_reported_by_the_check_which_leaves_nothing(partner: Partner) -> None:
+    transport = folder_of(partner)
+    transport.check()
+    with (
+        patch.object(os, "link", side_effect=OSError(errno.EPERM, "Operation not permitted")),
+        pytest.raises(NotReady, match="hard link"),
+    ):
+        transport.check()
+    assert list(transport.folder.parent.glob(".*")) == []

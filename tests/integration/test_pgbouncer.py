@@ -23,7 +23,7 @@ from database import session, transactions
 from database.faults import Fault, classify
 from database.transactions import in_transaction
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, order, settle
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.databases import servers_account, working_on
 from tests.processes import await_that, running_up
 from workers.embedded import Services
@@ -263,6 +263,6 @@ def test_without_the_setting_it_is_refused_in_a_line_that_names_it(
     start: Start, countermand: Countermand, more: str, found: str
 ) -> None:
     with start(**{"pool_mode = transaction": f"pool_mode = transaction{more}"}) as pooler, working_on(pooler.url):
-        error = told(countermand("orders", "list"), 3)
+        error = error_line(countermand("orders", "list"), 3)
     assert found in error
     assert "COUNTERMAND_DATABASE_POOLED=true" in error

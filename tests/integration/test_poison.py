@@ -13,9 +13,13 @@ import pytest
 from celery.apps.worker import Worker
 from sqlalchemy import Connection, Engine, text
 
+import database.session
+import database.transactions
 import orders.inbox
+import orders.reprocessing
 import tasks.changes
 import tasks.effects
+import tasks.intake
 import tasks.running.batches
 import workers.intake
 import workers.intake_stream
@@ -264,3 +268,21 @@ def test_a_restock_that_kills_every_process_that_tries_it_ends_dead_and_the_othe
         ("done", 20),
     ]
     assert rows("SELECT sum(quantity) FROM stock") == [(20 * 4,)]
+
+
+def test_a_request_that_someone_holds_waits_alone_and_is_neither_counted_nor_parked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(database.session.SESSION, "lock_timeout", "100ms")
+    numbers = ["1", "2", "3", "4", "5"]
+    load(*map(an_order, numbers))
+    deliver(*(a_request(number, id=number) for number in numbers))
+    with database.transactions.engine().connect() as rival:
+        rival.exec_driver_sql("SELECT FROM change_request WHERE external_id = '3' FOR UPDATE")
+        assert not drain(DECIDING, seconds=30)
+        decided = rows("SELECT external_id FROM change_request WHERE state = 'decided' ORDER BY id")
+        assert [row.external_id for row in decided] == ["1", "2", "4", "5"]
+        held = rows("SELECT state, attempts, error FROM change_request WHERE external_id = '3'")
+        assert held == [("received", 0, None)]
+    drain(DECIDING, seconds=30)
+    assert rows("SELECT state, attempts FROM change_request WHERE external_id = '3'") == [("decided", 0)]

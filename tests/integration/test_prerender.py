@@ -170,8 +170,8 @@ def export_though_nothing_can_be_prefetched() -> None:
 def test_what_cannot_be_prefetched_the_export_makes_itself_and_says_so() -> None:
     runs(export_though_nothing_can_be_prefetched)
     assert list(rendered_by().values()) == [[str(number) for number in range(_ORDERS)]]
-    told = (settings().home / "log").read_text()
-    assert told.splitlines() == 2 * [
+    reported = (settings().home / "log").read_text()
+    assert reported.splitlines() == 2 * [
         "event='rendering in advance failed' partner='WAREHOUSE' error='LookupError: it cannot'",
         "event='the process that rendered in advance is gone' partner='WAREHOUSE'",
     ]

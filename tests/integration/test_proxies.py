@@ -77,10 +77,10 @@ def test_a_call_on_this_machine_does_not_go_through_a_proxy_elsewhere(tmp_path: 
 
 
 @pytest.mark.parametrize("proxy", ["proxy:3128", "socks5://proxy:1", "http://user:secret@proxy:3128", "http://p/x"])
-def test_what_is_no_proxy_is_told_without_quoting_it(tmp_path: Path, proxy: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"desks\.zendesk\.proxy: must be ") as told:
+def test_what_is_no_proxy_is_reported_without_quoting_it(tmp_path: Path, proxy: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"desks\.zendesk\.proxy: must be ") as reported:
         a_desk(tmp_path, "zendesk", proxy=proxy)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(reported.value)
 
 
 def test_every_desk_calls_by_its_own_proxy(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """Queues of RabbitMQ that are of another make than ours: worked with where that can be, else told in a line."""
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +13,11 @@ from configuration.outages import UnusableQueue
 from tasks.running.queues import QUEUE_OF
 from tests.builders import a_request, an_order, encoded, load, rows
 from tests.processes import await_that
-from tests.rabbitmq import declare, delete, needs_rabbitmqctl, permit, rabbitmqctl, virtual_host
+from tests.rabbitmq import declare, delete, needs_rabbitmqctl, permit, rabbitmqctl, running, virtual_host
 from workers.broker import CHANGE_QUEUE, DEAD_LETTER_QUEUE, QUEUE, QueueBroker, connection_to, declare_queues
 from workers.embedded import Services
 from workers.intake import Stop, run
 from workers.intake_queue import QueueSource
-from workers.supervisor import programs
 
 pytestmark = needs_rabbitmqctl
 
@@ -35,22 +31,10 @@ def url(system: Services) -> Iterator[str]:
         yield made
 
 
-@contextmanager
-def running(name: str, url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs one of our processes on this RabbitMQ for the block."""
-    env = {**os.environ, "COUNTERMAND_BROKER_URL": url, "COUNTERMAND_LOG": "json"}
-    with log.open("wb") as out, subprocess.Popen(programs()[name], env=env, stdout=out, stderr=out) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 def lines(log: Path, event: str) -> list[str]:
     """Returns what the log says why, in each line of an event."""
-    told = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return [line.get("error", "") for line in told if line["event"] == event]
+    reported = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line.get("error", "") for line in reported if line["event"] == event]
 
 
 def of_queues(url: str, what: str) -> dict[str, Any]:
@@ -109,7 +93,7 @@ def test_workers_work_whatever_the_virtual_host_makes_of_queues_and_whatever_is_
     assert lines(beat, "beat could not send a wake-up, it will send another") == []
 
 
-def test_a_queue_that_no_worker_can_listen_to_is_told_in_a_line_until_it_is_away(url: str, tmp_path: Path) -> None:
+def test_a_queue_that_no_worker_can_listen_to_is_reported_in_a_line_until_it_is_away(url: str, tmp_path: Path) -> None:
     declare(url, "changes", **{"x-queue-type": "stream"})
     log = tmp_path / "worker.log"
     cannot = "cannot listen to the broker's queues, it is tried again"
@@ -125,7 +109,7 @@ def test_a_queue_that_no_worker_can_listen_to_is_told_in_a_line_until_it_is_away
     assert "Traceback" not in log.read_text()
 
 
-def test_a_right_that_is_missing_is_told_in_a_line_until_it_is_given(url: str, tmp_path: Path) -> None:
+def test_a_right_that_is_missing_is_reported_in_a_line_until_it_is_given(url: str, tmp_path: Path) -> None:
     name = urlsplit(url).path[1:]
     permit(name, read="^countermand.*$")
     log = tmp_path / "worker.log"
@@ -140,7 +124,7 @@ def test_a_right_that_is_missing_is_told_in_a_line_until_it_is_given(url: str, t
     assert "Traceback" not in log.read_text()
 
 
-def test_a_queue_that_somebody_else_keeps_for_himself_is_told_and_waited_for(url: str, tmp_path: Path) -> None:
+def test_a_queue_that_somebody_else_keeps_for_himself_is_reported_and_waited_for(url: str, tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
     declare(url, "changes", **{"x-queue-type": "classic"})
     with connection_to(url) as other, running("worker", url, log):
@@ -205,14 +189,14 @@ def test_a_queue_of_change_requests_with_further_limits_is_worked_with(url: str)
         (DEAD_LETTER_QUEUE.name, {"x-queue-type": "stream"}, "x-queue-type stream, expected quorum"),
     ],
 )
-def test_a_queue_that_could_lose_messages_is_told_in_a_line_until_it_is_away(
+def test_a_queue_that_could_lose_messages_is_reported_in_a_line_until_it_is_away(
     url: str, name: str, arguments: dict[str, object], why: str
 ) -> None:
     declare(url, name, **arguments)
     expected = f"RabbitMQ's queue {name} has {why}: move its messages away and delete it (see docs/messages.md)"
-    with pytest.raises(UnusableQueue) as told:
+    with pytest.raises(UnusableQueue) as reported:
         QueueBroker(url).backlog()
-    assert str(told.value) == expected
+    assert str(reported.value) == expected
 
     class Mended(Stop):
         """Lets the intake fail three times, then mends the queue; stops it when it has come to itself."""

@@ -17,7 +17,7 @@ from tasks.effects import notify, restock
 from tasks.export import export
 from tasks.receipts import read_inboxes
 from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, request, rows, settle
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.deliveries import DESKS, a_delivery
 from tests.readiness import READY, services
 from tests.serving import send
@@ -111,13 +111,13 @@ def test_each_desk_is_told_to_come_back_and_is_taken_then(http: httpx2.Client, s
     assert services(http.get("/readyz")) == READY
 
 
-def test_a_command_that_writes_is_told_in_one_line_and_one_that_reads_goes_on(
+def test_a_command_that_writes_is_reported_in_one_line_and_one_that_reads_goes_on(
     countermand: Countermand, system: Services
 ) -> None:
     load(an_order("1"))
     with read_only(system):
         for arguments, given in ((["orders", "load", "-"], encoded(an_order("2"))), (["export"], b"")):
-            assert told(countermand(*arguments, stdin=given), 3).startswith(_TOLD)
+            assert error_line(countermand(*arguments, stdin=given), 3).startswith(_TOLD)
         assert [one["number"] for one in countermand("orders", "list", "--json").json] == ["1"]
         assert countermand("audit", "--json").json["ok"]
     assert countermand("orders", "load", "-", stdin=encoded(an_order("2"))).code == 0

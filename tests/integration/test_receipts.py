@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -16,134 +15,31 @@ import edi.transports.directory
 from configuration.settings import settings
 from database.transactions import in_transaction
 from delivery.leases import LostFence
-from edi import acknowledgement_files, interchanges, outcomes, partner_state, reading
-from edi.interchanges import InFlight
-from edi.partners import CharacterSet, Partner, Standard
+from edi import acknowledgement_files, outcomes, partner_state
+from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import NotReceived
-from orders.audit import audit
-from tasks.export import iterate_export
 from tasks.receipts import ROUND_SECONDS, read_inbox, read_inboxes
-from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
+from tests.acknowledgements import (
+    DESADV,
+    audited,
+    claim,
+    contrl,
+    functional,
+    interchange,
+    put,
+    receive,
+    received,
+    send,
+    states,
+    the_partner,
+    waiting,
+    x12,
+)
+from tests.builders import a_request, decide_all, deliver, order, request, rows, settle
 from tests.race.kills import kill_at_the_point, stop_here
 
 pytestmark = pytest.mark.usefixtures("system")
-
-PATIENCE = timedelta(minutes=15)
-
-
-def the_partner(home: Path) -> Partner:
-    """An EDIFACT partner with an inbox, in a home that a killed process knows too."""
-    return Partner(
-        name="NORTH",
-        our_id="SHOP01",
-        our_qualifier="14",
-        their_id="WH01",
-        their_qualifier="14",
-        transport=DirectoryTransport(home / "out", home / "in"),
-        acknowledged_within=timedelta(hours=2),
-    )
-
-
-@pytest.fixture
-def partner(home: Path) -> Partner:
-    """That partner; its folders are there."""
-    (home / "in").mkdir(parents=True)
-    return the_partner(home)
-
-
-@pytest.fixture
-def x12_partner(home: Path) -> Partner:
-    """An X12 partner with an inbox."""
-    (home / "in").mkdir(parents=True)
-    return Partner(
-        name="SOUTH",
-        our_id="SHOP01",
-        our_qualifier="ZZ",
-        their_id="WH02",
-        their_qualifier="ZZ",
-        transport=DirectoryTransport(home / "out", home / "in"),
-        standard=Standard.X12_940_004010,
-        character_set=CharacterSet.X12_EXTENDED,
-    )
-
-
-DESADV = b"UNB+UNOA:3+WH01:14+SHOP01:14+261123:0945+5'UNH+1+DESADV:D:96A:UN'BGM+351+1+9'UNT+3+1'UNZ+1+5'"
-
-
-def contrl(number: int, action: str = "7", *, reference: str = "77", more: str = "") -> bytes:
-    """A CONTRL of the partner's about one of our interchanges."""
-    body = f"UCI+{number}+SHOP01:14+WH01:14+{action}'{more}"
-    return (
-        f"UNB+UNOA:3+WH01:14+SHOP01:14+261123:0945+{reference}'UNH+1+CONTRL:D:3:UN'{body}"
-        f"UNT+{body.count(chr(39)) + 2}+1'UNZ+1+{reference}'"
-    ).encode("latin-1")
-
-
-def x12(body: str, *, groups: int, number: int = 77) -> bytes:
-    """An interchange of the X12 partner's."""
-    return (
-        f"ISA*00*{'':10}*00*{'':10}*ZZ*{'WH02':15}*ZZ*{'SHOP01':15}*261123*0945*U*00401*{number:09d}*0*P*>~"
-        f"{body}IEA*{groups}*{number:09d}~"
-    ).encode("latin-1")
-
-
-def functional(status: str, number: int) -> bytes:
-    """A 997 about one of our groups, in an interchange of the same number."""
-    sets = f"ST*997*0001~AK1*OW*{number}~AK9*{status}*1*1*{int(status == 'A')}~SE*4*0001~"
-    return x12(f"GS*FA*WH02*SHOP01*20261123*0945*7*X*004010~{sets}GE*1*7~", groups=1, number=number + 500)
-
-
-def put(partner: Partner, name: str, content: bytes) -> None:
-    """Puts a file into our inbox, as the partner does."""
-    assert isinstance(partner.transport, DirectoryTransport)
-    assert partner.transport.inbox is not None
-    (partner.transport.inbox / name).write_bytes(content)
-
-
-def waiting(partner: Partner) -> list[str]:
-    """The files that are still in the inbox."""
-    return partner.transport.list_inbox()
-
-
-def receive(partner: Partner, *contents: bytes) -> None:
-    """Lets the partner put files into the inbox, and reads them."""
-    for place, content in enumerate(contents):
-        put(partner, f"{len(received()) + place:03d}.edi", content)
-    read_inbox(partner)
-    assert waiting(partner) == []
-
-
-def received() -> list[dict[str, Any]]:
-    return list(reversed(in_transaction(reading.list_received)))
-
-
-def states() -> list[str]:
-    return [one["state"] for file in received() for one in file["acknowledgements"]]
-
-
-def interchange(partner: Partner, number: int = 1) -> dict[str, Any]:
-    found = in_transaction(lambda connection: reading.show_interchange(connection, partner.name, number))
-    assert found is not None
-    return found
-
-
-def send(partner: Partner, *numbers: str) -> None:
-    load(*(an_order(number) for number in numbers or ("1001",)))
-    assert next(iterate_export(partner)).state == "sent"
-
-
-def claim(partner: Partner) -> InFlight:
-    load(an_order())
-    found = in_transaction(lambda connection: interchanges.claim(connection, partner, patience=PATIENCE)).interchange
-    assert found is not None
-    return found
-
-
-def audited() -> dict[str, Any]:
-    found = in_transaction(lambda connection: audit(connection, patience=PATIENCE))
-    assert [check for check in found["checks"] if check["violations"]] == []
-    return found
 
 
 def test_an_interchange_is_acknowledged_and_its_file_kept_and_moved_away(partner: Partner) -> None:
@@ -366,26 +262,26 @@ def test_a_reader_that_is_killed_leaves_the_file_to_the_next_which_applies_it_on
     assert interchange(partner)["state"] == "acknowledged"
 
 
-def test_a_late_acknowledgement_is_told_once_by_the_log_and_by_every_audit_until_it_comes(
+def test_a_late_acknowledgement_is_reported_once_by_the_log_and_by_every_audit_until_it_comes(
     partner: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(partner)
     monkeypatch.setattr("tasks.receipts.partners", lambda: [partner])
 
-    def told() -> list[int]:
+    def notified() -> list[int]:
         with capture_logs() as logs:
             read_inboxes()
         return [log["control_number"] for log in logs if log["event"] == "not acknowledged in time"]
 
-    assert told() == []
+    assert notified() == []
     assert "warnings" not in audited()
     rows("UPDATE interchange SET sent_at = sent_at - interval '3 hours' RETURNING id")
-    assert [told(), told()] == [[1], []]
+    assert [notified(), notified()] == [[1], []]
     [warning] = audited()["warnings"]
     assert warning.startswith("interchange 1 of NORTH was sent at ")
     assert warning.endswith(" and is not acknowledged")
     put(partner, "a.edi", contrl(1))
-    assert told() == []
+    assert notified() == []
     assert "warnings" not in audited()
 
 
@@ -452,7 +348,7 @@ def test_whatever_is_wrong_with_one_inbox_the_others_are_read(
     assert failures == [("BROKEN", 1, True), ("NORTH", 0, None)]
 
 
-def test_late_acknowledgements_are_told_also_while_no_inbox_can_be_read(
+def test_late_acknowledgements_are_reported_also_while_no_inbox_can_be_read(
     partner: Partner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(partner)
@@ -544,3 +440,73 @@ def test_a_partner_without_an_inbox_has_no_turn(partner: Partner, monkeypatch: p
     monkeypatch.setattr("tasks.receipts.partners", lambda: [without])
     read_inboxes()
     assert rows("SELECT inbox_read_at FROM partner") == []
+
+
+def let_the_lease_run_out() -> None:
+    rows("UPDATE interchange SET lease_until = now() - interval '1 second' RETURNING id")
+
+
+def test_a_duplicate_of_the_only_copy_is_another_interchange_and_a_rejection_of_ours(partner: Partner) -> None:
+    send(partner)
+    receive(partner, contrl(1, "4+26"))
+    assert interchange(partner)["state"] == "rejected"
+    assert "interchange 1 of NORTH was rejected" in audited()["warnings"][0]
+
+
+def test_a_rejection_under_the_reference_of_an_earlier_receipt_is_news(partner: Partner) -> None:
+    send(partner)
+    receive(partner, contrl(1, "8"))
+    receive(partner, contrl(1, "4+18"))
+    assert (interchange(partner)["state"], states()) == ("rejected", ["matched", "matched"])
+
+
+def test_a_receipt_and_a_rejection_in_one_interchange_of_theirs_are_two_answers(partner: Partner) -> None:
+    send(partner)
+    rejection = b"UNH+2+CONTRL:D:3:UN'UCI+1+SHOP01:14+WH01:14+4+18'UNT+3+2'UNZ+2+77'"
+    receive(partner, contrl(1, "8").replace(b"UNZ+1+77'", rejection))
+    assert interchange(partner)["state"] == "rejected"
+
+
+def test_a_test_of_theirs_says_nothing_of_what_was_no_test(partner: Partner) -> None:
+    send(partner)
+    receive(partner, contrl(1).replace(b"+77'UNH", b"+77++++++1'UNH"))
+    assert (interchange(partner)["state"], states()) == ("sent", ["unmatched"])
+
+
+def test_a_file_that_is_half_there_is_read_again_when_it_is_whole(partner: Partner) -> None:
+    send(partner)
+    whole = contrl(1)
+    put(partner, "a.edi", whole[:60])
+    read_inbox(partner)
+    assert waiting(partner) == ["a.edi"]
+    put(partner, "a.edi", whole)
+    read_inbox(partner)
+    assert interchange(partner)["state"] == "acknowledged"
+    assert waiting(partner) == []
+    assert [file["error"] is None for file in received()] == [False, True]
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_too(partner: Partner) -> None:
+    send(partner)
+    put(partner, "a.edi", contrl(7))
+    keep = acknowledgement_files.store
+
+    def keep_and_replace(*arguments: Any) -> Any:
+        kept = keep(*arguments)
+        put(partner, "a.edi", contrl(1))
+        return kept
+
+    with patch.object(acknowledgement_files, "store", keep_and_replace):
+        read_inbox(partner)
+    read_inbox(partner)
+    assert states() == ["unmatched", "matched"]
+    assert waiting(partner) == []
+
+
+def test_the_newest_rejections_are_those_that_are_reported(partner: Partner) -> None:
+    for number in range(1, 8):
+        send(partner, str(number))
+        receive(partner, contrl(number, "4+18", reference=str(number)))
+    warnings = audited()["warnings"]
+    assert warnings[0].startswith("interchange 7 of NORTH was rejected")
+    assert warnings[-1] == "… and 2 more like the last"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.builders import a_request, an_order, deliver, encoded, load, settle
-from tests.commands import Countermand, Ended, told
+from tests.commands import Countermand, Ended, error_line
 from tests.databases import servers_account, working_on
 from tests.processes import await_that
 from workers.embedded import Services
@@ -108,7 +108,7 @@ def test_whatever_only_reads_says_the_same_there_and_nothing_can_be_written(
     orders.write_bytes(encoded(an_order("1004")))
     with working_on(replica.url):
         assert [countermand(*command) for command in READING] == primary
-        refused = told(countermand("orders", "load", str(orders)), 3)
+        refused = error_line(countermand("orders", "load", str(orders)), 3)
     assert "read-only transaction" in refused
     assert {(ended.code, ended.err) for ended in primary} == {(0, "")}
 

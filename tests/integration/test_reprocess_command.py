@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, rows
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -66,22 +66,22 @@ def test_a_dry_run_of_many_shows_people_the_first_and_counts_them_all(counterman
 def test_a_dry_run_tells_programs_each_decision_and_how_many_there_are_of_each(countermand: Countermand) -> None:
     load(an_order("1"))
     park(a_request("1", id="a"), a_request("1", id="b"), a_request("2", id="c"))
-    told = countermand("reprocess", "--dry-run", "--json").json
+    reported = countermand("reprocess", "--dry-run", "--json").json
     keys = {"source", "id", "order", "kind", "was", "outcome", "reasons", "advice", "changes"}
-    assert [one.keys() for one in told["would_be_decided"]] == [keys] * 3
+    assert [one.keys() for one in reported["would_be_decided"]] == [keys] * 3
     parked, again = {"was": ["unknown_order"], "requests": 1}, ["unknown_order"]
-    assert told["summary"] == [
+    assert reported["summary"] == [
         {**parked, "outcome": "applied", "reasons": ["order_cancelled"]},
         {**parked, "outcome": "unchanged", "reasons": ["already_closed"]},
         {**parked, "outcome": None, "reasons": again},
     ]
-    assert told["dead_effects"] == 0
+    assert reported["dead_effects"] == 0
 
 
 def test_a_dry_run_where_nothing_is_parked_says_so(countermand: Countermand) -> None:
     assert countermand("reprocess", "--dry-run").out == "nothing was changed; would be decided anew: 0 requests\n"
-    told = countermand("reprocess", "--dry-run", "--json").json
-    assert told == {"would_be_decided": [], "summary": [], "dead_effects": 0}
+    reported = countermand("reprocess", "--dry-run", "--json").json
+    assert reported == {"would_be_decided": [], "summary": [], "dead_effects": 0}
     assert countermand("reprocess").out == "to be decided anew: 0 requests\n"
 
 
@@ -101,13 +101,13 @@ def test_dead_effects_are_revived_without_a_filter_alone_and_a_dry_run_says_so(c
 @pytest.mark.parametrize("moment", ["monday", "2026-11-23", "2026-11-23T09:00:00", "1795424400", ""])
 def test_a_moment_that_could_be_another_is_one_line_and_ends_with_2(countermand: Countermand, moment: str) -> None:
     line = f"--since {moment}: expected a moment such as 2026-11-23T09:00:00Z"
-    assert told(countermand("reprocess", "--since", moment), 2) == line
+    assert error_line(countermand("reprocess", "--since", moment), 2) == line
 
 
 @pytest.mark.parametrize("reason", ["order_cancelled", "nonsense"])
 def test_a_reason_that_nothing_is_parked_for_is_one_line_and_ends_with_2(countermand: Countermand, reason: str) -> None:
     line = f"--reason {reason}: requests are parked for unknown_order or failed_repeatedly"
-    assert told(countermand("reprocess", "--reason", reason), 2) == line
+    assert error_line(countermand("reprocess", "--reason", reason), 2) == line
 
 
 def test_a_run_that_is_interrupted_says_what_stays_done(

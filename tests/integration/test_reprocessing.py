@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+import orders.reprocessing
+import tasks.intake
 import tasks.reprocessing
 from database.queries import AnyRow
 from database.transactions import in_transaction
@@ -14,10 +16,22 @@ from edi.interchanges import InFlight, claim
 from edi.outcomes import confirm
 from orders.reprocessing import Filter, count_parked, find_parked, revive
 from orders.request_retries import MAX_ATTEMPTS, count_failure, park_unknown_orders
+from rules.decide import Faults, decide
+from rules.model import ChangeRequest, Decision, Order
 from tasks.partners import partners
 from tasks.reprocessing import iterate_previews
 from tasks.running.wakeups import WakeUp
-from tests.builders import a_request, an_address, an_order, decide_all, deliver, load, order, rows, settle
+from tests.builders import (
+    a_request,
+    an_address,
+    an_order,
+    decide_all,
+    deliver,
+    load,
+    order,
+    rows,
+    settle,
+)
 
 pytestmark = pytest.mark.usefixtures("system")
 
@@ -223,7 +237,7 @@ def test_a_parked_request_becomes_undecided_as_if_it_had_just_been_accepted(reas
     assert revived.not_before >= revived.undecided_since
 
 
-def test_a_request_is_decided_by_the_order_as_it_is_now_and_told_once() -> None:
+def test_a_request_is_decided_by_the_order_as_it_is_now_and_reported_once() -> None:
     load(an_order())
     park_failed(a_request(id="parked", ticket=None))
     export()
@@ -367,3 +381,22 @@ def test_a_reprocessed_request_waits_for_an_interchange_in_flight() -> None:
     in_transaction(lambda connection: confirm(connection, interchange))
     settle()
     assert request("parked").reasons == ["edi_already_sent"]
+
+
+def test_a_preview_goes_on_past_a_request_whose_decision_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ChangeRequest] = []
+
+    def fail_at_the_first(order: Order, request: ChangeRequest, faults: Faults) -> Decision:
+        asked.append(request)
+        if len(asked) == 1:
+            raise ZeroDivisionError
+        return decide(order, request, faults)
+
+    load(an_order())
+    deliver(a_request(id="first"), a_request(id="second"))
+    rows("UPDATE change_request SET state = 'parked', parked_at = now(), reasons = '{unknown_order}' RETURNING id")
+    monkeypatch.setattr(orders.reprocessing, "decide", fail_at_the_first)
+    assert [(one["id"], one["outcome"], one["reasons"], one.get("error")) for one in iterate_previews(Filter())] == [
+        ("first", None, ["failed_repeatedly"], "ZeroDivisionError"),
+        ("second", "applied", ["order_cancelled"], None),
+    ]

@@ -30,17 +30,17 @@ from tasks.export import export
 from tasks.intake import take
 from tasks.partners import partners
 from tasks.receipts import read_inboxes
+from tests.acknowledgements import contrl
 from tests.builders import a_request, an_address, an_order, deliver, encoded, load, rows, settle
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.deliveries import a_delivery, sign
-from tests.integration.test_receipts import contrl
+from tests.roles import DENIED, REFUSED_BY_A_TRIGGER, fate
 from tests.serving import send
 from workers.embedded import Services
 
 pytestmark = pytest.mark.usefixtures("system")
 
 AT_WORK = (Role.WORKER, Role.EXPORTER, Role.READER)
-DENIED, REFUSED_BY_A_TRIGGER = "42501", "23001"
 PASSWORD = "a-password-of-tests"
 
 LogIn = Callable[[str], AbstractContextManager[None]]
@@ -100,17 +100,6 @@ def as_role(made: str, log_in: LogIn) -> Callable[[Role], AbstractContextManager
 
 
 AsRole = Callable[[Role], AbstractContextManager[None]]
-
-
-def fate(engine: Engine, statement: str) -> str | None:
-    """Returns the SQLSTATE by which a statement is refused; None if it is done."""
-    try:
-        with engine.begin() as connection:
-            connection.exec_driver_sql(statement)
-    except DBAPIError as error:
-        state: str | None = getattr(error.orig, "sqlstate", None)
-        return state
-    return None
 
 
 # The table of privileges
@@ -415,7 +404,7 @@ def test_a_role_is_refused_whatever_is_not_its_work(
 def test_a_command_by_the_wrong_role_is_told_so_in_one_line(as_role: AsRole, countermand: Countermand) -> None:
     load(an_order())
     with as_role(Role.READER):
-        line = told(countermand("export"), 2)
+        line = error_line(countermand("export"), 2)
     assert line == (
         "the database's user may not do this (permission denied for table orders): use one with the role for it, see "
         "docs/security.md"
@@ -485,7 +474,7 @@ def test_a_user_that_may_not_make_roles_is_told_so_in_one_line_and_nothing_is_do
     administrator: str, prefix: str, log_in: LogIn, countermand: Countermand
 ) -> None:
     with log_in(administrator):
-        line = told(countermand("migrate", "--roles", "--role-prefix", prefix), 2)
+        line = error_line(countermand("migrate", "--roles", "--role-prefix", prefix), 2)
     assert line == (
         f"the database user {administrator} may not make the roles (permission denied to create role): do it as a user "
         f"that owns the database and its tables and may make roles (ALTER ROLE {administrator} CREATEROLE), or as a "
@@ -520,7 +509,7 @@ def test_another_user_may_migrate_and_make_the_roles_again_by_the_owner_role(
         assert countermand("migrate").code == 0
         assert countermand("migrate", "--roles", "--role-prefix", made).code == 0
         assert fate(engine, "GRANT CREATE ON SCHEMA public TO PUBLIC") is None
-        line = told(countermand("migrate", "--roles", "--role-prefix", made), 2)
+        line = error_line(countermand("migrate", "--roles", "--role-prefix", made), 2)
     assert line.startswith("everyone may create tables in the schema public")
 
 
@@ -543,7 +532,7 @@ def test_the_lines_that_are_printed_make_a_login_user_that_can_work(
 
 @pytest.mark.parametrize("given", ["Acme", "1st", "a-b", 'a"; DROP TABLE orders; --', "a" * 41])
 def test_a_prefix_that_is_no_plain_name_is_refused(countermand: Countermand, given: str) -> None:
-    assert "--role-prefix" in told(countermand("migrate", "--roles", "--role-prefix", given), 2)
+    assert "--role-prefix" in error_line(countermand("migrate", "--roles", "--role-prefix", given), 2)
 
 
 def test_without_the_option_no_role_is_made(countermand: Countermand, prefix: str) -> None:

@@ -18,7 +18,7 @@ from orders.audit import audit
 from tasks.export import iterate_export
 from tasks.partners import partners
 from tests.builders import a_request, an_address, an_order, deliver, load, order, request, rows, settle
-from tests.commands import Countermand, told
+from tests.commands import Countermand, error_line
 from tests.processes import await_that
 from workers.embedded import Services
 
@@ -183,7 +183,7 @@ def test_a_setting_that_breaks_a_promise_and_is_not_ours_to_set_is_refused_in_a_
     assert REFUSED.keys() == session.REFUSED.keys()
     with database_set_to(system, {name: REFUSED[name]}):
         for arguments in (["migrate"], ["orders", "list"], ["audit"], ["export"]):
-            line = told(countermand(*arguments), 2)
+            line = error_line(countermand(*arguments), 2)
             assert line.startswith(f"the database has a setting that breaks a promise ({name} is {REFUSED[name]} ")
         ready = http.get("/readyz")
         assert (ready.status_code, ready.json()["database"]) == (503, False)
@@ -206,7 +206,7 @@ def test_readiness_asks_the_session_that_it_has_and_not_only_a_new_one(
         assert http.get("/readyz").status_code == 200
 
 
-def test_a_server_whose_crash_may_lose_what_was_accepted_is_told_by_migrate_and_by_the_audit(
+def test_a_server_whose_crash_may_lose_what_was_accepted_is_reported_by_migrate_and_by_the_audit(
     system: Services, countermand: Countermand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert countermand("audit", "--json").json.keys() == {"ok", "checks"}

@@ -12,7 +12,7 @@ from asyncssh.sftp import SFTPServerHandler
 from edi.transports.sftp import SftpTransport
 from edi.transports.transport import DeliveryConflict, DeliveryUnknown, NotDelivered, TransportError
 from tests.integration.sftp_server import CONTENT, NAME, Cut, Moment, Warehouse
-from tests.integration.test_answers import logging_as_in_production
+from tests.logs import logging_as_in_production
 
 LEFTOVER = f".{NAME}.0badc0de.part"
 THEIRS = b"theirs".ljust(len(CONTENT))
@@ -122,7 +122,7 @@ def test_a_file_that_turns_up_at_the_last_moment_is_not_replaced(
         (asyncssh.SFTPFailure("never"), DeliveryUnknown),
     ],
 )
-def test_a_refused_rename_with_nothing_there_is_told_by_its_code(
+def test_a_refused_rename_with_nothing_there_is_reported_by_its_code(
     warehouse: Warehouse, transport: SftpTransport, refusal: Exception, expected: type[TransportError]
 ) -> None:
     warehouse.refusals["rename"] = refusal

@@ -118,7 +118,7 @@ def test_a_cut_while_archiving_loses_nothing(warehouse: Warehouse, transport: Sf
 
 
 @pytest.mark.parametrize("step", ["list", "open visible", "read", "close"])
-def test_a_cut_while_reading_is_told(warehouse: Warehouse, transport: SftpTransport, step: str) -> None:
+def test_a_cut_while_reading_is_reported(warehouse: Warehouse, transport: SftpTransport, step: str) -> None:
     (warehouse.inbox / "a.edi").write_bytes(b"UNB")
     warehouse.cut = Cut(step)
     with pytest.raises(NotReceived, match="the connection ended"):

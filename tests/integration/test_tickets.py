@@ -175,7 +175,7 @@ def test_another_form_on_the_ticket_is_another_request_and_so_is_the_first_when_
 
 
 @only(FakeChatwoot)
-def test_a_form_that_was_changed_after_its_kind_was_chosen_is_told_and_not_taken(desk: FakeDesk) -> None:
+def test_a_form_that_was_changed_after_its_kind_was_chosen_is_reported_and_not_taken(desk: FakeDesk) -> None:
     desk.fill_in(**FORM)
     names(desk)
     read_all()

@@ -52,10 +52,10 @@ def test_what_reads_whole_tables_has_longer_for_a_statement_and_no_longer_for_a_
 def test_a_database_that_vanishes_is_noticed(engine: Engine) -> None:
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
-        told = driver.info.get_parameters()
+        reported = driver.info.get_parameters()
     expected = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
     expected |= {"connect_timeout": "5", "tcp_user_timeout": "30000"}
-    assert {name: told.get(name) for name in expected} == expected
+    assert {name: reported.get(name) for name in expected} == expected
 
 
 def of(client: Any) -> tuple[float, float]:

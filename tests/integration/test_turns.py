@@ -87,7 +87,7 @@ def test_a_ticket_on_which_the_desk_hangs_up_holds_up_no_other(desk: FakeZendesk
     event, other = ask(desk), ask(desk, ticket="1")
     desk.next("write", after_storing(hangs_up))
     assert [answer_one(), answer_one()] == [True, True]
-    assert (standing(event).told, standing(other).state) == ("sending", "done")
+    assert (standing(event).delivery_state, standing(other).state) == ("sending", "done")
     assert standing(event).error.startswith("this ticket alone: ")
     let_time_pass()
     assert answer_one()
@@ -180,12 +180,12 @@ def test_destinations_take_turns_whoever_has_waited_longest(file: DesksFile) -> 
     for number in range(3):
         ask(one, ticket=str(number + 1))
     ask(other)
-    told = []
+    reported = []
     for _ in range(4):
         leased = lease()
         settle(leased)
-        told.append(leased.row.source)
-    assert told.index(other.source) <= 1
+        reported.append(leased.row.source)
+    assert reported.index(other.source) <= 1
 
 
 def test_a_slow_desk_has_one_try_on_its_way_and_the_others_go_on(file: DesksFile) -> None:
@@ -242,12 +242,12 @@ def test_after_a_slow_answer_others_are_served_for_as_long_as_it_took(file: Desk
     settle(leased)
     for ticket in "123":
         ask(quick, ticket=ticket)
-    told = []
+    reported = []
     for _ in range(4):
         leased = lease()
         settle(leased)
-        told.append(leased.row.source)
-    assert told == [quick.source] * 3 + [slow.source]
+        reported.append(leased.row.source)
+    assert reported == [quick.source] * 3 + [slow.source]
 
 
 def test_a_try_whose_process_has_died_keeps_its_desk_from_nothing(file: DesksFile) -> None:

@@ -102,8 +102,8 @@ def test_a_letter_of_a_desk_that_is_gone_names_the_desk(
     shop.receives(sign("zammad", b"{}"))
     rows("UPDATE dead_letter SET origin = 'webhook:old-zammad' RETURNING id")
     [row] = rows("SELECT id FROM dead_letter")
-    told = f"dead letter {row.id} came by the webhook of desk old-zammad, which is not configured"
-    with configured(monkeypatch, tmp_path), pytest.raises(UsageError, match=told):
+    reported = f"dead letter {row.id} came by the webhook of desk old-zammad, which is not configured"
+    with configured(monkeypatch, tmp_path), pytest.raises(UsageError, match=reported):
         requeue(row.id)
 
 

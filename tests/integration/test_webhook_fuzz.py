@@ -120,7 +120,7 @@ async def _messages(one: Try) -> AsyncIterator[dict[str, Any]]:
 
 
 @contextmanager
-def told(what: str, number: int, one: object) -> Iterator[None]:
+def notified(what: str, number: int, one: object) -> Iterator[None]:
     """Adds to a failure how it is had again."""
     try:
         yield
@@ -218,17 +218,17 @@ class Kept:
 
     def note(self, one: Try, answer: Answer) -> None:
         """Takes an answer at its word."""
-        told = json.loads(answer.body) if one.method != "HEAD" else {}
+        notified = json.loads(answer.body) if one.method != "HEAD" else {}
         match answer.status:
             case 202:
-                assert told.keys() == {"source", "id", "state"}
-                key = told["source"], told["id"]
+                assert notified.keys() == {"source", "id", "state"}
+                key = notified["source"], notified["id"]
                 assert key not in self.requests, "taken twice"
                 self.requests.add(key)
-            case 200 if told.get("state") == "dead_letter":
+            case 200 if notified.get("state") == "dead_letter":
                 self.unusable.add(sha256(one.body).digest())
-            case 200 if told.get("state") != "ignored" and "source" in told:
-                self.repeated.add((told["source"], told["id"]))
+            case 200 if notified.get("state") != "ignored" and "source" in notified:
+                self.repeated.add((notified["source"], notified["id"]))
             case 409:
                 self.conflicts += 1
 
@@ -261,7 +261,7 @@ def test_whatever_a_desk_sends_is_answered_as_documented_and_kept_as_answered(si
     async def all_tries() -> None:
         for number in range(TRIES // (len(DESKS) + 1)):
             one = deliveries.next()
-            with told(desk, number, one):
+            with notified(desk, number, one):
                 answer = await ask(app, one)
                 check(one, answer, WEBHOOK_STATUSES)
                 is_to_the_desk = one.method == "POST" and one.path == f"/webhooks/{desk}"
@@ -305,7 +305,7 @@ def test_whatever_is_asked_of_requests_is_answered_as_documented(
     async def all_tries() -> None:
         for number in range(TRIES // (len(DESKS) + 1)):
             one = next_try()
-            with told("requests", number, one):
+            with notified("requests", number, one):
                 answer = await ask(app, one)
                 check(one, answer, REQUEST_STATUSES)
                 if (b"authorization", f"Bearer {TOKEN}".encode()) not in one.headers and answer.status == 200:
@@ -354,7 +354,7 @@ def test_whatever_comes_over_the_wire_is_refused_by_the_server_or_answered_as_do
         answers = list(threads.map(partial(_exchange, http.base_url), tries))
     taken = 0
     for number, (raw, answered) in enumerate(zip(tries, answers, strict=True)):
-        with told("wire", number, (raw, answered)):
+        with notified("wire", number, (raw, answered)):
             # A head that has an end is answered.
             assert answered.startswith(b"HTTP/1.1 ") or not _has_an_end(raw)
             statuses = {int(line.split()[1]) for line in answered.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")}

@@ -175,7 +175,7 @@ def test_a_desk_is_answered_before_it_loses_patience() -> None:
 
 
 @pytest.mark.parametrize("desk", DESKS)
-def test_a_database_that_hangs_is_told_in_time_and_what_it_took_afterwards_is_there_once(
+def test_a_database_that_hangs_is_reported_in_time_and_what_it_took_afterwards_is_there_once(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch, desk: str
 ) -> None:
     monkeypatch.setattr("web.database._SECONDS", 0.3)
@@ -193,7 +193,7 @@ def test_a_database_that_hangs_is_told_in_time_and_what_it_took_afterwards_is_th
     assert taken() == 1
 
 
-def test_more_deliveries_than_there_are_connections_are_all_told_in_time(
+def test_more_deliveries_than_there_are_connections_are_all_reported_in_time(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.database._SECONDS", 1.0)

@@ -13,18 +13,7 @@ import pytest
 from orders.messages import MAX_MESSAGE_BYTES
 from tasks.running.wakeups import WakeUp
 from tests.builders import EMAIL, an_address, an_order, load, order, request, rows, settle
-from tests.deliveries import (
-    BOT,
-    DESKS,
-    PROOF,
-    TABLES,
-    TIMED,
-    a_delivery,
-    a_payload,
-    a_secret,
-    environment,
-    sign,
-)
+from tests.deliveries import BOT, DESKS, PROOF, TABLES, TIMED, a_delivery, a_payload, a_secret, environment, sign
 from tests.serving import answer_of, connected, head_of, send
 from web import webhooks
 
@@ -59,10 +48,10 @@ def test_a_signed_request_is_committed_when_202_is_answered(
 ) -> None:
     answer = send(http, a_delivery(desk))
     assert answer.status_code == 202
-    told = answer.json()
-    assert told == {"source": TABLES[desk]["source"], "id": told["id"], "state": "received"}
-    assert taken() == [(told["source"], told["id"])]
-    shown = request(told)
+    reported = answer.json()
+    assert reported == {"source": TABLES[desk]["source"], "id": reported["id"], "state": "received"}
+    assert taken() == [(reported["source"], reported["id"])]
+    shown = request(reported)
     assert (shown["order"], shown["kind"], shown["ticket"], shown["state"]) == ("1001", "cancel", "88121", "received")
     assert woken == [WakeUp.APPLY_CHANGES]
 
@@ -85,10 +74,10 @@ def test_a_repeat_after_the_decision_carries_the_decision(http: httpx2.Client, d
     settle()
     again = send(http, delivery)
     assert again.status_code == 200
-    told = again.json()
-    assert (told["state"], told["outcome"], told["reasons"]) == ("decided", "applied", ["order_cancelled"])
+    reported = again.json()
+    assert (reported["state"], reported["outcome"], reported["reasons"]) == ("decided", "applied", ["order_cancelled"])
     shown = request(key)
-    assert (told["advice"], told["decided_at"]) == (shown["advice"], shown["decided_at"])
+    assert (reported["advice"], reported["decided_at"]) == (shown["advice"], shown["decided_at"])
 
 
 def test_a_later_word_on_a_ticket_neither_asks_again_nor_undoes_what_another_ticket_asked_since(
@@ -272,8 +261,8 @@ def test_who_is_not_the_desk_learns_nothing_from_an_answer(http: httpx2.Client, 
         send(http, replace(wrong, body=bytes(MAX_MESSAGE_BYTES + 1))),
     ):
         assert answer.status_code in (401, 404, 405, 413)
-        told = f"{answer.headers} {answer.text}"
-        assert [one for one in secret if one in told] == []
+        reported = f"{answer.headers} {answer.text}"
+        assert [one for one in secret if one in reported] == []
 
 
 _NO_REQUESTS = {

@@ -69,7 +69,7 @@ class Cancellation:
         assert (decided["state"], decided["outcome"], decided["reasons"]) == ("decided", "applied", ["order_cancelled"])
         assert self.effects() == {"restock": "done", "notify": "done"}
         assert self.restocked() == {("RED-1", 3), ("BLUE-2", 1)}
-        assert self.told() == 1
+        assert self.notified() == 1
         assert self.dead_letters() == self.expected_dead_letters
         assert_that_every_promise_is_kept()
 
@@ -84,13 +84,13 @@ class Cancellation:
         assert len(set(moved)) == len(moved)
         return {(row.sku, row.quantity) for row in moved}
 
-    def told(self) -> int:
-        told = rows(
+    def notified(self) -> int:
+        notified = rows(
             "SELECT 1 FROM notification JOIN change_request ON change_request.id = change_request_id"
             " WHERE external_id = :id",
             id=self.event["id"],
         )
-        return len(told)
+        return len(notified)
 
     def tries(self) -> list[int]:
         found = rows("SELECT attempts FROM change_request WHERE external_id = :id", id=self.event["id"])

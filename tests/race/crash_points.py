@@ -102,12 +102,12 @@ class Follower:
         self._asked = Packet(packet[0]).name
         return f"sending {self._asked}"
 
-    def _around(self, owner: Any, name: str, told: Callable[..., str]) -> None:
+    def _around(self, owner: Any, name: str, reported: Callable[..., str]) -> None:
         original = getattr(owner, name)
 
         @wraps(original)
         def followed(*args: Any, **kwargs: Any) -> Any:
-            with self._inside(told(*args, **kwargs)):
+            with self._inside(reported(*args, **kwargs)):
                 return original(*args, **kwargs)
 
         setattr(owner, name, followed)

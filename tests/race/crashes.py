@@ -134,7 +134,7 @@ def crash_table(work: Work, scenario: Scenario, *, crashes: int = 1) -> list[str
     with Runner(work) as runner:
 
         def row(*killed_at: str) -> tuple[str, ...]:
-            told = ", then ".join(killed_at)
+            reported = ", then ".join(killed_at)
             commit_sites.killed_at.extend(killed_at)
             try:
                 scenario.prepare()
@@ -146,9 +146,9 @@ def crash_table(work: Work, scenario: Scenario, *, crashes: int = 1) -> list[str
                 last = runner.run()
                 scenario.check()
             except BaseException as error:
-                error.add_note(f"killed at: {told}")
+                error.add_note(f"killed at: {reported}")
                 raise
-            rows.append(told)
+            rows.append(reported)
             return tuple(last)
 
         scenario.prepare()

@@ -72,9 +72,9 @@ def step_of(statement: str, held: frozenset[str], *, begins: bool) -> Step:
     elif verb != "SELECT":
         # Ours update the rows that they have locked before, if they have locked any in that table.
         locks = written - held if verb == "UPDATE" else written
-    told = (f"{_caller()}:", verb, ", ".join(sorted(sees)), locking[0] if locking else "")
+    reported = (f"{_caller()}:", verb, ", ".join(sorted(sees)), locking[0] if locking else "")
     locks |= _moments(statement, verb, written, begins)
-    return Step(" ".join(part for part in told if part), sees | locks, locks)
+    return Step(" ".join(part for part in reported if part), sees | locks, locks)
 
 
 def _tables(pattern: re.Pattern[str], statement: str) -> frozenset[str]:

@@ -302,9 +302,9 @@ def _run_all(chosen: Sequence[Mutation]) -> int:
     with tempfile.TemporaryDirectory(prefix="countermand-mutations-") as folder:
         root = Path(folder) / "tree"
         shutil.copytree(ROOT, root, ignore=_NOT_COPIED)
-        code, told = _run(root, sorted({test for one in chosen for test in one.tests}))
+        code, reported = _run(root, sorted({test for one in chosen for test in one.tests}))
         if code:
-            print(f"without any mutation the tests do not pass: {told}", file=sys.stderr)
+            print(f"without any mutation the tests do not pass: {reported}", file=sys.stderr)
             return 2
         survived = [one for one in chosen if not _is_caught(root, one)]
     print(f"{len(chosen)} mutations, {len(chosen) - len(survived)} caught, {len(survived)} survived")
@@ -313,11 +313,11 @@ def _run_all(chosen: Sequence[Mutation]) -> int:
 
 def _is_caught(root: Path, mutation: Mutation) -> bool:
     before = mutate(root, mutation)
-    code, told = _run(root, mutation.tests)
+    code, reported = _run(root, mutation.tests)
     for path, text in before.items():
         path.write_text(text)
     caught = code == 1
-    print(f"{'caught  ' if caught else 'SURVIVED'} {mutation.name} | {told}", flush=True)
+    print(f"{'caught  ' if caught else 'SURVIVED'} {mutation.name} | {reported}", flush=True)
     return caught
 
 

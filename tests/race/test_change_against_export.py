@@ -49,11 +49,15 @@ def race_a_cancellation(partner: Partner, patience: timedelta, record: Record) -
         expected = ("validated", "claimed") if is_claimed else ("cancelled", "not_sent")
         assert (found["status"], found["edi"]) == expected
         finish(race["claim"], partner)
-        found, told = order(race.index), request(race.index)
+        found, reported = order(race.index), request(race.index)
         if is_claimed:
-            assert (found["status"], found["edi"], told["reasons"]) == ("validated", "sent", ["edi_already_sent"])
+            assert (found["status"], found["edi"], reported["reasons"]) == ("validated", "sent", ["edi_already_sent"])
         else:
-            assert (found["status"], found["edi"], told["reasons"]) == ("cancelled", "not_sent", ["order_cancelled"])
+            assert (found["status"], found["edi"], reported["reasons"]) == (
+                "cancelled",
+                "not_sent",
+                ["order_cancelled"],
+            )
         return "sent" if is_claimed else "cancelled"
 
     return run_every_order(scenario, check, record)
@@ -83,11 +87,15 @@ def test_a_cancellation_accepted_before_the_claim_wins_over_the_export(
         if race.commits == ["accept", "claim"]:
             assert not is_claimed
         finish(race["claim"], partner)
-        found, told = order(race.index), request(race.index)
+        found, reported = order(race.index), request(race.index)
         if is_claimed:
-            assert (found["status"], found["edi"], told["reasons"]) == ("validated", "sent", ["edi_already_sent"])
+            assert (found["status"], found["edi"], reported["reasons"]) == ("validated", "sent", ["edi_already_sent"])
         else:
-            assert (found["status"], found["edi"], told["reasons"]) == ("cancelled", "not_sent", ["order_cancelled"])
+            assert (found["status"], found["edi"], reported["reasons"]) == (
+                "cancelled",
+                "not_sent",
+                ["order_cancelled"],
+            )
         return "sent" if is_claimed else "cancelled"
 
     assert run_every_order(scenario, check, record_property) == {"cancelled", "sent"}
@@ -140,8 +148,8 @@ def test_the_bytes_say_the_old_or_the_new_address_and_so_do_the_order_and_its_ch
         following = finish(race["claim"], partner)
         sent = race["claim"].interchange or following.interchange
         assert sent is not None
-        found, told = order(race.index), request(race.index)
-        city, other = ("Bonn", "Köln") if told["outcome"] == "applied" else ("Köln", "Bonn")
+        found, reported = order(race.index), request(race.index)
+        city, other = ("Bonn", "Köln") if reported["outcome"] == "applied" else ("Köln", "Bonn")
         assert city in delivery_party(sent.content)
         assert other not in delivery_party(sent.content)
         assert (found["shipping"]["city"], found["edi"]) == (city, "sent")

@@ -180,6 +180,6 @@ def test_an_export_by_sftp_killed_anywhere_once_or_twice_ends_as_if_it_had_not_b
     table = crash_table(exporting, ExportBySftp(warehouse), crashes=2)
     report(table, record_property)
     requests = ("STAT", "OPEN", "WRITE", "EXTENDED", "CLOSE", "RENAME", "OPENDIR", "READDIR", "REMOVE", "READ")
-    told = {step.partition(": ")[2] for step in steps_in(table)}
-    assert told >= {f"{way} {one}" for one in requests for way in ("sending", "the answer to")}
+    reported = {step.partition(": ")[2] for step in steps_in(table)}
+    assert reported >= {f"{way} {one}" for one in requests for way in ("sending", "the answer to")}
     assert steps_in(table) >= {"claim: commit", "confirm: commit"}

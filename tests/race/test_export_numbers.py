@@ -89,9 +89,9 @@ def assert_that_every_order_went_once(outboxes: dict[str, Path]) -> None:
         assert {file.name: file.read_bytes() for file in outbox.iterdir()} == {
             row.filename: row.content for row in sent
         }
-        told = [number.decode() for row in sent for number in NUMBERS_IN.findall(row.content)]
+        reported = [number.decode() for row in sent for number in NUMBERS_IN.findall(row.content)]
         mine = rows("SELECT number FROM orders WHERE warehouse = :name AND edi_state = 'sent' ORDER BY id", name=name)
-        assert sorted(told, key=int) == [row.number for row in mine]
+        assert sorted(reported, key=int) == [row.number for row in mine]
         assert (sum(row.orders for row in sent), len(mine)) == (ORDERS // 2, ORDERS // 2)
     found = in_transaction(lambda connection: audit(connection, patience=timedelta(minutes=15)))
     assert [check for check in found["checks"] if check["violations"]] == []

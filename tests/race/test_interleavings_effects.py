@@ -102,7 +102,7 @@ def failing(leased: Leased) -> Work:
     return lambda connection: answers.fail(connection, leased, Failure("no answer", outcome_unknown=True))
 
 
-def told(index: int) -> list[str]:
+def notified(index: int) -> list[str]:
     found = rows(
         "SELECT effect.state, notification.state FROM notification JOIN effect USING (change_request_id)"
         " JOIN change_request AS request ON request.id = change_request_id"
@@ -116,7 +116,7 @@ def finish(index: int, leased: Leased | None) -> None:
     if leased is not None:
         in_transaction(confirming(leased))
     settle()
-    assert told(index) == ["done", "sent"]
+    assert notified(index) == ["done", "sent"]
     assert actions(index) == ["loaded", "cancelled"]
 
 

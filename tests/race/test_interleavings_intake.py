@@ -59,13 +59,13 @@ def test_a_cancellation_that_is_decided_as_it_is_taken_ends_cancelled_or_sent_ne
         if at_once or (patience and race.commits == ["take", "claim"]):
             assert not is_claimed
         finish(race["claim"], partner)
-        found, told = order(race.index), request(race.index)
+        found, reported = order(race.index), request(race.index)
         expected = (
             ("validated", "sent", ["edi_already_sent"])
             if is_claimed
             else ("cancelled", "not_sent", ["order_cancelled"])
         )
-        assert (found["status"], found["edi"], told["reasons"]) == expected
+        assert (found["status"], found["edi"], reported["reasons"]) == expected
         return "sent" if is_claimed else "cancelled at once" if at_once else "cancelled later"
 
     ends = {"sent", "cancelled at once", "cancelled later"}
@@ -181,11 +181,11 @@ def test_a_request_that_is_taken_beside_one_that_is_reprocessed_is_decided_once_
         assert race["reprocess"] == 1
         settle()
         assert request(race.index)["reasons"] == ["order_cancelled"]
-        told = request(race.index, "parked")["reasons"]
-        moved = ["shipping_address_changed"] if told == ["shipping_address_changed"] else []
-        assert moved or told == ["order_is_closed"]
+        reported = request(race.index, "parked")["reasons"]
+        moved = ["shipping_address_changed"] if reported == ["shipping_address_changed"] else []
+        assert moved or reported == ["order_is_closed"]
         assert actions(race.index) == ["loaded", *moved, "cancelled"]
-        return str(told[0])
+        return str(reported[0])
 
     assert run_every_order(scenario, check, record_property) == {"shipping_address_changed", "order_is_closed"}
 

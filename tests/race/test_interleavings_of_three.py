@@ -7,17 +7,7 @@ import pytest
 from tests.builders import a_request, an_order, deliver, load
 from tests.race.gates import Work
 from tests.race.interleavings import Race
-from tests.race.works import (
-    Record,
-    a_partner,
-    accepting,
-    applying,
-    claiming,
-    finish,
-    order,
-    request,
-    run_every_order,
-)
+from tests.race.works import Record, a_partner, accepting, applying, claiming, finish, order, request, run_every_order
 
 pytestmark = pytest.mark.usefixtures("system")
 

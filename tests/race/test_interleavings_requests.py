@@ -63,11 +63,11 @@ def test_a_reprocessed_request_is_decided_once_beside_what_is_decided_meanwhile(
         assert race["reprocess"] == 1
         settle()
         assert request(race.index)["reasons"] == ["order_cancelled"]
-        told = request(race.index, "parked")["reasons"]
-        moved = ["shipping_address_changed"] if told == ["shipping_address_changed"] else []
-        assert moved or told == ["order_is_closed"]
+        reported = request(race.index, "parked")["reasons"]
+        moved = ["shipping_address_changed"] if reported == ["shipping_address_changed"] else []
+        assert moved or reported == ["order_is_closed"]
         assert actions(race.index) == ["loaded", *moved, "cancelled"]
-        return str(told[0])
+        return str(reported[0])
 
     assert run_every_order(scenario, check, record_property) == {"shipping_address_changed", "order_is_closed"}
 

@@ -10,31 +10,17 @@ import cli.reprocessing
 import tasks.changes
 import tasks.effects
 import tasks.reprocessing
-from configuration.settings import settings
-from tests.builders import a_request, an_order, decide_all, deliver, encoded, load, order, request, rows, settle
+from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
 from tests.race.cancellations import Cancellation, Record, assert_that_every_promise_is_kept, kill_everywhere
 from tests.race.commit_sites import kills_around
 from tests.race.crash_points import has_passed
+from tests.race.taking import ALONE, WITH_THE_NEXT, Taking, taking
 from tests.race.works import park
-from workers import intake_stream
 from workers.app import app
-from workers.broker import FIELD, GROUP, STREAM
-from workers.intake import step
-from workers.intake_stream import StreamSource
 
 pytestmark = pytest.mark.usefixtures("system")
 
 # These run in the processes that are killed.
-
-
-def taking() -> None:
-    app.finalize()
-    # An empty stream is waited for but a moment.
-    with patch.object(intake_stream, "_WAIT_MILLISECONDS", 20):
-        source = StreamSource(str(settings().broker_url), "intake-1")
-        # The second finds nothing more, and acknowledges what the first has taken.
-        for _ in range(2):
-            step(source)
 
 
 def applying() -> None:
@@ -75,8 +61,8 @@ class Applying(Cancellation):
     def look(self, passed: Sequence[str]) -> None:
         if has_passed("do a batch: commit", passed):
             assert order(self.number)["status"] == "cancelled"
-            restocked, told = (has_passed(f"do a batch: commit, {nth}", passed) for nth in (2, 3))
-            states = {"restock": "done" if restocked else "pending", "notify": "done" if told else "pending"}
+            restocked, reported = (has_passed(f"do a batch: commit, {nth}", passed) for nth in (2, 3))
+            states = {"restock": "done" if restocked else "pending", "notify": "done" if reported else "pending"}
             assert self.effects() == states
         else:
             assert order(self.number) == self._before
@@ -99,47 +85,8 @@ class Escalating(Cancellation):
         settle()
         assert (request(self.event)["outcome"], self.effects()) == ("escalated", {"notify": "done"})
         assert order(self.number)["held_for"] == ["requester_is_not_the_customer"]
-        assert self.told() == 1
+        assert self.notified() == 1
         assert_that_every_promise_is_kept()
-
-
-class Taking(Cancellation):
-    """An entry is the broker's until it is in the inbox, and no longer."""
-
-    def __init__(self, broker: redis.Redis) -> None:
-        super().__init__()
-        self._broker = broker
-
-    def begin(self) -> None:
-        load(an_order(self.number))
-        self._broker.delete(STREAM)
-        self._broker.xadd(STREAM, {FIELD: encoded(self.event)})
-        self._is_read = self._is_taken = self._is_over = False
-
-    def look(self, passed: Sequence[str]) -> None:
-        self._is_read |= has_passed("intake_stream.StreamSource._read: the broker's XREADGROUP, 2", passed)
-        self._is_taken |= any(has_passed(site, passed) for site in TAKEN)
-        self._is_over |= is_acknowledged(passed)
-        assert len(self.tries()) == self._is_taken
-        assert self._broker.xlen(STREAM) == (not self._is_over)
-        if has_passed("intake_stream.StreamSource._ensure_group: the broker's XGROUP CREATE", passed):
-            assert self._broker.xpending(STREAM, GROUP)["pending"] == (self._is_read and not self._is_over)
-
-    def check(self) -> None:
-        assert (self._broker.xlen(STREAM), self._broker.xpending(STREAM, GROUP)["pending"]) == (0, 0)
-        assert self.tries() == [0]
-        super().check()
-
-
-# What someone may have had in hand before is kept, and decided later.
-TAKEN = "store and decide: commit", "store: commit"
-# With the next look for something new; before one for what someone may have had in hand.
-WITH_THE_NEXT = "intake_stream.StreamSource._read: the broker's XDEL and the broker's XACK and the broker's XREADGROUP"
-ALONE = "intake_stream.StreamSource.flush: the broker's XDEL and the broker's XACK"
-
-
-def is_acknowledged(passed: Sequence[str]) -> bool:
-    return any(has_passed(step, passed) for step in (WITH_THE_NEXT, ALONE))
 
 
 class Restocking(Cancellation):
@@ -165,7 +112,7 @@ class Notifying(Restocking):
     def look(self, passed: Sequence[str]) -> None:
         is_done = has_passed("do a batch: commit", passed)
         assert self.effects() == {"restock": "pending", "notify": "done" if is_done else "pending"}
-        assert self.told() == is_done
+        assert self.notified() == is_done
 
     def check(self) -> None:
         assert self.effects()["notify"] == "done"

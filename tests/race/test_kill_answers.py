@@ -14,7 +14,7 @@ from tests.builders import rows
 from tests.helpdesks.asking import (
     answers_to,
     ask,
-    assert_told_once,
+    assert_answered_once,
     broken_promises,
     let_time_pass,
     standing,
@@ -64,7 +64,7 @@ class Answering:
         found = standing(self._event)
         is_done = has_passed(CONFIRMED, passed)
         is_leased = has_passed(LEASED, passed)
-        assert (found.state, found.told) == (
+        assert (found.state, found.delivery_state) == (
             ("done", "sent") if is_done else ("pending", "sending" if is_leased else "pending")
         )
         assert len(answers_to(self._desk, self._event)) == any(": the desk's PUT → " in point for point in passed)
@@ -74,7 +74,7 @@ class Answering:
         let_time_pass()
 
     def check(self) -> None:
-        assert_told_once(self._desk, self._event)
+        assert_answered_once(self._desk, self._event)
 
 
 class AnsweringUnheard(Answering):

@@ -18,7 +18,7 @@ from tests.deliveries import a_delivery, configured, sign
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
 from tests.race.crash_points import has_passed
-from tests.race.test_kill import WITH_THE_NEXT, Taking, is_acknowledged, taking
+from tests.race.taking import WITH_THE_NEXT, Taking, is_acknowledged, taking
 from workers.app import app
 from workers.broker import FIELD, STREAM
 from workers.embedded import Services

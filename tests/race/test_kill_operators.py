@@ -16,7 +16,7 @@ from tests.builders import an_order, deliver, encoded, load, order, request, row
 from tests.race.cancellations import Cancellation, Record, kill_everywhere
 from tests.race.commit_sites import kills_around
 from tests.race.crash_points import has_passed
-from tests.race.test_kill import taking
+from tests.race.taking import taking
 from workers.broker import STREAM
 from workers.errors import UsageError
 

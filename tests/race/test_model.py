@@ -47,8 +47,8 @@ from tasks.intake import store, take
 from tasks.partners import address_check
 from tasks.receipts import read_inbox
 from tasks.running.batches import run_batch
+from tests.acknowledgements import contrl
 from tests.builders import DECIDING
-from tests.integration.test_receipts import contrl
 from tests.race.model import clock, contract
 from tests.race.model.both import Both, Held, Intake, Sent
 from tests.race.model.made_up import CHANGES as OTHERWISE

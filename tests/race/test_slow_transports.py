@@ -197,8 +197,8 @@ def test_a_sender_slower_than_its_lease_is_overtaken_and_what_it_brings_later_ch
     assert decided == [REFUSED] * 3
     late = slow.let_go()[0]
     # What it brings is there already, and it says so; what it fails to bring it still believes to be on its way.
-    is_told = "at fence 2; expected claimed at fence 1" in (late.error or "")
-    assert (late.state, is_told) == (("sent", False) if failure is None else ("claimed", True))
+    is_answered = "at fence 2; expected claimed at fence 1" in (late.error or "")
+    assert (late.state, is_answered) == (("sent", False) if failure is None else ("claimed", True))
     assert woken == [(WakeUp.APPLY_CHANGES, ["sent", "sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == decided
     [sent] = rows("SELECT * FROM interchange")

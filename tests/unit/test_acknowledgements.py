@@ -27,80 +27,22 @@ from edi.documents.standards import assemble, render_order
 from edi.partners import CharacterSet, Partner, Standard
 from tests.edi_oracles import by_bots, by_mock_edi, by_x12_doctor
 from tests.edi_orders import EDIFACT, MADE_UP, X12, read_orders
+from tests.unit.acknowledgements import ACCEPTED_997, X12_4010, contrl, one, refused, uci, ucm, x12
 
 EXAMPLES = 10 * int(os.environ.get("COUNTERMAND_EXAMPLES", "30"))
 AT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-X12_4010 = replace(X12, standard=Standard.X12_940_004010)
 X12_5010 = replace(X12, standard=Standard.X12_940_005010, character_set=CharacterSet.X12_BASIC)
 
 
 # What a partner writes: hand-made after the standards, and judged by other programs below.
 
 
-def contrl(
-    *segments: str, kind: str = "CONTRL:D:3:UN", una: str = "", test: bool = False, reference: str = "77"
-) -> bytes:
-    """An interchange of one message from the partner to us."""
-    header = f"UNB+UNOC:3+{EDIFACT.their_id}:14+{EDIFACT.our_id}:14+261123:0945+{reference}{'++++++1' if test else ''}'"
-    message = "".join(f"{segment}'" for segment in segments)
-    trailer = f"UNT+{len(segments) + 2}+1'UNZ+1+{reference}'"
-    return f"{una}{header}UNH+1+{kind}'{message}{trailer}".encode("latin-1")
-
-
-def uci(action: str, number: str = "1000000042") -> str:
-    """Our interchange, as its receiver repeats it."""
-    return f"UCI+{number}+{EDIFACT.our_id}:14+{EDIFACT.their_id}:14+{action}"
-
-
-def ucm(reference: int, action: str) -> str:
-    """One of our messages."""
-    return f"UCM+{reference}+ORDERS:D:96A:UN+{action}"
-
-
-def x12(
-    *sets: str, group: str = "FA", ta1: str = "", number: str = "000000077", release: str = "004010", usage: str = "P"
-) -> bytes:
-    """An interchange from the partner to us; a set is its type and its segments, all but ST and SE."""
-    is_new = release >= "005010"
-    isa = (
-        f"ISA*00*{'':10}*00*{'':10}*{X12.their_qualifier}*{X12.their_id:15}*{X12.our_qualifier}*{X12.our_id:15}"
-        f"*261123*0945*{'^' if is_new else 'U'}*{'00501' if is_new else '00401'}*{number}*0*{usage}*>~"
-    )
-    groups = ""
-    if sets:
-        groups = f"GS*{group}*{X12.their_id}*{X12.our_id}*20261123*0945*7*X*{release}~"
-        for place, one in enumerate(sets, 1):
-            kind, body = one.split("~", 1)
-            groups += f"ST*{kind}*{place:04d}~{body}SE*{body.count('~') + 2}*{place:04d}~"
-        groups += f"GE*{len(sets)}*7~"
-    return f"{isa}{ta1}{groups}IEA*{1 if sets else 0}*{number}~".encode("latin-1")
-
-
-ACCEPTED_997 = "997~AK1*OW*42~AK9*A*2*2*2~"
 REJECTED_997 = (
     "997~AK1*OW*42~AK2*940*0001~AK5*A~AK2*940*0002~AK3*N4*8**8~AK4*2*156*7*QQ~AK4*3>1**5~AK5*R*5~AK9*P*2*2*1~"
 )
 REJECTED_999 = (
     "999~AK1*OW*42*005010~AK2*940*0001~IK3*N4*8**I6~CTX*SITUATIONAL TRIGGER*N4*8~IK4*2*156*I9~IK5*R*I5~AK9*R*1*1*0*4~"
 )
-
-
-def one(raw: bytes, partner: Partner = EDIFACT) -> Acknowledgement:
-    """The only thing that the file holds."""
-    reading = read_acknowledgements(raw, partner)
-    assert reading.others == ()
-    [acknowledgement] = reading.acknowledgements
-    return acknowledgement
-
-
-def refused(raw: bytes, partner: Partner = EDIFACT) -> str:
-    """What is wrong with the file."""
-    with pytest.raises(UnreadableAcknowledgement) as caught:
-        read_acknowledgements(raw, partner)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < 250
-    return message
 
 
 CONTRLS = {
@@ -264,8 +206,8 @@ def our_orders(partner: Partner, number: int) -> bytes:
 
 def test_mock_edi_acknowledges_our_orders_and_calls_a_second_copy_a_duplicate() -> None:
     first, second = our_orders(EDIFACT, 42), our_orders(EDIFACT, 43)
-    told = [(one.kind, one.control_number, one.verdict) for one in mock_answers(EDIFACT, first, first, second)]
-    assert told == [
+    reported = [(one.kind, one.control_number, one.verdict) for one in mock_answers(EDIFACT, first, first, second)]
+    assert reported == [
         (Kind.CONTRL, 42, Verdict.ACKNOWLEDGED),
         (Kind.CONTRL, 42, Verdict.DUPLICATE),
         (Kind.CONTRL, 43, Verdict.ACKNOWLEDGED),
@@ -287,7 +229,7 @@ def test_mock_edi_refuses_a_940_and_calls_a_second_copy_a_duplicate() -> None:
 # What surrounds an answer.
 
 
-def test_the_test_mark_of_an_answer_is_told() -> None:
+def test_the_test_mark_of_an_answer_is_reported() -> None:
     assert one(contrl(uci("7"), test=True)).test
     assert one(x12(ACCEPTED_997, usage="T"), X12_4010).test
 
@@ -327,11 +269,11 @@ def test_an_x12_interchange_brings_its_own_delimiters(element: str, component: s
 
 def test_a_file_may_hold_many_answers() -> None:
     two = contrl(uci("7", "41")) + b"\n" + contrl(uci("4+26", "40"), reference="78", una="UNA:+.? '")
-    told = [
+    reported = [
         (each.control_number, each.verdict, each.reference)
         for each in read_acknowledgements(two, EDIFACT).acknowledgements
     ]
-    assert told == [(41, Verdict.ACKNOWLEDGED, "77"), (40, Verdict.DUPLICATE, "78")]
+    assert reported == [(41, Verdict.ACKNOWLEDGED, "77"), (40, Verdict.DUPLICATE, "78")]
     answer = x12(ACCEPTED_997, REJECTED_997.replace("*42~", "*43~"), ta1="TA1*000000042*261123*0930*A*000~")
     other = x12(ta1="TA1*000000044*261123*0930*R*025~", number="000000078")
     reading = read_acknowledgements(answer + other, X12_4010)
@@ -468,12 +410,12 @@ def test_no_value_of_a_document_gets_into_a_message() -> None:
         ),
         X12_4010,
     )
-    told = f"{reading}{answer}{refused(contrl(uci(name)))}"
-    assert name not in told
-    assert told.count("?") > 10
+    reported = f"{reading}{answer}{refused(contrl(uci(name)))}"
+    assert name not in reported
+    assert reported.count("?") > 10
 
 
-def test_of_very_many_reasons_the_first_are_told() -> None:
+def test_of_very_many_reasons_the_first_are_reported() -> None:
     messages = [ucm(number, "4+12") for number in range(1, 1001)]
     reasons = one(contrl(uci("7"), *messages)).reasons
     assert (len(reasons), reasons[-1]) == (51, "and 950 more")

@@ -7,7 +7,7 @@ import pytest
 
 from edi.acknowledgements.standards import Kind, Verdict, read_acknowledgements
 from tests.edi_orders import EDIFACT
-from tests.unit.test_acknowledgements import ACCEPTED_997, X12_4010, contrl, one, refused, uci, ucm, x12
+from tests.unit.acknowledgements import ACCEPTED_997, X12_4010, contrl, one, refused, uci, ucm, x12
 
 REJECTING = b"TA1*000000042*261123*0930*R*022~"
 ACCEPTING = b"TA1*000000042*261123*0930*A*000~"

@@ -31,10 +31,10 @@ def test_a_url_leads_every_client_to_the_same_place(
     at = parse_broker_url(url)
     assert (at.is_stream, (at.host, at.port, at.user, at.password, at.place)) == (is_stream, where)
     kombu = Connection(at.without_options, ssl=at.kombu_tls)
-    told = kombu.hostname, kombu.port, kombu.userid, kombu.password, kombu.virtual_host
+    reported = kombu.hostname, kombu.port, kombu.userid, kombu.password, kombu.virtual_host
     # kombu's default is "/", which its Redis takes for 0.
-    place = "0" if is_stream and told[4] == "/" else told[4]
-    assert (told[0], told[1] or at.port, *told[2:4], place) == where
+    place = "0" if is_stream and reported[4] == "/" else reported[4]
+    assert (reported[0], reported[1] or at.port, *reported[2:4], place) == where
     if is_stream:
         given = Redis(**at.for_redis()).connection_pool.connection_kwargs
         assert (given["host"], given["port"], given["username"], given["password"], str(given["db"])) == where

@@ -55,7 +55,7 @@ def opened(file: Path, text: str, **environ: str) -> Helpdesks:
     return open_desks(file, {**ENVIRON, **environ})
 
 
-def told(file: Path, **environ: str) -> str:
+def notified(file: Path, **environ: str) -> str:
     """Returns the one line that a file is refused with; it quotes no secret."""
     with pytest.raises(ConfigurationError) as error:
         open_desks(file, {**ENVIRON, **environ})
@@ -142,10 +142,10 @@ def test_a_rotated_secret_is_known_beside_the_new_one_until_its_variable_is_empt
 # Files that cannot be read
 
 
-def test_a_missing_file_and_a_folder_are_told_by_their_names(file: Path) -> None:
-    assert told(file) == f"the desks file {file} cannot be read: No such file or directory"
+def test_a_missing_file_and_a_folder_are_reported_by_their_names(file: Path) -> None:
+    assert notified(file) == f"the desks file {file} cannot be read: No such file or directory"
     file.mkdir()
-    assert told(file) == f"the desks file {file} cannot be read: Is a directory"
+    assert notified(file) == f"the desks file {file} cannot be read: Is a directory"
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_a_missing_file_and_a_folder_are_told_by_their_names(file: Path) -> None
         f'{{"token": "{SECRET}"}}'.encode(),
     ],
 )
-def test_a_file_that_is_not_toml_is_told_by_its_name(file: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_reported_by_its_name(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    assert told(file).startswith(f"the desks file {file} is not TOML: ")
+    assert notified(file).startswith(f"the desks file {file} is not TOML: ")
 
 
 # Files that say what they must not
@@ -235,14 +235,14 @@ MISTAKES = {
 )
 def test_what_is_no_table_is_told_to_be_none(file: Path, text: str, place: str) -> None:
     file.write_text(text, "utf-8")
-    assert told(file) == f"the desks file {file}: {place}: expected a table"
+    assert notified(file) == f"the desks file {file}: {place}: expected a table"
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_in_one_line_with_file_table_and_key(file: Path, mistake: str) -> None:
+def test_a_mistake_is_reported_in_one_line_with_file_table_and_key(file: Path, mistake: str) -> None:
     place, text = MISTAKES[mistake]
     file.write_text(text, "utf-8")
-    assert re.match(rf"the desks file {re.escape(str(file))}: {re.escape(place)}(:? | \w)", told(file))
+    assert re.match(rf"the desks file {re.escape(str(file))}: {re.escape(place)}(:? | \w)", notified(file))
 
 
 @pytest.mark.parametrize(
@@ -267,9 +267,9 @@ def test_a_mistake_is_told_in_one_line_with_file_table_and_key(file: Path, mista
         f"https://acme.zendesk.com#{SECRET}",
     ],
 )
-def test_a_url_that_no_request_can_be_sent_to_is_told(file: Path, url: str) -> None:
+def test_a_url_that_no_request_can_be_sent_to_is_reported(file: Path, url: str) -> None:
     file.write_text(ANSWERING.replace("https://acme.zendesk.com/", url), "utf-8")
-    assert told(file).startswith(f"the desks file {file}: desks.zendesk.url: must be a URL such as https://")
+    assert notified(file).startswith(f"the desks file {file}: desks.zendesk.url: must be a URL such as https://")
 
 
 @pytest.mark.parametrize(
@@ -289,51 +289,51 @@ def test_a_url_may_have_a_port_and_a_path(file: Path, url: str, kept: str) -> No
 @pytest.mark.parametrize("url", ["http://acme.zendesk.com", "http://10.0.0.5:3000", "http://localhost.acme.example"])
 def test_by_http_no_other_machine_is_called(file: Path, url: str) -> None:
     file.write_text(ANSWERING.replace("https://acme.zendesk.com/", url), "utf-8")
-    line = told(file)
+    line = notified(file)
     assert line.startswith(f"the desks file {file}: desks.zendesk.url: must begin with https://")
     assert "in the clear" in line
 
 
-def test_several_mistakes_are_told_together(file: Path) -> None:
+def test_several_mistakes_are_reported_together(file: Path) -> None:
     file.write_text(MAIL.replace("host", "hots") + 'port = "25"', "utf-8")
-    line = told(file)
+    line = notified(file)
     assert all(place in line for place in ("mail.host: ", "mail.hots ", "mail.port: "))
 
 
 def test_the_keys_that_a_desk_has_stand_behind_its_mistakes(file: Path) -> None:
     file.write_text(LISTENING + "sauce = 1\nurl = 7\n", "utf-8")
     mistakes = "desks.zammad.url: must be in quotes; desks.zammad.sauce is not a key that we know"
-    assert f"{mistakes}; the keys of zammad are: desk, source, " in told(file)
+    assert f"{mistakes}; the keys of zammad are: desk, source, " in notified(file)
 
 
-def test_a_source_that_two_desks_share_is_told_by_its_name(file: Path) -> None:
+def test_a_source_that_two_desks_share_is_reported_by_its_name(file: Path) -> None:
     file.write_text(LISTENING + LISTENING.replace("desks.zammad", "desks.freshdesk"), "utf-8")
-    assert told(file) == f"the desks file {file}: source zammad:acme belongs to more than one desk"
+    assert notified(file) == f"the desks file {file}: source zammad:acme belongs to more than one desk"
 
 
 def test_an_unknown_kind_is_answered_with_the_known_ones(file: Path) -> None:
     file.write_text(ANSWERING.replace("desks.zendesk", "desks.helpdesk"), "utf-8")
-    assert all(kind in told(file) for kind in kinds())
+    assert all(kind in notified(file) for kind in kinds())
 
 
 # Secrets that are not there
 
 
 @pytest.mark.parametrize("environ", [{"WEBHOOK": ""}, {"API": ""}, {"WEBHOOK": "", "API": ""}], ids=" and ".join)
-def test_a_variable_that_is_empty_is_told_with_its_desk(file: Path, environ: dict[str, str]) -> None:
+def test_a_variable_that_is_empty_is_reported_with_its_desk(file: Path, environ: dict[str, str]) -> None:
     file.write_text(ANSWERING, "utf-8")
-    assert told(file, **environ) == f"desk zendesk: {' and '.join(environ)} must be set in the environment"
+    assert notified(file, **environ) == f"desk zendesk: {' and '.join(environ)} must be set in the environment"
 
 
 @pytest.mark.parametrize("environ", [{}, {"SMTP_PASSWORD": ""}], ids=["missing", "empty"])
-def test_mails_password_that_is_missing_is_told(file: Path, environ: dict[str, str]) -> None:
+def test_mails_password_that_is_missing_is_reported(file: Path, environ: dict[str, str]) -> None:
     file.write_text(MAIL + 'user = "countermand"\npassword = "SMTP_PASSWORD"', "utf-8")
-    assert told(file, **environ) == "mail: SMTP_PASSWORD must be set in the environment"
+    assert notified(file, **environ) == "mail: SMTP_PASSWORD must be set in the environment"
 
 
-def test_a_variable_that_is_not_there_is_told_with_its_desk(file: Path) -> None:
+def test_a_variable_that_is_not_there_is_reported_with_its_desk(file: Path) -> None:
     file.write_text(LISTENING.replace("WEBHOOK", "WEBHOOKS"), "utf-8")
-    assert told(file) == "desk zammad: WEBHOOKS must be set in the environment"
+    assert notified(file) == "desk zammad: WEBHOOKS must be set in the environment"
 
 
 PREVIOUS = 'webhook_secret_previous = "PREVIOUS"'
@@ -353,12 +353,12 @@ ANSWERS = 'url = "https://shop.example/answers"\ntoken = "API"'
     ],
     ids=["no base64", "no base64 behind whsec_", "nothing", "too short", "too long", "the previous one", "of answers"],
 )
-def test_a_secret_that_is_none_of_standard_webhooks_is_told_by_its_variable(
+def test_a_secret_that_is_none_of_standard_webhooks_is_reported_by_its_variable(
     file: Path, more: str, variable: str, secret: str
 ) -> None:
     file.write_text(STANDARD + more, "utf-8")
     assert re.match(
-        rf"desk standard: .*\b{variable}\b", told(file, **{"PREVIOUS": WHSEC, "API": WHSEC, variable: secret})
+        rf"desk standard: .*\b{variable}\b", notified(file, **{"PREVIOUS": WHSEC, "API": WHSEC, variable: secret})
     )
 
 
@@ -370,7 +370,7 @@ ZENDESK, ZAMMAD, STRANGER = "zendesk:acme", "zammad:acme", "nobody:here"
 @pytest.mark.parametrize(
     ("source", "ticket", "mail"), [*product((ZENDESK, ZAMMAD, STRANGER), ("88121", None), (True, False))]
 )
-def test_a_request_is_told_on_its_ticket_where_that_can_be_answered_else_by_mail_else_to_the_log(
+def test_a_request_is_reported_on_its_ticket_where_that_can_be_answered_else_by_mail_else_to_the_log(
     file: Path, source: str, ticket: str | None, mail: bool
 ) -> None:
     found = opened(file, ANSWERING + LISTENING + (MAIL if mail else ""))
@@ -386,7 +386,7 @@ def test_a_request_is_told_on_its_ticket_where_that_can_be_answered_else_by_mail
 @pytest.mark.parametrize(
     ("name", "source"), [("mail", ZENDESK), ("ticket", ZAMMAD), ("ticket", STRANGER), ("pigeon", ZENDESK)]
 )
-def test_a_way_out_that_has_gone_from_the_file_is_told(file: Path, name: str, source: str) -> None:
+def test_a_way_out_that_has_gone_from_the_file_is_reported(file: Path, name: str, source: str) -> None:
     found = opened(file, ANSWERING + LISTENING)
     with pytest.raises(ConfigurationError, match=f"^the desks file has no longer what answers by {name} for {source}$"):
         found.channel(name, source)

@@ -62,7 +62,7 @@ def test_a_file_is_not_taken_while_its_name_says_that_it_grows(
     assert transport.list_inbox() == ["997.edi"]
 
 
-def test_a_name_that_cannot_be_handled_safely_is_told_once_and_as_text(
+def test_a_name_that_cannot_be_handled_safely_is_reported_once_and_as_text(
     transport: DirectoryTransport, inbox: Path
 ) -> None:
     for name in ("a\x1b[31m.edi", "a\\b.edi", "latin-1 \udce4.edi", ".hidden", "b.part", "c.edi"):
@@ -73,8 +73,8 @@ def test_a_name_that_cannot_be_handled_safely_is_told_once_and_as_text(
     assert {(log["log_level"], log["event"], log["inbox"]) for log in logs} == {
         ("warning", "file in the inbox skipped: its name is not safe", str(inbox))
     }
-    told = sorted(log["file"] for log in logs)
-    assert told == [r"'a\\b.edi'", r"'a\x1b[31m.edi'", r"'latin-1 \udce4.edi'"]
+    reported = sorted(log["file"] for log in logs)
+    assert reported == [r"'a\\b.edi'", r"'a\x1b[31m.edi'", r"'latin-1 \udce4.edi'"]
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "/etc/passwd", "done", "done/x", ".hidden", "a\nb", "x.part"])

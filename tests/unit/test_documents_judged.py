@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from edi.documents.order import CannotRender, Message, OrderDocument
 from edi.documents.standards import assemble, largest_control_number, render_order
 from edi.partners import Partner, Standard
-from tests.edi_checks import assert_told, read_edifact, read_x12
+from tests.edi_checks import assert_answered, read_edifact, read_x12
 from tests.edi_oracles import findings
 from tests.edi_orders import MADE_UP, PARTNERS, order_documents, read_orders
 
@@ -47,10 +47,10 @@ def judge(orders: Sequence[OrderDocument], messages: Sequence[Message], partner:
     assert findings(raw) == []
     if partner.standard.is_x12:
         release = "005010" if partner.standard is Standard.X12_940_005010 else "004010"
-        told = read_x12(raw, release=release, character_set=partner.character_set, test=partner.test)
+        reported = read_x12(raw, release=release, character_set=partner.character_set, test=partner.test)
     else:
-        told = read_edifact(raw, character_set=partner.character_set, test=partner.test)
-    assert_told(told, orders, partner.character_set)
+        reported = read_edifact(raw, character_set=partner.character_set, test=partner.test)
+    assert_answered(reported, orders, partner.character_set)
 
 
 @pytest.mark.parametrize("partner", PARTNERS.values(), ids=PARTNERS)

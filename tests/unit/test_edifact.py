@@ -91,7 +91,7 @@ def test_an_order_is_rendered_before_its_place_in_an_interchange_is_known() -> N
     assert twice.endswith(b"UNT+19+2'UNZ+2+2'")
 
 
-def test_times_are_told_in_utc_wherever_they_come_from() -> None:
+def test_times_are_reported_in_utc_wherever_they_come_from() -> None:
     local = timezone(timedelta(hours=2))
     assert interchange(replace(ORDER, placed_at=AT.astimezone(local))) == interchange(ORDER)
     message = render_order(ORDER, PARTNER)
@@ -132,9 +132,9 @@ def test_a_region_code_has_its_element_and_a_region_name_is_a_line_of_the_addres
     assert (as_list(name[4])[-1], name[6]) == ("New South Wales", "")
 
 
-def test_a_phone_number_is_told_if_it_fits_and_else_left_out() -> None:
-    [told] = elements(segments(interchange(shipping(phone="+49 221 5550100"))), "FTX")
-    assert told == ["AAI", "", "", "DELIVERY PHONE +49 221 5550100"]
+def test_a_phone_number_is_reported_if_it_fits_and_else_left_out() -> None:
+    [reported] = elements(segments(interchange(shipping(phone="+49 221 5550100"))), "FTX")
+    assert reported == ["AAI", "", "", "DELIVERY PHONE +49 221 5550100"]
     assert elements(segments(interchange(shipping(phone="1" * 55))), "FTX") != []
     assert elements(segments(interchange(shipping(phone="1" * 56))), "FTX") == []
     assert elements(segments(interchange(shipping(phone="\ue000"))), "FTX") == []
@@ -147,13 +147,13 @@ def test_a_postal_code_gives_up_its_hyphen_before_it_is_too_long() -> None:
     assert nad[7] == "01310-100"
 
 
-def test_a_number_that_can_be_an_ean_or_upc_is_told_beside_the_store_s_own() -> None:
-    told = {}
+def test_a_number_that_can_be_an_ean_or_upc_is_reported_beside_the_store_s_own() -> None:
+    reported = {}
     for sku in ("4006381333931", "036000291452", "4006381333932", "40063813", "12345678901x"):
         found = segments(interchange(first_line(sku=sku)))
         assert elements(found, "LIN") == [["1", "", [sku, "SA"]]]
-        told[sku] = elements(found, "PIA")
-    assert told == {
+        reported[sku] = elements(found, "PIA")
+    assert reported == {
         "4006381333931": [["1", ["4006381333931", "EN"]]],
         "036000291452": [["1", ["036000291452", "UP"]]],
         "4006381333932": [],  # a wrong check digit
@@ -279,7 +279,7 @@ def test_a_description_takes_as_many_segments_of_two_components_as_it_needs() ->
     assert descriptions("LANTERN " * 19) == [[row, row], [row, row], ["LANTERN LANTERN LANTERN"]]
 
 
-def test_the_longest_description_that_the_store_may_give_is_told_whole() -> None:
+def test_the_longest_description_that_the_store_may_give_is_reported_whole() -> None:
     # ISO 8859-1 spells each with four letters.
     assert sum(len(row) for imd in descriptions("щ" * 256) for row in imd) == 4 * 256
     longest = "x" * 255 + "y"
@@ -450,7 +450,7 @@ def test_a_reader_gets_back_what_the_order_says(order: OrderDocument) -> None:
 
 @given(any_orders)
 @settings(max_examples=100, deadline=None)
-def test_any_order_is_either_told_in_full_or_refused(order: OrderDocument) -> None:
+def test_any_order_is_either_reported_in_full_or_refused(order: OrderDocument) -> None:
     try:
         message = render_order(order, PARTNER)
     except CannotRender as refused:

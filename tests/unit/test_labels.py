@@ -53,7 +53,7 @@ def test_a_country_is_known_by_its_english_name_or_as_the_table_says(
     assert found["addresses"]["shipping"]["country"] == code
 
 
-def test_a_country_that_nobody_knows_is_told(tmp_path: Path) -> None:
+def test_a_country_that_nobody_knows_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UnreadableMessage, match=r"data\.addresses\.shipping\.country: must be a two-letter"):
         read(a_desk(tmp_path, "zendesk"), kind="change_address", addresses={"shipping": {**ADDRESS, "country": "Ozz"}})
 
@@ -72,15 +72,15 @@ def test_most_countries_are_known_by_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "reported"),
     [
         ({"kinds": {"Cancel order": "Cancel"}}, "must be one of cancel, "),
         ({"countries": {"Deutschland": "Germany"}}, "countries"),
         ({"countries": {"Deutschland": "de"}}, "countries"),
     ],
 )
-def test_a_meaning_that_is_none_is_told(tmp_path: Path, table: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_meaning_that_is_none_is_reported(tmp_path: Path, table: dict[str, Any], reported: str) -> None:
+    with pytest.raises(ConfigurationError, match=reported):
         a_desk(tmp_path, "zendesk", **table)
 
 

@@ -48,13 +48,13 @@ def follow(tmp_path: Path) -> Iterator[Follow]:
         file.close()
 
 
-def told(lines: int) -> str:
+def notified(lines: int) -> str:
     return f"dropped {lines}\n"
 
 
 def test_a_pipe_that_nobody_reads_does_not_block_and_what_is_dropped_is_counted(pipe: tuple[int, TextIO]) -> None:
     reads, writes = pipe
-    stream = unblocked(writes, told)
+    stream = unblocked(writes, notified)
     for _ in range(2000):
         stream.write(LINE)
     held = os.read(reads, 1 << 20)
@@ -69,14 +69,14 @@ def test_a_pipe_that_nobody_reads_does_not_block_and_what_is_dropped_is_counted(
 
 def test_who_else_writes_to_the_same_pipe_still_waits_for_its_reader(pipe: tuple[int, TextIO]) -> None:
     _, writes = pipe
-    unblocked(writes, told)
+    unblocked(writes, notified)
     assert os.get_blocking(writes.fileno())
 
 
 def test_a_reader_that_has_gone_ends_nobody() -> None:
     reads, writes = os.pipe()
     with os.fdopen(writes, "w") as out:
-        stream = unblocked(out, told)
+        stream = unblocked(out, notified)
         os.close(reads)
         assert stream.write(LINE) == len(LINE)
 
@@ -85,7 +85,7 @@ def test_a_file_is_appended_to_where_others_write_too(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("before\n")
     with path.open("a") as file:
-        unblocked(file, told).write("after\n")
+        unblocked(file, notified).write("after\n")
     assert path.read_text() == "before\nafter\n"
 
 
@@ -134,7 +134,7 @@ def test_supervisords_own_lines_have_their_level(as_json: None, follow: Follow, 
     assert (line["level"], line["event"]) == ("warning", "exited: intake (exit status 1; not expected)")
 
 
-def test_a_file_that_is_exchanged_is_read_to_its_end_and_what_was_discarded_is_told(
+def test_a_file_that_is_exchanged_is_read_to_its_end_and_what_was_discarded_is_reported(
     as_json: None, follow: Follow, tmp_path: Path
 ) -> None:
     path, before = tmp_path / "worker.log", tmp_path / "worker.log.1"
@@ -179,7 +179,7 @@ def test_on_a_terminal_each_line_begins_with_its_process(
 
 def test_a_reader_that_is_only_slow_gets_every_line(pipe: tuple[int, TextIO]) -> None:
     reads, writes = pipe
-    stream = unblocked(writes, told, 30)
+    stream = unblocked(writes, notified, 30)
     got = bytearray()
 
     def read() -> None:
@@ -196,7 +196,7 @@ def test_a_reader_that_is_only_slow_gets_every_line(pipe: tuple[int, TextIO]) ->
 
 def test_of_many_lines_at_once_the_first_are_written_and_the_rest_is_counted(pipe: tuple[int, TextIO]) -> None:
     reads, writes = pipe
-    stream = unblocked(writes, told)
+    stream = unblocked(writes, notified)
     stream.write(2000 * LINE)
     held = os.read(reads, 1 << 20)
     stream.write(LINE)

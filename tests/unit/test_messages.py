@@ -22,7 +22,13 @@ from orders.messages import (
     parse_order,
 )
 from rules.model import Kind
-from tests.builders import EMAIL, a_request, an_address, an_order, encoded
+from tests.builders import (
+    EMAIL,
+    a_request,
+    an_address,
+    an_order,
+    encoded,
+)
 
 SECRET = "Geheim-4711"
 
@@ -171,8 +177,8 @@ def test_a_part_of_an_address_that_few_have_is_optional(name: str) -> None:
 
 
 def test_a_country_is_read_in_either_case_and_whether_it_exists_is_for_the_rules_to_say() -> None:
-    for told, read in (("de", "DE"), ("XX", "XX")):
-        shipping = parse_change(encoded(with_address(country=told))).to_rules().shipping
+    for reported, read in (("de", "DE"), ("XX", "XX")):
+        shipping = parse_change(encoded(with_address(country=reported))).to_rules().shipping
         assert shipping is not None
         assert shipping.country == read
 
@@ -208,9 +214,9 @@ def test_a_partial_cancel_may_name_its_lines(sku: str, quantity: int) -> None:
 def test_a_message_exactly_at_the_cap_is_taken_and_one_byte_more_is_not() -> None:
     raw = encoded(a_request())
     assert parse_change(raw.ljust(MAX_MESSAGE_BYTES)).data.order == "1001"
-    told = why_not(raw.ljust(MAX_MESSAGE_BYTES + 1))
-    assert told.reason is Unreadable.TOO_LARGE
-    assert str(told) == "the message has 262,145 bytes; at most 262,144 are taken"
+    reported = why_not(raw.ljust(MAX_MESSAGE_BYTES + 1))
+    assert reported.reason is Unreadable.TOO_LARGE
+    assert str(reported) == "the message has 262,145 bytes; at most 262,144 are taken"
 
 
 def test_an_oversize_message_is_not_even_parsed() -> None:
@@ -242,16 +248,16 @@ def test_an_oversize_message_is_not_even_parsed() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_json_is_told_as_such(raw: bytes) -> None:
-    told = why_not(raw)
-    assert told.reason is Unreadable.NOT_JSON
-    assert str(told).startswith("message: invalid JSON: ")
+def test_what_is_no_json_is_reported_as_such(raw: bytes) -> None:
+    reported = why_not(raw)
+    assert reported.reason is Unreadable.NOT_JSON
+    assert str(reported).startswith("message: invalid JSON: ")
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"text"', b"true", b"NaN", b"[{}]"])
 def test_json_that_is_no_object_is_an_invalid_message(raw: bytes) -> None:
-    told = why_not(raw)
-    assert (told.reason, str(told)) == (Unreadable.INVALID_MESSAGE, "message: expected a JSON object")
+    reported = why_not(raw)
+    assert (reported.reason, str(reported)) == (Unreadable.INVALID_MESSAGE, "message: expected a JSON object")
 
 
 @pytest.mark.parametrize("path", REQUEST_TEXTS, ids=named)
@@ -263,23 +269,23 @@ def test_raw_nul_bytes_and_lone_surrogates_are_no_json_in_any_text(path: tuple[s
 
 @pytest.mark.parametrize("path", REQUEST_TEXTS, ids=named)
 def test_an_escaped_nul_is_refused_in_every_text_of_a_request(path: tuple[str | int, ...]) -> None:
-    told = why_not(encoded(replaced(FULL_REQUEST, path, "D\0")))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith(f"{named(path)}: must ")
+    reported = why_not(encoded(replaced(FULL_REQUEST, path, "D\0")))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith(f"{named(path)}: must ")
 
 
 @pytest.mark.parametrize("path", ORDER_TEXTS, ids=named)
 def test_an_escaped_nul_is_refused_in_every_text_of_an_order(path: tuple[str | int, ...]) -> None:
-    told = why_no_order(encoded(replaced(FULL_ORDER, path, "D\0")))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith(f"{named(path)}: ")
+    reported = why_no_order(encoded(replaced(FULL_ORDER, path, "D\0")))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith(f"{named(path)}: ")
 
 
 # What does not fit the schema
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "reported"),
     [
         ({}, "specversion: field required; type: field required; source: field required (and 3 more)"),
         (without(a_request(), "data"), "data: field required"),
@@ -319,35 +325,35 @@ def test_an_escaped_nul_is_refused_in_every_text_of_an_order(path: tuple[str | i
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_told_by_its_field(message: dict[str, Any], told: str) -> None:
+def test_what_does_not_fit_is_reported_by_its_field(message: dict[str, Any], reported: str) -> None:
     unreadable = why_not(encoded(message))
-    assert (unreadable.reason, str(unreadable)) == (Unreadable.INVALID_MESSAGE, told)
+    assert (unreadable.reason, str(unreadable)) == (Unreadable.INVALID_MESSAGE, reported)
 
 
 @pytest.mark.parametrize("kind", ["Cancel", "CANCEL", "refund", "", " cancel", None, 1, ["cancel"]])
 def test_other_kinds_are_invalid(kind: Any) -> None:
-    told = why_not(encoded(with_data(kind=kind)))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith("data.kind: ")
+    reported = why_not(encoded(with_data(kind=kind)))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith("data.kind: ")
 
 
 @pytest.mark.parametrize("country", ["Germany", "DEU", "D", "", "4Z", "ıı", "🇩🇪", " DE", None, 49])
 def test_what_is_no_country_code_is_invalid(country: Any) -> None:
-    told = why_not(encoded(with_address(country=country)))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith("data.addresses.shipping.country: ")
+    reported = why_not(encoded(with_address(country=country)))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith("data.addresses.shipping.country: ")
 
 
 @pytest.mark.parametrize("addresses", [None, {}, {"shipping": None}, {"shipping": {}, "billing": {}}], ids=str)
 def test_a_change_of_address_without_any_address_is_invalid(addresses: Any) -> None:
-    told = why_not(encoded(with_data(kind="change_address", addresses=addresses)))
-    assert str(told) == "data: a change_address needs `addresses` with `shipping` and/or `billing`"
+    reported = why_not(encoded(with_data(kind="change_address", addresses=addresses)))
+    assert str(reported) == "data: a change_address needs `addresses` with `shipping` and/or `billing`"
 
 
 @pytest.mark.parametrize("name", ["name", "line1", "city", "country"])
 def test_half_an_address_is_invalid(name: str) -> None:
-    told = why_not(encoded(without(FULL_REQUEST, "data", "addresses", "billing", name)))
-    assert str(told) == f"data.addresses.billing.{name}: field required"
+    reported = why_not(encoded(without(FULL_REQUEST, "data", "addresses", "billing", name)))
+    assert str(reported) == f"data.addresses.billing.{name}: field required"
 
 
 ABSURD_MOMENTS = [
@@ -378,9 +384,9 @@ ABSURD_MOMENTS = [
 
 @pytest.mark.parametrize("moment", ABSURD_MOMENTS)
 def test_an_absurd_moment_is_invalid(moment: Any) -> None:
-    told = why_not(encoded(replaced(a_request(), ("time",), moment)))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith("time: ")
+    reported = why_not(encoded(replaced(a_request(), ("time",), moment)))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith("time: ")
     for name in ("placed_at", "hold_until")[: 1 if moment is None else 2]:
         assert str(why_no_order(encoded(an_order(**{name: moment})))).startswith(f"{name}: ")
 
@@ -390,9 +396,9 @@ ABSURD_QUANTITIES = [0, -1, 2_147_483_648, 10**30, 1.5, 1.0, "1", True, None, fl
 
 @pytest.mark.parametrize("quantity", ABSURD_QUANTITIES)
 def test_an_absurd_quantity_is_invalid(quantity: Any) -> None:
-    told = why_not(encoded(with_lines({"sku": "A", "quantity": quantity})))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith("data.lines.0.quantity: ")
+    reported = why_not(encoded(with_lines({"sku": "A", "quantity": quantity})))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith("data.lines.0.quantity: ")
     order = replaced(an_order(), ("lines", 1, "quantity"), quantity)
     assert str(why_no_order(encoded(order))).startswith("lines.1.quantity: ")
 
@@ -435,8 +441,8 @@ def test_a_price_is_a_decimal_as_text(price: str) -> None:
 
 @pytest.mark.parametrize("price", [4.5, 4, "-1", "+1", "1e3", "1,50", "", " 1", "1\n", "٤", "NaN", "1.", ".5", None])
 def test_what_is_no_price_is_invalid(price: Any) -> None:
-    told = why_no_order(encoded(replaced(an_order(), ("lines", 0, "unit_price"), price)))
-    assert str(told).startswith("lines.0.unit_price: ")
+    reported = why_no_order(encoded(replaced(an_order(), ("lines", 0, "unit_price"), price)))
+    assert str(reported).startswith("lines.0.unit_price: ")
 
 
 @pytest.mark.parametrize(
@@ -462,10 +468,10 @@ def test_what_is_no_price_is_invalid(price: Any) -> None:
     ],
     ids=str,
 )
-def test_an_order_that_does_not_fit_is_told_by_its_field(changes: dict[str, Any], field: str) -> None:
-    told = why_no_order(encoded(an_order(**changes)))
-    assert told.reason is Unreadable.INVALID_MESSAGE
-    assert str(told).startswith(f"{field}: ")
+def test_an_order_that_does_not_fit_is_reported_by_its_field(changes: dict[str, Any], field: str) -> None:
+    reported = why_no_order(encoded(an_order(**changes)))
+    assert reported.reason is Unreadable.INVALID_MESSAGE
+    assert str(reported).startswith(f"{field}: ")
 
 
 # What an error says
@@ -474,9 +480,9 @@ def test_an_order_that_does_not_fit_is_told_by_its_field(changes: dict[str, Any]
 @pytest.mark.parametrize("path", [*REQUEST_TEXTS, ("time",), ("type",), ("data", "kind")], ids=named)
 @pytest.mark.parametrize("bad", [[SECRET], {SECRET: SECRET}, f"{SECRET}\0", SECRET * 60_000, f" {SECRET}\n\t{SECRET}"])
 def test_an_error_of_a_request_quotes_no_value(path: tuple[str | int, ...], bad: Any) -> None:
-    told = said(parse_change, encoded(replaced(FULL_REQUEST, path, bad)))
-    assert SECRET not in told
-    assert "\n" not in told
+    reported = said(parse_change, encoded(replaced(FULL_REQUEST, path, bad)))
+    assert SECRET not in reported
+    assert "\n" not in reported
 
 
 @pytest.mark.parametrize("path", [*ORDER_TEXTS, ("placed_at",), ("status",)], ids=named)
@@ -489,14 +495,14 @@ def test_an_error_of_an_order_quotes_no_value(path: tuple[str | int, ...], bad: 
     "name", [EMAIL, "x\0y", "x" * 50_000, "two words", "", "\x1b[31m", "Straße"], ids=lambda n: n[:9]
 )
 def test_a_field_whose_name_may_be_anything_is_not_named(name: str) -> None:
-    told = str(why_not(encoded(with_address(**{name: 1}))))
-    assert told == "data.addresses.shipping.(unnamed): is not a field that we know"
+    reported = str(why_not(encoded(with_address(**{name: 1}))))
+    assert reported == "data.addresses.shipping.(unnamed): is not a field that we know"
 
 
 def test_an_error_tells_the_first_three_fields_and_how_many_more() -> None:
-    told = str(why_not(encoded(with_lines(*({"sku": "A", "quantity": 0} for _ in range(1000))))))
-    assert told.count("quantity") == 3
-    assert told.endswith(" (and 997 more)")
+    reported = str(why_not(encoded(with_lines(*({"sku": "A", "quantity": 0} for _ in range(1000))))))
+    assert reported.count("quantity") == 3
+    assert reported.endswith(" (and 997 more)")
 
 
 # The hash that tells a repeat from a conflict
@@ -563,9 +569,9 @@ def test_shipping_and_billing_cannot_be_mistaken_for_each_other() -> None:
 
 def parses_or_is_unreadable(raw: bytes) -> None:
     for parse in (parse_change, parse_order):
-        told = said(parse, raw)
-        assert told.isprintable()
-        assert len(told) < 1000
+        reported = said(parse, raw)
+        assert reported.isprintable()
+        assert len(reported) < 1000
 
 
 JSON = st.recursive(
@@ -612,3 +618,17 @@ def test_a_message_with_bytes_cut_out_or_put_in_parses_or_is_unreadable(start: i
     raw = encoded(FULL_REQUEST)
     start %= len(raw)
     parses_or_is_unreadable(raw[:start] + put_in + raw[start + gone :])
+
+
+def hash_of(**extra: Any) -> str:
+    return parse_change(encoded(a_request(**extra))).data_sha256()
+
+
+def test_data_are_the_same_with_unknown_fields_in_another_order_and_other_with_other_values() -> None:
+    first = hash_of(channel={"name": "chat", "agent": "Kim"}, urgent=True)
+    assert hash_of(urgent=True, channel={"agent": "Kim", "name": "chat"}) == first
+    assert hash_of(channel={"name": "chat", "agent": "Lee"}, urgent=True) != first
+    assert hash_of(channel={"name": "chat", "agent": "Kim"}) != first
+    shipping = {"shipping": an_address()}
+    two, three = ([{"sku": "RED-1", "quantity": 1, "gift": gift}] for gift in ("two", "three"))
+    assert hash_of(lines=two, addresses=shipping) != hash_of(lines=three, addresses=shipping)

@@ -56,9 +56,9 @@ def a_proven_desk() -> Desk:
 def routes() -> set[str]:
     """The application's routes, with their parameters as openapi.json has them."""
     # A request's key is one parameter to the router, for either half may hold a slash.
-    told = {"/requests/{key:path}": "/requests/{source}/{id}"}
+    reported = {"/requests/{key:path}": "/requests/{source}/{id}"}
     return {
-        f"{method} {told.get(route.path, route.path)}"
+        f"{method} {reported.get(route.path, route.path)}"
         for route in make_app(Helpdesks()).routes
         if isinstance(route, Route) and route.methods
         # Starlette answers HEAD wherever it answers GET.
@@ -75,9 +75,9 @@ def test_every_status_of_a_webhook_is_in_the_documents_and_no_other() -> None:
     document = (ROOT / "docs" / "desks.md").read_text(encoding="utf-8")
     table = document.partition("| answer | means |")[2].partition("\n\n")[0]
     answers = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
-    told = {status for answer in answers for status in re.findall(r"\b\d{3}\b", answer)}
+    reported = {status for answer in answers for status in re.findall(r"\b\d{3}\b", answer)}
     # What the server answers before the application, and Starlette for any route, is no route's to describe.
-    assert told == {*operation("POST", "/webhooks/acme")["responses"], "400", "405"}
+    assert reported == {*operation("POST", "/webhooks/acme")["responses"], "400", "405"}
 
 
 # Desks
@@ -253,7 +253,7 @@ def test_every_status_that_stands_in_the_code_is_described() -> None:
     assert {"202", "401", "409", "503"} <= written <= described
 
 
-def test_the_time_to_wait_is_told_when_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_to_wait_is_reported_when_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "receive", _raise(AWAY))
     response = _send()(make_app(Helpdesks({"acme": a_proven_desk()})))
     assert int(response.headers["Retry-After"]) > 0

@@ -34,7 +34,9 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
         yield entries
 
 
-def test_an_outage_is_told_at_once_and_then_once_a_minute(clock: Clock, logged: list[MutableMapping[str, Any]]) -> None:
+def test_an_outage_is_reported_at_once_and_then_once_a_minute(
+    clock: Clock, logged: list[MutableMapping[str, Any]]
+) -> None:
     outage = Outage("cannot", over="can again", what="it")
     for _ in range(120):
         outage.note(OSError(), "the disk is full")
@@ -42,7 +44,7 @@ def test_an_outage_is_told_at_once_and_then_once_a_minute(clock: Clock, logged: 
     assert logged == [{"event": "cannot", "error": "the disk is full", "what": "it", "log_level": "warning"}] * 2
 
 
-def test_another_kind_of_failure_is_told_at_once(clock: Clock, logged: list[MutableMapping[str, Any]]) -> None:
+def test_another_kind_of_failure_is_reported_at_once(clock: Clock, logged: list[MutableMapping[str, Any]]) -> None:
     outage = Outage("cannot", over="can again")
     for _ in range(3):
         outage.note(ConnectionError(), "it is away")
@@ -50,7 +52,7 @@ def test_another_kind_of_failure_is_told_at_once(clock: Clock, logged: list[Muta
     assert [entry["error"] for entry in logged] == ["it is away", "it may not"]
 
 
-def test_the_end_of_an_outage_is_told_once_and_only_after_its_beginning(
+def test_the_end_of_an_outage_is_reported_once_and_only_after_its_beginning(
     clock: Clock, logged: list[MutableMapping[str, Any]]
 ) -> None:
     outage = Outage("cannot", over="can again")
@@ -61,7 +63,7 @@ def test_the_end_of_an_outage_is_told_once_and_only_after_its_beginning(
     assert [entry["event"] for entry in logged] == ["cannot", "can again"]
 
 
-def test_what_comes_and_goes_many_times_a_minute_is_told_once(
+def test_what_comes_and_goes_many_times_a_minute_is_reported_once(
     clock: Clock, logged: list[MutableMapping[str, Any]]
 ) -> None:
     outage = Outage("cannot", over="can again")
@@ -76,7 +78,7 @@ _SENT = 'Command # 1 (XADD countermand:change-requests * event {"data": "Jane Do
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (
             redis.exceptions.OutOfMemoryError(_SENT + "command not allowed when used memory > 'maxmemory'."),
@@ -96,5 +98,5 @@ _SENT = 'Command # 1 (XADD countermand:change-requests * event {"data": "Jane Do
         (TimeoutError(), "the broker cannot be reached: TimeoutError"),
     ],
 )
-def test_what_a_broker_refuses_is_told_in_one_line_without_what_was_sent(error: Exception, told: str) -> None:
-    assert describe_broker_fault(error) == told
+def test_what_a_broker_refuses_is_reported_in_one_line_without_what_was_sent(error: Exception, reported: str) -> None:
+    assert describe_broker_fault(error) == reported

@@ -9,7 +9,7 @@ from desks.desk import Desk
 from desks.texts import as_html
 from tests.builders import EMAIL
 from tests.deliveries import BOT, a_desk, a_payload
-from tests.unit.test_payload import MARK, NOW, SHIPPING, ignored, read, unusable
+from tests.unit.payloads import MARK, NOW, SHIPPING, ignored, read, unusable
 
 OWN = pytest.mark.parametrize("name", ["zammad", "chatwoot"])
 
@@ -69,7 +69,7 @@ _NO_ZAMMAD: list[Any] = [
 
 
 @pytest.mark.parametrize("payload", _NO_ZAMMAD)
-def test_what_is_no_payload_of_zammads_is_told_by_what_is_expected(tmp_path: Path, payload: Any) -> None:
+def test_what_is_no_payload_of_zammads_is_reported_by_what_is_expected(tmp_path: Path, payload: Any) -> None:
     assert "Zammad's default payload" in unusable(a_desk(tmp_path, "zammad"), payload)
 
 
@@ -129,7 +129,7 @@ _NO_CHATWOOT: list[Any] = [
 
 
 @pytest.mark.parametrize("payload", _NO_CHATWOOT)
-def test_what_is_no_event_of_chatwoots_is_told_by_what_is_expected(tmp_path: Path, payload: Any) -> None:
+def test_what_is_no_event_of_chatwoots_is_reported_by_what_is_expected(tmp_path: Path, payload: Any) -> None:
     assert "Chatwoot's `conversation_updated`" in unusable(a_desk(tmp_path, "chatwoot"), payload)
 
 

@@ -54,7 +54,7 @@ def opened(file: Path, tables: Tables, **environ: str) -> dict[str, Partner]:
     return {partner.name: partner for partner in open_partners(file, {**ENVIRON, **environ})}
 
 
-def told(file: Path, tables: Tables | None = None, **environ: str) -> str:
+def notified(file: Path, tables: Tables | None = None, **environ: str) -> str:
     """Returns the one line that a file is refused with, without its beginning; it quotes no secret."""
     if tables is not None:
         file.write_text(toml(tables), "utf-8")
@@ -174,30 +174,30 @@ def test_the_documents_name_every_key() -> None:
 # Files that cannot be read
 
 
-def test_a_missing_file_and_a_folder_are_told_by_their_names(file: Path) -> None:
-    assert told(file) == " cannot be read: No such file or directory"
+def test_a_missing_file_and_a_folder_are_reported_by_their_names(file: Path) -> None:
+    assert notified(file) == " cannot be read: No such file or directory"
     file.mkdir()
-    assert told(file) == " cannot be read: Is a directory"
+    assert notified(file) == " cannot be read: Is a directory"
 
 
 @pytest.mark.parametrize(
     "content", [b"[partners.NORTH", f"password = {SECRET}".encode(), b'our_id = "\xff"', b"\x00", b"{}"]
 )
-def test_a_file_that_is_not_toml_is_told_by_its_name(file: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_reported_by_its_name(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    assert told(file).startswith(" is not TOML: ")
+    assert notified(file).startswith(" is not TOML: ")
 
 
 @pytest.mark.parametrize("content", ["", "# NORTH\n", "[partners]"])
-def test_a_file_without_partners_is_told(file: Path, content: str) -> None:
+def test_a_file_without_partners_is_reported(file: Path, content: str) -> None:
     file.write_text(content, "utf-8")
-    assert told(file) == " names no partner; expected a table such as [partners.NORTH]"
+    assert notified(file) == " names no partner; expected a table such as [partners.NORTH]"
 
 
-def test_partners_that_are_no_tables_are_told(file: Path) -> None:
+def test_partners_that_are_no_tables_are_reported(file: Path) -> None:
     for content in ("partners = []", f'[partners]\nNORTH = "{SECRET}"'):
         file.write_text(content, "utf-8")
-        assert told(file).startswith("partners")
+        assert notified(file).startswith("partners")
 
 
 # Mistakes in one table
@@ -297,16 +297,16 @@ MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_in_one_line_with_file_partner_and_key(file: Path, mistake: str) -> None:
+def test_a_mistake_is_reported_in_one_line_with_file_partner_and_key(file: Path, mistake: str) -> None:
     place, changes = MISTAKES[mistake]
-    line = told(file, {"NORTH": north(OUT), "SOUTH": south(OUT, **changes)})
+    line = notified(file, {"NORTH": north(OUT), "SOUTH": south(OUT, **changes)})
     assert line.startswith("partners.SOUTH")
     assert re.search(rf"(?<!\w){re.escape(place)}(?!\w)", line), line
     assert "NORTH" not in line
 
 
 def test_a_bad_cutoff_is_answered_with_a_good_one(file: Path) -> None:
-    line = told(file, {"SOUTH": south(OUT, schedule=["at nine"])})
+    line = notified(file, {"SOUTH": south(OUT, schedule=["at nine"])})
     assert line.startswith("partners.SOUTH.schedule.0: 'at nine' is not a crontab line such as '30 9,14 * * mon-fri': ")
 
 
@@ -314,7 +314,7 @@ def test_a_bad_cutoff_is_answered_with_a_good_one(file: Path) -> None:
 def test_an_unknown_word_is_answered_with_the_known_ones(
     file: Path, key: str, known: type[Standard] | type[CharacterSet]
 ) -> None:
-    line = told(file, {"SOUTH": south(OUT, **{key: "x"})})
+    line = notified(file, {"SOUTH": south(OUT, **{key: "x"})})
     assert all(word in line for word in known)
 
 
@@ -323,7 +323,7 @@ def test_the_largest_first_number_is_the_standards_largest(file: Path, kind: Sta
     table = south if kind.is_x12 else north
     largest = largest_control_number(kind)
     assert opened(file, {"A": table(OUT, standard=kind.value, first_control_number=largest)})
-    assert told(file, {"A": table(OUT, standard=kind.value, first_control_number=largest + 1)}) == (
+    assert notified(file, {"A": table(OUT, standard=kind.value, first_control_number=largest + 1)}) == (
         f"partners.A: first_control_number must be at most {largest}"
     )
 
@@ -331,12 +331,12 @@ def test_the_largest_first_number_is_the_standards_largest(file: Path, kind: Sta
 @pytest.mark.parametrize("name", ["-north", "NORTH.1", "a b", "../x", "N" * 36, "", "Nörd"])
 def test_a_name_that_could_not_stand_in_the_name_of_a_file_is_refused(file: Path, name: str) -> None:
     file.write_text(toml({f'"{name}"': north(OUT)}), "utf-8")
-    assert told(file).startswith("partners.")
+    assert notified(file).startswith("partners.")
 
 
-def test_several_mistakes_are_told_together(file: Path) -> None:
+def test_several_mistakes_are_reported_together(file: Path) -> None:
     tables = {"NORTH": north(OUT, our_id=None), "SOUTH": south(OUT, tset=True, their_id="", our_qualifier=14)}
-    assert told(file, tables).split("; ") == [
+    assert notified(file, tables).split("; ") == [
         "partners.NORTH.our_id: field required",
         "partners.SOUTH.our_qualifier: must be in quotes",
         "partners.SOUTH.their_id: must not be empty",
@@ -382,14 +382,14 @@ SHARED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("shared", SHARED)
-def test_what_two_partners_must_not_share_is_told_with_both(file: Path, shared: str) -> None:
+def test_what_two_partners_must_not_share_is_reported_with_both(file: Path, shared: str) -> None:
     expected, first, second = SHARED[shared]
-    line = told(file, {"NORTH": north(OUT, **first), "SOUTH": south(OUT, **second)})
+    line = notified(file, {"NORTH": north(OUT, **first), "SOUTH": south(OUT, **second)})
     assert line == f"NORTH and SOUTH {expected}"
 
 
 def test_names_that_differ_by_capitals_alone_are_refused(file: Path) -> None:
-    line = told(file, {"North": north(OUT), "NORTH": south(OUT)})
+    line = notified(file, {"North": north(OUT), "NORTH": south(OUT)})
     assert line.startswith("North and NORTH differ only in upper and lower case")
 
 

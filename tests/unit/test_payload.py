@@ -1,27 +1,24 @@
 """From what a desk sends to a change request: what was meant comes out, whatever a customer typed."""
 
-import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from desks.desk import Desk, Ignored, Unusable, Webhook
+from desks.desk import Desk, Ignored, Unusable
 from desks.payload import read_json
 from desks.texts import OUR_TEXTS
-from orders.messages import UnreadableMessage, parse_change
 from tests.builders import EMAIL
 from tests.deliveries import BOT, DESKS, TABLES, a_desk, a_payload
+from tests.unit.payloads import MARK, NOW, SHIPPING, ignored, read, unusable
 
-NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 # A desk whose payload is a template of ours.
 TEMPLATED = ("zendesk", "freshdesk", "gorgias")
 # A desk that cannot tell when the customer asked.
 TIMELESS = ("freshdesk", "gorgias")
 KEYED_BY_CONTENT = tuple(desk for desk in DESKS if desk != "shop")
-MARK = "[countermand:zendesk:acme/88121-1]"
 
 
 @pytest.fixture
@@ -34,31 +31,8 @@ def of_desks(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("desk", names, indirect=True)
 
 
-def read(desk: Desk, payload: Any, received_at: datetime = NOW) -> dict[str, Any]:
-    """Returns the change request in a payload, which must be one of the contract."""
-    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    event = desk.read(Webhook({}, raw, received_at))
-    parse_change(event)
-    read: dict[str, Any] = json.loads(event)
-    return read
-
-
 def asked(desk: Desk, received_at: datetime = NOW, **fields: Any) -> dict[str, Any]:
     return read(desk, a_payload(desk.name, **fields), received_at)
-
-
-def unusable(desk: Desk, payload: Any) -> str:
-    """Returns the words by which a payload is refused."""
-    with pytest.raises((Unusable, UnreadableMessage)) as error:
-        read(desk, payload)
-    return str(error.value)
-
-
-def ignored(desk: Desk, payload: Any) -> str:
-    """Returns the words by which a payload is passed over."""
-    with pytest.raises(Ignored) as error:
-        read(desk, payload)
-    return str(error.value)
 
 
 # What is asked
@@ -83,7 +57,6 @@ def test_every_desk_says_the_same_thing_in_the_end(desk: Desk) -> None:
     }
 
 
-SHIPPING = {"name": "Jane Doe", "line1": "Hofstraße 5", "postal_code": "50667", "city": "Köln", "country": "DE"}
 _BILLING = {**SHIPPING, "company": "Doe GmbH", "line2": "Hof", "region": "NRW", "phone": "+49 221 1"}
 
 
@@ -120,9 +93,9 @@ def test_the_kind_may_be_a_tag_of_a_drop_down(desk: Desk, kind: str) -> None:
 @of_desks(*KEYED_BY_CONTENT)
 @pytest.mark.parametrize("kind", ["refund", "countermand_", "countermand_countermand_cancel", "cancel\0", "cancel it"])
 def test_any_other_kind_is_refused_without_quoting_it(desk: Desk, kind: str) -> None:
-    told = unusable(desk, a_payload(desk.name, kind=kind))
-    assert "kind" in told
-    assert kind not in told
+    reported = unusable(desk, a_payload(desk.name, kind=kind))
+    assert "kind" in reported
+    assert kind not in reported
 
 
 @of_desks("zendesk", "freshdesk", "gorgias", "chatwoot", "shop")
@@ -373,7 +346,7 @@ def test_line_breaks_and_tabs_in_a_text_are_read_as_they_stand() -> None:
         b"{'a': 1}",
     ],
 )
-def test_what_is_no_json_is_told_without_quoting_it(body: bytes) -> None:
+def test_what_is_no_json_is_reported_without_quoting_it(body: bytes) -> None:
     with pytest.raises(Unusable, match="the body is not JSON") as error:
         read_json(body)
     assert not error.value.is_json

@@ -13,7 +13,7 @@ from desks.payload import FIELDS
 from orders.messages import UnreadableMessage
 from tests.builders import EMAIL
 from tests.deliveries import a_desk
-from tests.unit.test_payload import read
+from tests.unit.payloads import read
 
 _PLACE = re.compile(r'"\{\{ *(?P<quoted>[^}|]+?) *\}\}"|\{\{ *(?P<filtered>[^}|]+?) *\| *json *\}\}')
 

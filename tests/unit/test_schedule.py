@@ -133,6 +133,6 @@ def test_every_cutoff_is_after_the_one_before_and_none_is_left_out(
 @pytest.mark.parametrize(
     "line", ["", "09:00", "0 9 * *", "0 0 9 * * *", "60 * * * *", "0 9 * * someday", "0 9 30 2 *", "*/0 * * * *"]
 )
-def test_what_is_no_crontab_line_is_told_with_a_good_one(line: str) -> None:
+def test_what_is_no_crontab_line_is_reported_with_a_good_one(line: str) -> None:
     with pytest.raises(ValueError, match=r"is not a crontab line such as '30 9,14 \* \* mon-fri': \S"):
         Schedule((line,), ZoneInfo(ROME))

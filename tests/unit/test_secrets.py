@@ -32,10 +32,10 @@ def test_a_variable_comes_before_its_file_and_nothing_is_no_secret(tmp_path: Pat
     assert secret({"_FILE": str(tmp_path / "missing")}, None) is None
 
 
-def test_a_file_that_cannot_be_read_is_told_by_its_variable(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_by_its_variable(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    for name, told in (("missing", "No such file or directory"), (".", "Is a directory"), ("binary", "not a text")):
-        with pytest.raises(ConfigurationError, match=rf"NAME_FILE names .*{told}"):
+    for name, reported in (("missing", "No such file or directory"), (".", "Is a directory"), ("binary", "not a text")):
+        with pytest.raises(ConfigurationError, match=rf"NAME_FILE names .*{reported}"):
             secret({"NAME_FILE": str(tmp_path / name)}, "NAME")
 
 

@@ -116,14 +116,14 @@ def test_the_answer_to_another_request_is_none() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"HTTP/1.1 400 Bad Request", b"\0\0\0\0", b"\0\0\0\5\1\0\0\0\3"])
-def test_what_does_not_speak_sftp_is_told(garbage: bytes) -> None:
+def test_what_does_not_speak_sftp_is_reported(garbage: bytes) -> None:
     script = Script()
     script.coming = garbage
     with pytest.raises(Lost):
         Session(script)
 
 
-def test_a_request_that_did_not_leave_is_told_from_an_answer_that_did_not_come() -> None:
+def test_a_request_that_did_not_leave_is_reported_from_an_answer_that_did_not_come() -> None:
     script = Script(GREETING)
     talk = Session(script)
     with pytest.raises(Lost, match="the connection ended"):

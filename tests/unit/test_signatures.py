@@ -137,8 +137,10 @@ def test_the_current_and_the_previous_secret_are_taken(desk: Desk, which: str) -
 
 
 def test_any_other_secret_is_refused(desk: Desk) -> None:
-    told = refused(desk, sign(desk.name, BODY, secret=a_secret(desk.name, "other"), at=NOW))
-    assert told == f"header {PROOF[desk.name]} does not fit this body and any secret that is configured for this desk"
+    reported = refused(desk, sign(desk.name, BODY, secret=a_secret(desk.name, "other"), at=NOW))
+    assert (
+        reported == f"header {PROOF[desk.name]} does not fit this body and any secret that is configured for this desk"
+    )
 
 
 @pytest.mark.parametrize("name", DESKS)
@@ -165,12 +167,12 @@ def test_both_secrets_are_compared_in_constant_time_also_when_the_first_fits(
 
 def test_a_refusal_quotes_neither_a_secret_nor_what_would_have_fitted(desk: Desk) -> None:
     fitting = sign(desk.name, BODY, at=NOW).headers[PROOF[desk.name]]
-    told = refused(desk, sign(desk.name, BODY, secret=a_secret(desk.name, "other"), at=NOW))
-    assert not any(secret in told for secret in (*environment().values(), fitting, a_secret(desk.name, "other")))
+    reported = refused(desk, sign(desk.name, BODY, secret=a_secret(desk.name, "other"), at=NOW))
+    assert not any(secret in reported for secret in (*environment().values(), fitting, a_secret(desk.name, "other")))
 
 
 @pytest.mark.parametrize("name", DESKS)
-def test_a_secret_that_is_not_set_is_told_by_the_name_of_its_variable(tmp_path: Path, name: str) -> None:
+def test_a_secret_that_is_not_set_is_reported_by_the_name_of_its_variable(tmp_path: Path, name: str) -> None:
     variable = f"{name.upper()}_SECRET"
     with pytest.raises(DesksError, match=f"desk {name}: {variable} must be set in the environment"):
         a_desk(tmp_path, name, environ={variable: ""})
@@ -193,7 +195,7 @@ _WRONG_SECRETS += [
 
 
 @pytest.mark.parametrize("secret", _WRONG_SECRETS)
-def test_any_other_standard_webhooks_secret_is_told_without_quoting_it(tmp_path: Path, secret: str) -> None:
+def test_any_other_standard_webhooks_secret_is_reported_without_quoting_it(tmp_path: Path, secret: str) -> None:
     (tmp_path / "desks.toml").write_text(desks_file())
     for variable in ("SHOP_SECRET", "SHOP_SECRET_PREVIOUS"):
         with pytest.raises(DesksError) as error:
@@ -212,8 +214,10 @@ def test_a_signature_of_five_minutes_is_taken_and_one_a_tick_older_or_newer_is_n
 ) -> None:
     desk, delivery = a_desk(tmp_path, name), sign(name, BODY, at=NOW)
     verify(desk, delivery, NOW + away)
-    told = refused(desk, delivery, NOW + away + (TICK if away > timedelta(0) else -TICK))
-    assert told.startswith("the delivery was signed more than 300 seconds away from this server's time (2026-11-23T0")
+    reported = refused(desk, delivery, NOW + away + (TICK if away > timedelta(0) else -TICK))
+    assert reported.startswith(
+        "the delivery was signed more than 300 seconds away from this server's time (2026-11-23T0"
+    )
 
 
 @pytest.mark.parametrize("name", TIMED)
@@ -228,7 +232,7 @@ def test_a_scheme_without_a_time_has_no_window(tmp_path: Path, name: str) -> Non
     verify(a_desk(tmp_path, name), sign(name, BODY), NOW + timedelta(days=9999))
 
 
-def test_a_zendesk_moment_may_be_told_in_any_zone(tmp_path: Path) -> None:
+def test_a_zendesk_moment_may_be_reported_in_any_zone(tmp_path: Path) -> None:
     verify(a_desk(tmp_path, "zendesk"), sign("zendesk", BODY, stamp="2026-11-23T10:04:59.999999999+01:00"))
 
 

@@ -148,11 +148,11 @@ def test_both_channels_are_received_from() -> None:
     assert received == {f"#/channels/{name}": "receive" for name in ASYNCAPI["channels"]}
 
 
-def test_every_reason_of_a_dead_letter_is_told() -> None:
+def test_every_reason_of_a_dead_letter_is_reported() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", ASYNCAPI["info"]["description"], re.MULTILINE)) == set(Unreadable)
 
 
-def test_the_cap_is_told() -> None:
+def test_the_cap_is_reported() -> None:
     assert f"{MAX_MESSAGE_BYTES:,} bytes" in ASYNCAPI["info"]["description"]
 
 

@@ -108,7 +108,7 @@ def test_a_text_that_could_harm_an_answer_is_refused(text: str, why: str) -> Non
     assert why in str(error.value)
 
 
-def test_what_is_wrong_is_told_with_file_text_and_language_and_ours_is_used(tmp_path: Path) -> None:
+def test_what_is_wrong_is_reported_with_file_text_and_language_and_ours_is_used(tmp_path: Path) -> None:
     texts = load_texts(a_folder(tmp_path, en__order_cancelled="{{ order }}", it__label="{% if %}"))
     first, second = texts.problems
     assert str(tmp_path / "en" / "order_cancelled.txt") in first
@@ -131,7 +131,7 @@ def test_a_file_outside_the_folder_is_not_read_through_a_link(tmp_path: Path) ->
     assert texts.fixed("en", "order_cancelled") == OUR_TEXTS.fixed("en", "order_cancelled")
 
 
-def test_a_missing_folder_and_names_that_are_no_texts_are_told(tmp_path: Path) -> None:
+def test_a_missing_folder_and_names_that_are_no_texts_are_reported(tmp_path: Path) -> None:
     (problem,) = load_texts(tmp_path / "nowhere").problems
     assert "cannot be read" in problem
     (tmp_path / "notes.md").write_text("x")
@@ -163,8 +163,8 @@ def test_a_text_that_fails_when_it_is_filled_in_is_replaced_by_ours_and_logged(t
     faults = [AddressFault(AddressRole.SHIPPING, "city", Problem.MISSING)] * 20
     assert texts.problems == ()
     with structlog.testing.capture_logs() as logs:
-        told = texts.render("en", "address_faults", faults=faults)
-    assert told == OUR_TEXTS.render("en", "address_faults", faults=faults)
+        reported = texts.render("en", "address_faults", faults=faults)
+    assert reported == OUR_TEXTS.render("en", "address_faults", faults=faults)
     assert logs[0]["log_level"] == "warning"
     assert (logs[0]["language"], logs[0]["text"]) == ("en", "address_faults")
 

@@ -52,3 +52,9 @@ def test_what_goes_into_a_file_has_one_line_a_row(monkeypatch: pytest.MonkeyPatc
 def test_a_document_is_read_by_its_character_set_whatever_its_bytes_are() -> None:
     assert decode("NAD+DP+++Jürgen Köln'".encode("latin-1")) == "NAD+DP+++Jürgen Köln'"
     assert len(decode(bytes(range(256)))) == 256
+
+
+def test_a_line_without_end_is_read_only_as_far_as_shows_that_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "MAX_ORDER_BYTES", 10)
+    file = io.BytesIO(b"a\n" + b"b" * 40 + b"\n" + b"c" * 9 + b"\n" + b"d" * 12 + b"\ne")
+    assert [len(line) for line in terminal._bounded_lines(file)] == [2, 12, 10, 12, 1]

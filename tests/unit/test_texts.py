@@ -95,12 +95,14 @@ def test_a_template_is_filled_with_what_it_is_known_to_get(language: str, name: 
 
 @every_language
 @every_reason_and_parked
-def test_every_reason_is_told_in_whole_sentences_of_one_paragraph(language: str, reason: Reason | ParkedReason) -> None:
-    told = OUR_TEXTS.render(language, reason)
-    assert told == " ".join(told.split())
-    for sentence in re.split(r"(?<=\.) ", told):
+def test_every_reason_is_reported_in_whole_sentences_of_one_paragraph(
+    language: str, reason: Reason | ParkedReason
+) -> None:
+    reported = OUR_TEXTS.render(language, reason)
+    assert reported == " ".join(reported.split())
+    for sentence in re.split(r"(?<=\.) ", reported):
         assert re.fullmatch(r"[A-ZÀ-Ý][^.]*\w\.", sentence), sentence
-    assert not re.search(LEFT_TO_FILL_IN, told)
+    assert not re.search(LEFT_TO_FILL_IN, reported)
 
 
 @every_language
@@ -123,19 +125,19 @@ def test_the_customer_reads_in_english_what_the_console_says(reason: Reason | Pa
 def test_availability_comes_first_then_the_new_order_and_the_old_one_is_cancelled_last(
     language: str, reason: Reason
 ) -> None:
-    told, at = OUR_TEXTS.render(language, reason), 0
+    reported, at = OUR_TEXTS.render(language, reason), 0
     for part in IN_ORDER[language]:
-        found = re.compile(part).search(told, at)
-        assert found, f"{part!r} is missing, or stands too early, in: {told}"
+        found = re.compile(part).search(reported, at)
+        assert found, f"{part!r} is missing, or stands too early, in: {reported}"
         at = found.end()
 
 
 @every_reason
 def test_the_italian_texts_keep_to_the_polite_form(reason: Reason) -> None:
     """No text says tu, and the pronouns and possessives of courtesy have their capital letters."""
-    told = OUR_TEXTS.render("it", reason)
-    assert not re.search(r"\b(tu|te|ti|tuo|tua|tuoi|tue|puoi|hai|vuoi|devi)\b", told, re.IGNORECASE)
-    assert not re.search(r"\b(suo|sua|suoi|sue|lei)\b", told)
+    reported = OUR_TEXTS.render("it", reason)
+    assert not re.search(r"\b(tu|te|ti|tuo|tua|tuoi|tue|puoi|hai|vuoi|devi)\b", reported, re.IGNORECASE)
+    assert not re.search(r"\b(suo|sua|suoi|sue|lei)\b", reported)
 
 
 @every_language
@@ -188,7 +190,7 @@ def test_the_language_is_the_tags_first_part_and_english_where_that_is_unknown(t
 
 @settings(deadline=None)
 @given(st.text())
-def test_whatever_is_told_as_the_language_there_is_one(tag: str) -> None:
+def test_whatever_is_reported_as_the_language_there_is_one(tag: str) -> None:
     assert OUR_TEXTS.language_for(tag) in languages()
 
 
@@ -334,8 +336,8 @@ def test_of_two_addresses_an_answer_says_which_is_meant(language: str) -> None:
     assert one == f"{OUR_TEXTS.render(language, 'label', role='shipping')}: {text}"
     assert other == f"{OUR_TEXTS.render(language, 'label', role='billing')}: {text}"
     named = [Reason.SHIPPING_ADDRESS_CHANGED, Reason.BILLING_IS_INVOICED]
-    told = notice_of(named[0], language, reasons=named, asked=both).body.split("\n\n")
-    assert told[2:-1] == [OUR_TEXTS.render(language, reason) for reason in named]
+    reported = notice_of(named[0], language, reasons=named, asked=both).body.split("\n\n")
+    assert reported[2:-1] == [OUR_TEXTS.render(language, reason) for reason in named]
 
 
 @pytest.mark.parametrize(
@@ -391,10 +393,10 @@ def test_what_somebody_wrote_is_quoted_in_one_line_and_cannot_pass_for_ours() ->
 @settings(deadline=None)
 @given(st.text(st.sampled_from("[]{}%<>!counterma:/ \n\u200b\u00ad") | st.characters()))
 def test_no_quote_has_a_mark_of_ours_or_a_placeholder_of_a_desk_in_it(text: str) -> None:
-    told = quoted(text)
-    assert "countermand" not in told.casefold()
-    assert not re.search(r"\{[{%]|\n", told)
-    assert told.isprintable()
+    reported = quoted(text)
+    assert "countermand" not in reported.casefold()
+    assert not re.search(r"\{[{%]|\n", reported)
+    assert reported.isprintable()
 
 
 def test_a_notice_can_be_logged_but_for_its_body() -> None:

@@ -48,10 +48,10 @@ def answering(answer: Callable[[], dict[str, Any]]) -> Iterator[int]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # so the library calls it
-            told = json.dumps(answer()).encode()
+            reported = json.dumps(answer()).encode()
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(reported)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -108,7 +108,7 @@ def test_it_is_ready_when_every_process_has_reported_since(watch_of: WatchOf) ->
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reported"),
     [
         (
             {**READY, "progress": {**AGES, "changes": None, "effects": None}},
@@ -121,14 +121,16 @@ def test_it_is_ready_when_every_process_has_reported_since(watch_of: WatchOf) ->
         ),
     ],
 )
-def test_what_is_not_ready_in_time_is_told_in_one_line(watch_of: WatchOf, answer: dict[str, Any], told: str) -> None:
+def test_what_is_not_ready_in_time_is_reported_in_one_line(
+    watch_of: WatchOf, answer: dict[str, Any], reported: str
+) -> None:
     with answering(lambda: answer) as port, pytest.raises(Unreachable) as raised:
         watch_of(port).await_all()
-    assert raised.value.format_message() == f"not ready after 60 seconds: {told}"
+    assert raised.value.format_message() == f"not ready after 60 seconds: {reported}"
     assert raised.value.exit_code == 3
 
 
-def test_http_that_does_not_answer_is_what_is_told(watch_of: WatchOf) -> None:
+def test_http_that_does_not_answer_is_what_is_reported(watch_of: WatchOf) -> None:
     with answering(lambda: READY) as port:
         pass
     with pytest.raises(Unreachable, match=r"http does not answer \(.*refused\), it last said: nothing"):
@@ -142,7 +144,7 @@ def stalled(watch: Watch, looks: int) -> dict[str, str]:
     return found
 
 
-def test_who_does_not_get_on_is_told_with_what_it_last_said(watch_of: WatchOf) -> None:
+def test_who_does_not_get_on_is_reported_with_what_it_last_said(watch_of: WatchOf) -> None:
     with answering(lambda: {**READY, "ok": False, "stalled": ["changes", "export"]}) as port:
         found = stalled(watch_of(port), 8)
     assert found.keys() == {"worker", "exporter"}
@@ -161,7 +163,7 @@ def test_after_an_outage_each_has_a_minute_to_get_on_again(watch_of: WatchOf) ->
         assert [watch._stalled().keys() for _ in range(9)] == [set()] * 8 + [{"worker"}]
 
 
-def test_a_supervisord_that_ends_is_started_again_and_told(watch_of: WatchOf) -> None:
+def test_a_supervisord_that_ends_is_started_again_and_reported(watch_of: WatchOf) -> None:
     answers = iter([{**READY, "progress": {**AGES, "beat": None}}] * 2)
     supervisor = FakeSupervisor(ends=1)
     with capture_logs() as logged, answering(lambda: next(answers, READY)) as port:

@@ -122,7 +122,7 @@ def test_orders_of_one_interchange_are_sets_of_one_group() -> None:
     assert (elements(found, "GE"), elements(found, "IEA")) == ([["3", "7"]], [["1", "000000007"]])
 
 
-def test_times_are_told_in_utc_wherever_they_come_from() -> None:
+def test_times_are_reported_in_utc_wherever_they_come_from() -> None:
     local = timezone(timedelta(hours=-11))
     assert interchange(replace(ORDER, placed_at=AT.astimezone(local))) == interchange(ORDER)
     message = render_order(ORDER, PARTNER)
@@ -171,7 +171,7 @@ def test_a_state_is_two_letters_or_a_line_of_the_address(region: str | None, sta
     assert more == [["N4", "Columbus", state, "43215-1234", "US"]]
 
 
-def test_a_phone_number_is_told_if_it_fits_and_else_left_out() -> None:
+def test_a_phone_number_is_reported_if_it_fits_and_else_left_out() -> None:
     assert elements(segments(interchange(shipping(phone="+49 221 5550100"))), "PER") == [
         ["DC", "", "TE", "+49 221 5550100"]
     ]
@@ -185,16 +185,16 @@ def test_a_description_takes_five_segments_at_most() -> None:
     assert elements(segments(interchange(first_line(description="\ue000"))), "G69") == []
 
 
-def test_a_number_that_can_be_an_ean_or_upc_is_told_beside_the_store_s_own() -> None:
+def test_a_number_that_can_be_an_ean_or_upc_is_reported_beside_the_store_s_own() -> None:
     for sku, pair in [("036000291452", ["UP", "036000291452"]), ("036000291453", []), ("40063813", [])]:
         [w01] = elements(segments(interchange(first_line(sku=sku))), "W01")
         assert w01 == ["3", "EA", "", "VN", sku, *pair]
 
 
-@pytest.mark.parametrize(("qualifier", "told"), [("01", "1"), ("14", "9"), ("ZZ", "ZZ"), ("12", "ZZ")])
-def test_a_duns_number_is_called_one_and_any_other_mutually_defined(qualifier: str, told: str) -> None:
+@pytest.mark.parametrize(("qualifier", "reported"), [("01", "1"), ("14", "9"), ("ZZ", "ZZ"), ("12", "ZZ")])
+def test_a_duns_number_is_called_one_and_any_other_mutually_defined(qualifier: str, reported: str) -> None:
     found = segments(interchange(ORDER, partner=replace(PARTNER, their_qualifier=qualifier)))
-    assert party(found, "WH") == [["N1", "WH", "", told, "WH01"]]
+    assert party(found, "WH") == [["N1", "WH", "", reported, "WH01"]]
 
 
 @pytest.mark.parametrize("delimiter", "*~>^")
@@ -273,19 +273,21 @@ def spelled(*texts: str | None) -> str:
 
 
 def assert_says_the_address(loop: Sequence[list[str]], address: Address) -> None:
-    told = {tag: [element for segment in loop if segment[0] == tag for element in segment[1:]] for tag in ("N2", "N3")}
+    reported = {
+        tag: [element for segment in loop if segment[0] == tag for element in segment[1:]] for tag in ("N2", "N3")
+    }
     [n4] = [segment[1:] for segment in loop if segment[0] == "N4"]
     state = n4[1] or None
-    assert " ".join([loop[0][2], *told["N2"]]) == spelled(address.name, address.company)
+    assert " ".join([loop[0][2], *reported["N2"]]) == spelled(address.name, address.company)
     region = None if state else address.region
-    assert " ".join(told["N3"]) == spelled(address.line1, address.line2, region)
+    assert " ".join(reported["N3"]) == spelled(address.line1, address.line2, region)
     assert n4 == [spelled(address.city), spelled(address.region).upper() if state else "", *n4[2:]]
     assert n4[2:] == [spelled(address.postal_code), address.country]
 
 
 @given(st.lists(order_documents(PARTNER), min_size=1, max_size=3), st.integers(1, LARGEST_CONTROL_NUMBER))
 @settings(max_examples=60, deadline=None)
-def test_any_order_is_either_told_in_full_or_refused(orders: list[OrderDocument], number: int) -> None:
+def test_any_order_is_either_reported_in_full_or_refused(orders: list[OrderDocument], number: int) -> None:
     for order in orders:
         try:
             message = render_order(order, PARTNER)
@@ -298,6 +300,6 @@ def test_any_order_is_either_told_in_full_or_refused(orders: list[OrderDocument]
         assert elements(found, "W05") == [["N", order.number]]
         assert_says_the_address(party(found, "ST"), order.shipping)
         assert_says_the_address(party(found, "BT"), order.billing)
-        told = [(int(item[0]), item[4]) for item in elements(found, "W01")]
-        assert told == [(line.quantity, line.sku) for line in order.lines]
+        reported = [(int(item[0]), item[4]) for item in elements(found, "W01")]
+        assert reported == [(line.quantity, line.sku) for line in order.lines]
         assert elements(found, "W76") == [[str(sum(line.quantity for line in order.lines))]]

@@ -88,25 +88,25 @@ def _shown_request(connection: Connection, key: Key) -> dict[str, Any]:
     shown = show_request(connection, *key)
     assert shown is not None
     found = to_json(shown)
-    told = found["notification"]
+    reported = found["notification"]
     return {
         **{name: found[name] for name in ("order", "kind", "ticket", "state", "outcome", "reasons")},
         "has_error": found["error"] is not None,
         "has_advice": found["advice"] is not None,
         "effects": [(one["kind"], one["state"], one.get("attempts", 0)) for one in found["effects"]],
-        "told": told and (told["visibility"], told["state"], found["order"] in told["body"]),
+        "told": reported and (reported["visibility"], reported["state"], found["order"] in reported["body"]),
     }
 
 
 def _said_request(request: Request) -> dict[str, Any]:
     is_internal = request.outcome == "escalated" or "note_required" in request.reasons
-    is_told = any((one.kind, one.state) == ("notify", "done") for one in request.effects)
+    is_answered = any((one.kind, one.state) == ("notify", "done") for one in request.effects)
     return {
         **{name: request.data.get(name) for name in ("order", "kind", "ticket")},
         **{name: getattr(request, name) for name in ("state", "outcome", "reasons", "has_error")},
         "has_advice": bool(request.reasons),
         "effects": [(one.kind, one.state, one.attempts if one.state != "done" else 0) for one in request.effects],
-        "told": ("internal" if is_internal else "public", "sent", True) if is_told else None,
+        "told": ("internal" if is_internal else "public", "sent", True) if is_answered else None,
     }
 
 
