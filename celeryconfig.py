@@ -107,7 +107,7 @@ else:
         "write_timeout": 30,
     }
 
-# The sweeps: they find work whose wake-up was lost within seconds.
+# Regular wake-ups: they find work whose own wake-up was lost, within seconds.
 _sweeps = {
     WakeUp.APPLY_CHANGES: _settings.sweep_seconds,
     WakeUp.RESTOCK: _settings.sweep_seconds,

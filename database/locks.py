@@ -454,7 +454,7 @@ def _note(connection: Connection, note_id: int) -> AnyRow:
 def claim_ticket_to_read(connection: Connection, sources: Collection[str]) -> AnyRow | None:
     """Locks the next ticket to read and returns it; None if there is none.
 
-    Of these desks, by their sources, one that rests is passed by, and so is one that a reader has in hand: a slow desk
+    A desk that backs off is skipped, and so is one that another reader works on: a slow desk
     keeps one reader at most. What has failed comes after what has not been tried.
     """
     ticket, desk = ticket_to_read.c, desk_progress.c

@@ -76,7 +76,7 @@ def template(services: Services) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_logged_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test begins like a process that has told of no outage: what an earlier one told is not its to end or repeat."""
+    """Each test begins like a process that has logged no outage, whatever an earlier test logged."""
     monkeypatch.setattr(outages, "_last_logged", defaultdict(dict))
     monkeypatch.setattr(outages, "_lasting", set())
 
@@ -96,9 +96,9 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def wakeups(services: Services) -> None:
-    """This process rings at its own broker.
+    """This process sends its wake-ups to its own broker.
 
-    Celery reads its configuration once in a process, and after a test that lets it fail would ring at its default.
+    Celery reads its configuration once in a process; after a test in which that fails it would use its default broker.
     """
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("COUNTERMAND_BROKER_URL", services.broker_url)

@@ -29,7 +29,7 @@ from workers.errors import CommandError
 _PATIENCE_SECONDS = 600
 _CONCURRENCY = 2
 _KEPT_AT_ONCE = 500
-# What is left of each stage's work, and when its last piece was done.
+# What is left of each stage's work, and when its last row was done.
 _EFFECTS_LEFT = "SELECT count(*) FROM effect WHERE state = 'pending'"
 _LEFT = {
     "intake": "SELECT :total - count(*) FROM change_request",
@@ -88,7 +88,7 @@ def _intake(system: System, messages: list[bytes]) -> Figures:
 
 
 def _rung_for(system: System, stage: str, total: int) -> Figures:
-    # Beat rings for what a worker has to leave.
+    # Beat wakes a worker for what another had to leave.
     programs = {name: our_programs(_CONCURRENCY)[name] for name in ("worker", "beat")}
     broker_is_known()
     with system.processes(programs) as processes:

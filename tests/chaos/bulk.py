@@ -71,7 +71,7 @@ class Bulk:
     left: int
     again: Run
     live: int
-    # From the first start until everything was decided and told.
+    # From the first start until everything was decided and answered.
     seconds: float
     wrong: list[str] = field(default_factory=list)
 
@@ -167,7 +167,9 @@ def reprocess(running: Embedded, requests: int) -> Bulk:
         again = _run(running, "reprocess", "--json")
     patience = _PATIENCE_SECONDS + requests / _SLOWEST
     await_that(lambda: not running.broker.xlen(STREAM), "the inbox has all", patience)
-    await_that(lambda: not running.rows(_OPEN, bulk=_SOURCE, live=_LIVE)[0].any, "all is decided and told", patience)
+    await_that(
+        lambda: not running.rows(_OPEN, bulk=_SOURCE, live=_LIVE)[0].any, "all is decided and answered", patience
+    )
     bulk = Bulk(requests, dry, killed, left, again, len(live), time.monotonic() - started)
     bulk.wrong += _wrong(running, bulk)
     return bulk
@@ -200,7 +202,7 @@ def as_table(bulk: Bulk) -> Table:
     ):
         table.add_row(name, f"{run.seconds:.1f}", f"{run.megabytes:.0f}")
     table.add_section()
-    table.add_row("all decided and told", f"{bulk.seconds:.1f}", "")
+    table.add_row("all decided and answered", f"{bulk.seconds:.1f}", "")
     return table
 
 

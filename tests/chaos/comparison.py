@@ -81,7 +81,7 @@ class Comparison:
 
     def _unanswered(self) -> Iterator[str]:
         for key in self._expected_answers() - answers_on(self.house).keys():
-            yield f"decided and not told at its desk: {key}"
+            yield f"decided and not answered at its desk: {key}"
 
     def _unsent(self) -> Iterator[str]:
         sent = {number for content in self._contents().values() for number in orders_in(content)}
@@ -95,7 +95,7 @@ class Comparison:
         expected = self._expected_answers() | self._notes()
         for key, times in answers_on(self.house).items():
             if times > 1 or key not in expected:
-                yield f"told {times} times at its desk: {key}"
+                yield f"answered {times} times at its desk: {key}"
 
     def _sent_twice(self) -> Iterator[str]:
         times = Counter(number for content in self._contents().values() for number in orders_in(content))
@@ -121,7 +121,7 @@ class Comparison:
                 yield f"request {key} was decided {decision}, then {last.get(key)}"
         for key, reported in self.webhooks.accepted.items():
             if reported and (reported["outcome"], tuple(reported["reasons"])) != last.get(key, ())[:2]:
-                yield f"a webhook was told {reported['outcome']} of {key}, now it is {last.get(key)}"
+                yield f"a webhook was answered {reported['outcome']} of {key}, now it is {last.get(key)}"
 
     def _contents(self) -> dict[str, bytes]:
         return files_in(self.house.north) | files_in(self.house.warehouse.drop)

@@ -120,7 +120,7 @@ def flood(running: Embedded, wave: Wave, *, held: bool = False) -> Flooded:
         patience = _PATIENCE_SECONDS + wave.count / _SLOWEST
         await_that(lambda: not running.broker.xlen(STREAM), "the inbox has all", patience)
         seconds["taken"] = time.monotonic() - started
-        await_that(lambda: not running.rows(_OPEN)[0].any, "all is decided and told", patience)
+        await_that(lambda: not running.rows(_OPEN)[0].any, "all is decided and answered", patience)
         seconds["settled"] = time.monotonic() - started
     broker: Any = running.broker
     return Flooded(wave, peaks, seconds, broker.xlen(STREAM), broker.info("memory")["used_memory"])

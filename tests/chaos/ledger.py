@@ -14,7 +14,7 @@ _RESTARTS = ("database stopped", "broker killed", "broker wiped")
 
 @dataclass
 class Ledger:
-    """What happened; `lost`, `doubled` and `violations` are told one by one, in words."""
+    """What happened; `lost`, `doubled` and `violations` are reported one by one, in words."""
 
     seed: int
     seconds: float = 0

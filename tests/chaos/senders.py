@@ -1,4 +1,4 @@
-"""Who sends: each publisher keeps the list of what it has sent, and repeats until it is told that it was taken over."""
+"""The senders: each keeps the list of what it has sent, and repeats it until the server confirms that it was stored."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence

@@ -44,7 +44,7 @@ def standing(event: dict[str, Any]) -> Any:
 
 
 def resting(desk: FakeDesk) -> Any:
-    """Returns the row of a desk that rests."""
+    """Returns the row of a desk that backs off."""
     pause = "extract(epoch FROM not_before - clock_timestamp())::float AS pause"
     (row,) = rows(f"SELECT *, {pause} FROM destination WHERE name = :name AND failures > 0", name=desk.source)
     return row

@@ -28,7 +28,7 @@ def countermand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
-    """The wake-ups that webhooks rang, with nobody there to answer."""
+    """The wake-ups that webhooks sent; no worker receives them."""
     heard: list[WakeUp] = []
     monkeypatch.setattr(webhooks, "wake", heard.append)
     return heard

@@ -1,4 +1,4 @@
-"""From the inbox to decisions, effects and what the customer is told, on the real database."""
+"""From the inbox to decisions, effects and answers, on the real database."""
 
 import json
 from dataclasses import replace
@@ -223,7 +223,7 @@ def effects(event: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a worker rang for; nobody comes."""
+    """The wake-ups that a worker sent; nobody receives them."""
     heard: list[str] = []
     monkeypatch.setattr(
         "tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda name, **_: heard.append(name))

@@ -55,7 +55,7 @@ def receive(url: str) -> None:
 
 
 def connect_celery(url: str) -> None:
-    """Connects as the workers, beat and whoever rings do."""
+    """Connects as the workers, beat and every sender of wake-ups do."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("COUNTERMAND_BROKER_URL", url)
         monkeypatch.delitem(sys.modules, "celeryconfig", raising=False)

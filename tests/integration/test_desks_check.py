@@ -481,7 +481,7 @@ def test_a_secret_that_is_missing_is_reported_ends_with_1_and_hides_no_other_des
 
 @pytest.mark.parametrize("name", DESKS)
 def test_who_has_no_secrets_yet_reads_where_they_come_from(file: Path, check: Check, name: str) -> None:
-    """A desk shows its secret once its webhook is made, and that needs the URL: both are told before they are set."""
+    """A desk shows its secret once its webhook is made, which needs the URL: both are named before they are set."""
     write(file, {name: DESKS[name]}, public_url=PUBLIC_URL)
     steps = check("--json").json["desks"][0]["steps"]
     ended = check(**dict.fromkeys(SECRETS, ""))

@@ -1,4 +1,4 @@
-"""`countermand desks pull`: what no webhook has brought is fetched once, and what hinders it is told in a line."""
+"""`countermand desks pull`: what no webhook has brought is fetched once, and a hindrance is reported in one line."""
 
 from collections.abc import Iterator
 from pathlib import Path

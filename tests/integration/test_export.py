@@ -295,12 +295,12 @@ def stand_in_the_way_of(folder: Path) -> None:
 def test_a_first_attempt_that_delivered_nothing_gives_the_orders_free_and_rests(partner: Partner) -> None:
     load(an_order())
     stand_in_the_way_of(folder_of(partner))
-    released, rests = export(partner)
+    released, waiting = export(partner)
     assert released.state == "released"
     assert released.error is not None
     assert released.error.startswith(f"the folder {folder_of(partner)} cannot be made")
-    assert rests.claim.interchange is None
-    assert (rests.error or "").startswith("it backs off after 1 failed delivery: the folder")
+    assert waiting.claim.interchange is None
+    assert (waiting.error or "").startswith("it backs off after 1 failed delivery: the folder")
     assert (order()["edi"], order()["interchange"]) == ("not_sent", None)
     [entry] = [entry for entry in order()["changelog"] if entry["action"] == "edi_released"]
     assert (entry["actor"], entry["after"]["control_number"]) == ("edi:WAREHOUSE", 1)
@@ -336,8 +336,8 @@ def test_each_failure_in_a_row_makes_the_partner_rest_twice_as_long_and_claims_n
         assert counted == failures
         assert timedelta(seconds=seconds - 1) < rest <= timedelta(seconds=seconds)
         let_the_rest_be_over()
-        [rests] = export(partner)
-        assert (rests.error or "").startswith(f"it backs off after {failures + 1} failed deliveries: ")
+        [waiting] = export(partner)
+        assert (waiting.error or "").startswith(f"it backs off after {failures + 1} failed deliveries: ")
     assert [(number, state) for number, state, _, _ in stored()] == [(1, "released")]
     assert rows("SELECT count(*) AS n FROM changelog") == written
     assert (order()["edi"], order()["version"]) == ("not_sent", 3)
@@ -374,7 +374,7 @@ def test_a_partner_that_failed_and_for_whom_nothing_is_due_is_well_again_once_it
     deliver(a_request())
     settle()
     assert order()["status"] == "cancelled"
-    # It rests, but nothing waits for it.
+    # It backs off, but nothing waits for it.
     assert [(step.claim.interchange, step.error) for step in export(partner)] == [(None, None)]
     let_the_rest_be_over()
     export(partner)

@@ -1,4 +1,4 @@
-"""Whose fault an error is, told through the real driver; and what a transaction does about it."""
+"""Whose fault an error is, seen through the real driver; and what a transaction does about it."""
 
 import socket
 import traceback

@@ -1,4 +1,4 @@
-"""A Valkey that is full, and wake-ups that nobody answers: publishers wait or are told, and what is there stays."""
+"""A Valkey that is full, and wake-ups that nobody consumes: publishers wait or get an error, and messages stay."""
 
 import os
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def test_where_no_room_comes_the_command_says_so_in_one_line_and_can_be_given_ag
 
 @pytest.fixture
 def app(system: Services) -> Iterator[Celery]:
-    """An app of this test's own, which rings at the broker by our queues."""
+    """An app of this test's own, which sends wake-ups through our queues."""
     with Celery("test", broker=system.broker_url, set_as_current=False) as app:
         app.conf.task_routes = {_QUEUE: {"queue": "effects"}}
         app.conf.broker_transport_options = {"global_keyprefix": "test:"}

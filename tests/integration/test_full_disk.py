@@ -1,4 +1,4 @@
-"""A disk that is full, for real: of the database, of the broker, of a partner's folder. It is told, and passes."""
+"""A disk that is full, for real: of the database, of the broker, of a partner's folder. It is reported, and passes."""
 
 import tempfile
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_a_database_that_ends_of_a_full_disk_is_started_again_until_it_runs(at_w
         with pytest.raises(DBAPIError) as error:
             use_up_the_log()
         assert classify(error.value) is Fault.OUTAGE
-        await_that(lambda: bool(logged), "it has ended, and that is told")
+        await_that(lambda: bool(logged), "its end is logged")
         disk.free()
         await_that(works, "the database runs again")
     assert logged[0]["event"] == "PostgreSQL ended by itself, it is started again"
@@ -126,7 +126,7 @@ def test_a_broker_that_ends_of_a_full_disk_is_started_again_with_what_it_had(
     with capture_logs() as logged:
         disk.fill()
         assert not takes_it()
-        await_that(lambda: bool(logged), "it has ended, and that is told")
+        await_that(lambda: bool(logged), "its end is logged")
         assert not takes_it()
         disk.free()
         await_that(takes_it, "the broker runs again")
@@ -139,7 +139,7 @@ def test_a_broker_that_ends_of_a_full_disk_is_started_again_with_what_it_had(
 def test_a_broker_that_refuses_writes_for_its_full_disk_is_reported(
     countermand: Countermand, at_work: Services, disk: SmallDisk
 ) -> None:
-    """As one does that was told to sync once a second: it goes on running."""
+    """As one does that syncs once a second: it goes on running."""
     client = redis.Redis.from_url(at_work.broker_url)
     client.config_set("appendfsync", "everysec")
     disk.fill()

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("system")
 
 @pytest.fixture(autouse=True)
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
-    """The wake-ups that were rung, with nobody there to answer."""
+    """The wake-ups that were sent; nobody receives them."""
     heard: list[WakeUp] = []
     monkeypatch.setattr(tasks.intake, "wake", heard.append)
     return heard

@@ -1,4 +1,4 @@
-"""A ring into a channel that kombu has closed: its connection was lost, and that is the broker's outage."""
+"""A wake-up into a channel that kombu has closed: its connection was lost, and that is the broker's outage."""
 
 import pytest
 from celery import current_app

@@ -56,7 +56,7 @@ NO_ADDRESSES = [
     "jane@=?utf-8?q?example=2Ecom?=",
     "jane@example.com@example.com",
 ]
-# No order has them: control characters are told when it is loaded.
+# No order has them: control characters are refused when an order is loaded.
 INJECTIONS = [f"jane@example.com{end}Bcc: john@example.com" for end in ("\n", "\r", "\r\n", "\n ", "\0")]
 
 
@@ -68,12 +68,12 @@ def server(tmp_path: Path) -> Iterator[MailServer]:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was rung for; nobody comes."""
-    rings: list[str] = []
+    """The wake-ups that were sent; nobody receives them."""
+    sent: list[str] = []
     monkeypatch.setattr(
-        "tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda name, **_: rings.append(name))
+        "tasks.running.wakeups.current_app", SimpleNamespace(send_task=lambda name, **_: sent.append(name))
     )
-    return rings
+    return sent
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def test_a_request_at_which_every_process_hangs_is_parked_and_the_others_are_dec
     deliver(*others[:10], poison, *others[10:])
     rows("UPDATE change_request SET attempts = 3 WHERE order_number = 'poison' RETURNING id")
     with a_worker(hanging_worker, tmp_path / "worker.log"):
-        # The limit goes with the ring, where Celery knows the task.
+        # Celery sends the limit with the wake-up.
         undecided = "SELECT count(*) = 0 FROM change_request WHERE state = 'received'"
         sweep_until(undecided, WakeUp.APPLY_CHANGES, time_limit=3)
     assert {request(event)["outcome"] for event in others} == {"refused"}

@@ -1,4 +1,4 @@
-"""Queues of RabbitMQ that are of another make than ours: worked with where that can be, else told in a line."""
+"""Queues of RabbitMQ that others have declared: used where that is possible, otherwise reported in one line."""
 
 import json
 from collections.abc import Iterator

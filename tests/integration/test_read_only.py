@@ -1,4 +1,4 @@
-"""A database that takes no writes: told in a line, answered 503, waited out; nothing is counted and nothing is lost."""
+"""A database that takes no writes: reported in one line, answered 503, waited out; nothing is counted or lost."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

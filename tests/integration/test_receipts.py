@@ -1,4 +1,4 @@
-"""What partners put into our inboxes: kept as it is, applied once, and told where nobody can apply it."""
+"""What partners put into our inboxes: kept as it is, applied once, and reported where it cannot be applied."""
 
 import math
 from collections.abc import Callable

@@ -212,7 +212,7 @@ def test_a_preview_in_slices_says_the_same_as_one_of_all_at_once(monkeypatch: py
 
 def test_a_preview_of_an_order_in_flight_says_that_the_request_would_wait() -> None:
     load(an_order())
-    # Nobody is told of it on a ticket, so the order does not wait for that.
+    # There is no note of it on a ticket, so the order does not wait for that.
     park_failed(a_request(id="parked", ticket=None))
     claimed()
     shown = previewed()["parked"]
@@ -297,7 +297,7 @@ def test_only_those_that_were_named_are_reprocessed() -> None:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
-    """The wake-ups that were rung, with nobody there to answer; and slices so small that three requests are many."""
+    """The wake-ups that were sent, which nobody receives; and slices so small that three requests are many."""
     heard: list[WakeUp] = []
     monkeypatch.setattr("tasks.reprocessing.wake", heard.append)
     monkeypatch.setattr("tasks.reprocessing._SLICE", 3)

@@ -1,4 +1,4 @@
-"""An older backup beside files that the partner has or will collect: it is told, and numbers go on behind them."""
+"""An older backup beside files that the partner has or will collect: it is reported, and numbers go on after theirs."""
 
 from pathlib import Path
 from typing import Any

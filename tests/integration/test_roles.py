@@ -177,7 +177,7 @@ def test_the_worker_role_can_do_all_the_work_of_its_processes(
         park_unknown()
         restock()
         notify()
-        # Nobody listens at the desk: it fails, and rests.
+        # No server answers for the desk: it fails, and backs off.
         assert answer_one()
     rows("UPDATE effect SET not_before = now() WHERE state = 'pending' RETURNING id")
     rows("UPDATE destination SET not_before = now() WHERE failures > 0 RETURNING name")

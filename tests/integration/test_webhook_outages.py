@@ -1,4 +1,4 @@
-"""Webhooks while the database or the broker is away: told within the desk's patience, and nothing is lost silently."""
+"""Webhooks while the database or the broker is away: answered within the desk's time-out, nothing is lost silently."""
 
 import os
 import socket
@@ -264,8 +264,8 @@ def test_a_database_that_hangs_for_one_order_is_none_for_another(http: httpx2.Cl
 
 
 @contextmanager
-def ringing_at(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
-    """Lets the webhooks ring by Celery at a broker."""
+def waking_at(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
+    """Lets the webhooks send wake-ups to a broker by Celery."""
     with Celery("test", broker=url, set_as_current=False) as app, monkeypatch.context() as patched:
         patched.setattr(tasks.running.wakeups, "current_app", app)
         patched.setattr(webhooks, "wake", tasks.running.wakeups.wake)
@@ -275,7 +275,7 @@ def ringing_at(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
 def test_without_a_broker_a_delivery_is_taken_as_fast_as_ever(
     http: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ringing_at(monkeypatch, f"redis://127.0.0.1:{_free_port()}/0"):
+    with waking_at(monkeypatch, f"redis://127.0.0.1:{_free_port()}/0"):
         began = time.monotonic()
         assert [send(http, a_delivery(desk)).status_code for desk in DESKS] == [202] * len(DESKS)
         assert time.monotonic() - began < PATIENCE
@@ -283,7 +283,7 @@ def test_without_a_broker_a_delivery_is_taken_as_fast_as_ever(
 
 def test_a_broker_that_never_answers_holds_up_no_answer(http: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = socket.create_server(("127.0.0.1", 0))
-    with closing(silent), ringing_at(monkeypatch, f"redis://127.0.0.1:{silent.getsockname()[1]}/0"):
+    with closing(silent), waking_at(monkeypatch, f"redis://127.0.0.1:{silent.getsockname()[1]}/0"):
         began = time.monotonic()
         deliveries = [a_delivery("shop", id=str(number)) for number in range(60)]
         assert {send(http, delivery).status_code for delivery in deliveries} == {202}

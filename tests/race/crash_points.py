@@ -40,7 +40,7 @@ Work: TypeAlias = Callable[[], object]
 
 _ROOT = Path(__file__).parents[2]
 _PRODUCT = tuple(f"{_ROOT / room}/" for room in ROOMS)
-# What these do is done for another; that one is told.
+# What these do is done for a caller, which is named instead.
 _PASSED_OVER = (str(_ROOT / "database" / "transactions.py"), str(_ROOT / "tasks" / "running" / "wakeups.py"))
 _TRANSPORTS = f"{_ROOT / 'edi' / 'transports'}/"
 _FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.TextIOWrapper)

@@ -188,7 +188,7 @@ CRASHES = (
         "a_worker_killed_anywhere_parks_once",
     ),
     _row(
-        "a worker that counts: warily, kept from it by another, a failure",
+        "a worker that counts: an attempt first, blocked by another, a failure",
         "a_wary_worker_killed_anywhere_has_counted_each_try_and_decides_in_the_end",
         "a_wary_worker_killed_anywhere_counts_no_try_that_another_kept_it_from",
         "a_worker_killed_anywhere_counts_a_failure_once",

@@ -229,7 +229,7 @@ MUTATIONS = (
         (f"{_SCHEMA}::test_every_constraint_refuses_what_it_should",),
     ),
     _of(
-        "constraint: a decision may be told twice",
+        "constraint: a decision may be answered twice",
         _FIRST,
         'sa.UniqueConstraint("change_request_id", name=op.f("notification_change_request_id_unique"))',
         'sa.UniqueConstraint("id", name=op.f("notification_change_request_id_unique"))',

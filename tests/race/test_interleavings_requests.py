@@ -92,7 +92,7 @@ def test_a_reprocessed_request_holds_its_order_back_or_comes_too_late(home: Path
 
     def scenario(index: int) -> dict[str, Work]:
         load(an_order(str(index)))
-        # Without a ticket: of one on a ticket colleagues would be told before the claim.
+        # Without a ticket: one on a ticket would get a note before the claim.
         park(a_request(str(index), id=f"r{index}", ticket=None))
         return {"reprocess": reviving(), "claim": claiming(partner)}
 

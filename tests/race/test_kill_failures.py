@@ -1,4 +1,4 @@
-"""Workers killed while they are wary, or count a failure: each try is counted, and a failure counted once."""
+"""Workers killed while they count an attempt or a failure: each attempt is counted, and a failure counted once."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -176,7 +176,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(("all", "all", "restock", "notify", "unknown orders")))
     def a_worker_looks(self, what: str) -> None:
-        """It decides and does what follows; or it sweeps, after one that died in between."""
+        """It decides and does what follows; or it picks up what a crashed one left."""
         if what == "all":
             apply_changes()
             decided = self.model.decide_all()

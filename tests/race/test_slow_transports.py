@@ -1,7 +1,7 @@
-"""While an interchange is on its way, requests for its orders wait; its outcome rings, and one look decides them.
+"""While an interchange is on its way, requests for its orders wait; its outcome wakes a worker, which decides them.
 
 The issue asks for a second between outcome and decision. What is shown here is what makes it so, without a clock: the
-wake-up rings after the commit, the requests are due then, and nothing but the one task run is needed.
+wake-up is sent after the commit, the requests are due then, and nothing but the one task run is needed.
 """
 
 import threading
@@ -87,7 +87,7 @@ def start(partner: Partner) -> Iterator[Start]:
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[WakeUp, list[str]]]:
-    """Each wake-up of the export, with the orders' EDI states as others saw them when it rang; and it is answered."""
+    """Each wake-up of the export, with the EDI states that others saw when it was sent; and it is answered."""
     heard: list[tuple[WakeUp, list[str]]] = []
 
     def wake(wakeup: WakeUp) -> None:
@@ -153,8 +153,8 @@ def test_requests_for_orders_on_their_way_are_applied_by_the_ring_that_follows_t
     export = start(NotDelivered("the line is dead"))
     waiting, _ = ask_while_it_is_on_its_way()
     assert woken == []
-    released, rests = export.let_go()
-    assert (released.state, rests.claim.interchange) == ("released", None)
+    released, nothing = export.let_go()
+    assert (released.state, nothing.claim.interchange) == ("released", None)
     assert woken == [(WakeUp.APPLY_CHANGES, ["not_sent", "not_sent", "not_sent"])]
     assert [outcome(event) for event in waiting] == [
         ("decided", "applied", ["order_cancelled"]),

@@ -1,4 +1,4 @@
-"""When beat rings, and how often it looks: on a clock that goes on by as long as it says that it will sleep."""
+"""When beat sends wake-ups, and how often it looks: on a clock that advances by as long as beat says it sleeps."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ A_LOOK = 0.0001
 
 
 class Beat:
-    """Beat for twenty minutes: what was rung for when, and how often it looked without ringing."""
+    """Beat for twenty minutes: what it sent when, and how often it looked and sent nothing."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
         self.woken: list[tuple[float, str]] = []
@@ -69,7 +69,7 @@ class Beat:
 
     def _ring(self, entry: ScheduleEntry, producer: None) -> None:
         self.woken.append((self._passed, entry.name))
-        # A ring takes a millisecond or so, and each its own time.
+        # A wake-up takes a millisecond or so, each its own time.
         self._go_on(0.001 + crc32(entry.name.encode()) % 1000 / 1_000_000)
 
 
@@ -101,13 +101,13 @@ def test_no_two_wake_ups_are_sent_at_once_however_long_it_runs(beat: Beat) -> No
     beat.woken.clear()
     beat.run(SECONDS)
     moments = [when for when, _ in beat.woken]
-    # Each has its share of the shortest interval, and a ring takes a moment.
+    # Each has its share of the shortest interval, and a wake-up takes a moment.
     assert min(later - earlier for earlier, later in pairwise(moments)) > 0.9 * SWEEP / (len(EVERY) + len(HEARTBEATS))
 
 
 def test_it_does_not_look_again_and_again_until_a_ring_is_due(beat: Beat) -> None:
     beat.run(SECONDS)
-    # Once a ring it has to learn how long to sleep until the next, and once a second it wakes up anyway.
+    # Once a wake-up it has to learn how long to sleep until the next, and once a second it wakes up anyway.
     assert beat.for_nothing <= len(beat.woken) + SECONDS
 
 

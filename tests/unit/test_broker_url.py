@@ -1,4 +1,4 @@
-"""The broker's URL as all clients are told it, and what is refused of it without a word of the password."""
+"""The broker's URL as all clients read it, and what is refused of it without a word of the password."""
 
 import ssl
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The desks file: what it may say, how every mistake in it is told, and which way out a request gets."""
+"""The desks file: what it may say, how every mistake in it is reported, and which way out a request gets."""
 
 import gc
 import importlib
@@ -169,7 +169,7 @@ def test_a_file_that_is_not_toml_is_reported_by_its_name(file: Path, content: by
 
 ZENDESK_ADDRESS = '"countermand@acme.example"'
 MISTAKES = {
-    # Where it is told, and the file.
+    # Where it is reported, and the file.
     "a table that we do not know": ("desk", f'[desk.zendesk]\nsource = "{SECRET}"'),
     "a key that we do not know": ("desks.zendesk.sauce", ANSWERING + f'sauce = "{SECRET}"'),
     "a key of another kind of desk": ("desks.zammad.account", LISTENING + "account = 1"),

@@ -1,4 +1,4 @@
-"""A log never makes its writer wait: what nobody reads is dropped, counted, and told."""
+"""A log never makes its writer wait: what nobody reads is dropped, counted and reported."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How an outage is told: a line at once, one a minute, one at its end; and never with what was sent."""
+"""How an outage is logged: a line at once, one a minute, one at its end; and never with what was sent."""
 
 from collections.abc import Iterator, MutableMapping
 from types import SimpleNamespace

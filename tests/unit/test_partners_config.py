@@ -1,4 +1,4 @@
-"""The partners file: what it may say, and how every mistake in it is told."""
+"""The partners file: what it may say, and how every mistake in it is reported."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -203,7 +203,7 @@ def test_partners_that_are_no_tables_are_reported(file: Path) -> None:
 # Mistakes in one table
 
 MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
-    # Where it is told, and what is changed in SOUTH's table.
+    # Where it is reported, and what is changed in SOUTH's table.
     "a key that we do not know": ("warehouse", {"warehouse": "SOUTH"}),
     "no id of ours": ("our_id", {"our_id": None}),
     "no qualifier of ours": ("our_qualifier", {"our_qualifier": None}),
@@ -352,7 +352,7 @@ def test_the_longest_delivery_is_shorter_than_the_lease_of_an_interchange() -> N
 # What two partners must not share
 
 SHARED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    # What is told of both, and what is changed in the tables of NORTH and of SOUTH.
+    # What is reported of both, and what is changed in the tables of NORTH and of SOUTH.
     "a warehouse": (
         "both have SOUTH, WEST in `warehouses`, but an order goes to one partner only",
         {"warehouses": ["SOUTH", "NORTH", "WEST"]},

@@ -1,4 +1,4 @@
-"""What a server's answers mean, and that nonsense is told from a refusal: whoever answers need not be a server."""
+"""What a server's answers mean, and that nonsense differs from a refusal: what answers need not be a server."""
 
 from struct import pack
 

@@ -222,7 +222,7 @@ def asked(kind: Kind = Kind.CANCEL, lines: Sequence[tuple[str, int]] = (), **cha
 
 
 def notice_of(reason: Reason, language: str, **changes: Any) -> Notice:
-    """As it is told where everything is known."""
+    """The text where everything is known."""
     outcome = Outcome.ESCALATED if reason in ESCALATING else Outcome.REFUSED
     is_of_an_address = reason in {*ADDRESS_REASONS}
     kind = Kind.CHANGE_ADDRESS if is_of_an_address else KINDS.get(reason, Kind.CANCEL)

@@ -23,7 +23,7 @@ READY = {"ok": True, "database": True, "broker": True, "progress": AGES, "stalle
 
 
 class Ended:
-    """The end of a supervisord: it comes as often as it is told, and nobody waits."""
+    """The end of a supervisord: it comes as often as the test asks, and nobody waits."""
 
     def __init__(self, ends: int = 0) -> None:
         self.left = ends

@@ -36,11 +36,11 @@ EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
         _event({"kind": "change_address", **_ASKED, "addresses": {"shipping": _ADDRESS, "billing": {}}}, "88121-2"),
     ),
     "change_items": (
-        "Other items: never applied, and the customer is told why",
+        "Other items: never applied, and the customer learns why",
         _event({"kind": "change_items", "note": "Blue instead of red", **_ASKED}, "88121-3"),
     ),
     "change_payment": (
-        "Another way to pay: never applied, and the customer is told what to do",
+        "Another way to pay: never applied, and the customer learns what to do",
         _event({"kind": "change_payment", **_ASKED}, "88121-4"),
     ),
     "partial_cancel": (

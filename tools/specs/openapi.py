@@ -89,8 +89,8 @@ def _receive_webhook() -> dict[str, Any]:
         "responses": {
             "200": _answer(
                 "Not taken anew: a request that is known with the same data, a delivery that asks for nothing, or one "
-                "out of which no change request can be read. That is kept as a dead letter, and a colleague is told on "
-                "its ticket.",
+                "out of which no change request can be read. That is kept as a dead letter, with a note to colleagues "
+                "on its ticket.",
                 models.Decision,
                 models.Ignored,
                 models.DeadLettered,

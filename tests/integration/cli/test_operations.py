@@ -39,9 +39,9 @@ def test_an_export_that_must_leave_something_says_why_and_until_when_and_ends_wi
     failed = countermand("export")
     assert (failed.code, "released" in failed.out) == (1, True)
     [(until,)] = rows("UPDATE partner SET not_before = now() + interval '1 hour' RETURNING not_before")
-    rests = countermand("export")
-    assert rests.code == 1
-    line = rests.out.splitlines()[-1]
+    waiting = countermand("export")
+    assert waiting.code == 1
+    line = waiting.out.splitlines()[-1]
     why = "WAREHOUSE: it backs off after 1 failed delivery: the folder "
     assert line.startswith(f"not all that is due could be exported: {why}")
     tried_again = datetime.fromisoformat(line.rpartition("; it is tried again after ")[2])

@@ -31,7 +31,7 @@ HOLD = 240 * 60
 TRIES = {"request": 5, "effect": 12}
 # What has been due for so long is forgotten, says the audit.
 FORGOTTEN = 5 * 60
-# How long a partner rests at most after failures in a row.
+# The longest back-off of a partner after failures in a row.
 LONGEST_REST = 5 * 60
 
 
@@ -261,7 +261,7 @@ class Model:
             and order.hold_until <= self.now
             and (order.validated_at or 0) + partner.grace <= self.now
             and not any(self.now - one.since < PATIENCE for one in self.undecided(number))
-            # No desk answers here, so nobody is told of it on its ticket.
+            # No desk answers here, so its ticket gets no note.
             and not any(
                 self.now - one.parked_at < PATIENCE
                 for one in self.parked(number=number)
