@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, any_, bindparam
+from sqlalchemy import ColumnElement, Row, any_, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 
-# SQLAlchemy types a row by its columns in sequence; ours are read by name.
-AnyRow: TypeAlias = Any
+# A row of a statement whose columns are read by name, which SQLAlchemy does not type.
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 
 def is_one_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:

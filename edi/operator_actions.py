@@ -1,7 +1,5 @@
 """What an operator may do to an interchange: send it again, or give its orders free after asking the partner."""
 
-from typing import Any
-
 from sqlalchemy import Connection, func, select, update
 
 from database import locks
@@ -99,7 +97,7 @@ def _releasable(connection: Connection, partner: Partner, control_number: int) -
     return row
 
 
-def _locked(connection: Connection, partner: Partner, control_number: int) -> Any:
+def _locked(connection: Connection, partner: Partner, control_number: int) -> AnyRow:
     locks.lock_partner(connection, partner.name)
     row = locks.lock_interchange_by_number(connection, partner.name, control_number)
     if row is None:

@@ -127,6 +127,7 @@ def _settle(
 ) -> AnyRow:
     """Returns the partner's counter row."""
     partner = locks.lock_partner(connection, settled.partner)
+    assert partner is not None  # noqa: S101  # a foreign key keeps the partner of an interchange
     row = locks.lock_interchange(connection, settled.id)
     name = f"interchange {row.control_number} of {row.partner}"
     expect_fence(name, (row.state, row.fence), (InterchangeState.CLAIMED, settled.fence))

@@ -41,14 +41,16 @@ def lock(connection: Connection, partner: Partner) -> AnyRow:
     if row is None or row.first_control_number != partner.first_control_number:
         ensure(connection, partner)
         row = locks.lock_partner(connection, partner.name)
+    assert row is not None  # noqa: S101  # `ensure` has inserted it
     return row
 
 
 def next_number(connection: Connection, partner: Partner) -> int:
     """Returns the number that the partner's next interchange will bear."""
-    row: AnyRow = connection.execute(select(partner_table).where(partner_table.c.name == partner.name)).one_or_none()
-    is_unused = row is None or row.last_control_number == row.first_control_number - 1
-    return partner.first_control_number if is_unused else int(row.last_control_number) + 1
+    row = connection.execute(select(partner_table).where(partner_table.c.name == partner.name)).one_or_none()
+    if row is None or row.last_control_number == row.first_control_number - 1:
+        return partner.first_control_number
+    return int(row.last_control_number) + 1
 
 
 # Schedule

@@ -77,7 +77,8 @@ def reprocess(requests: Sequence[AnyRow] | None = None) -> int:
 
 
 def request(external_id: str) -> AnyRow:
-    return rows("SELECT * FROM change_request WHERE external_id = :id", id=external_id)[0]
+    found: Sequence[AnyRow] = rows("SELECT * FROM change_request WHERE external_id = :id", id=external_id)
+    return found[0]
 
 
 def claimed() -> InFlight | None:
