@@ -12,7 +12,7 @@ from edi.transports.directory import DirectoryTransport
 from orders.audit import audit
 from tasks.export import iterate_export
 from tasks.receipts import read_inbox
-from tests.builders import an_order, load
+from tests.builders import an_order, load, rows
 
 
 def folder_of(partner: Partner) -> DirectoryTransport:
@@ -112,3 +112,7 @@ def audited() -> dict[str, Any]:
     found = in_transaction(lambda connection: audit(connection, patience=PATIENCE))
     assert [check for check in found["checks"] if check["violations"]] == []
     return found
+
+
+def let_the_lease_run_out() -> None:
+    rows("UPDATE interchange SET lease_until = now() - interval '1 second' RETURNING id")

@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from configuration.settings import settings
+from database import transactions
 from desks.registry import Helpdesks
 from edi.partners import CharacterSet, Partner, Standard
 from edi.transports.directory import DirectoryTransport
@@ -70,3 +72,18 @@ def x12_partner(home: Path) -> Partner:
         standard=Standard.X12_940_004010,
         character_set=CharacterSet.X12_EXTENDED,
     )
+
+
+@pytest.fixture
+def no_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An environment that names nothing, and a home in which nothing runs."""
+    for name in ("DATABASE_URL", "BROKER_URL"):
+        # Set before it is deleted, for the commands put what they find into the environment.
+        monkeypatch.setenv(f"COUNTERMAND_{name}", "")
+        monkeypatch.delenv(f"COUNTERMAND_{name}")
+    monkeypatch.setenv("COUNTERMAND_HOME", str(tmp_path))
+    settings.cache_clear()
+    transactions.engine.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+    transactions.engine.cache_clear()

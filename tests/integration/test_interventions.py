@@ -1,10 +1,9 @@
 """What an operator can do to an interchange: look, send again, release; and what is refused."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from sqlalchemy import text
@@ -14,17 +13,16 @@ from typer.testing import CliRunner
 from cli.main import cli
 from configuration.settings import settings
 from database.transactions import engine, in_transaction
-from edi import interchanges, operator_actions
+from edi import interchanges
 from edi.interchanges import InFlight
-from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from edi.transports.transport import MOST_BYTES
 from orders.audit import audit
-from tasks.export import iterate_export, release, resend
+from tasks.export import iterate_export
 from tasks.partners import partners
 from tasks.receipts import read_inbox
-from tests.acknowledgements import DESADV, contrl, folder_of
+from tests.acknowledgements import DESADV, contrl
 from tests.builders import a_request, an_order, decide_all, deliver, load, order, request, rows, settle
 from workers.errors import UsageError
 
@@ -428,47 +426,3 @@ def test_a_copy_that_cannot_be_delivered_ends_with_1_and_changes_nothing(partner
     assert "find out who wrote the file and move it away" in ended.stderr
     assert order() == before
     assert as_json("show", "NORTH", "1")["error"] is None
-
-
-def test_what_still_lies_where_the_partner_collects_it_is_not_released(partner: Partner) -> None:
-    on_its_way = claim(partner)
-    let_the_lease_run_out()
-    partner.transport.put(on_its_way.filename, on_its_way.content)
-    with pytest.raises(NotPossible, match="is still where NORTH collects it"):
-        release(partner, 1, asked_the_partner=True)
-    (folder_of(partner).folder / on_its_way.filename).unlink()
-    assert release(partner, 1, asked_the_partner=True) == 1
-
-
-def released_meanwhile(partner: Partner) -> Callable[..., None]:
-    """A transport that stalls until an operator has released what it then delivers."""
-    deliver = DirectoryTransport.put
-
-    def put_late(transport: DirectoryTransport, filename: str, content: bytes) -> None:
-        let_the_lease_run_out()
-        in_transaction(lambda connection: operator_actions.release(connection, partner, 1, asked_the_partner=True))
-        deliver(transport, filename, content)
-
-    return put_late
-
-
-def test_a_delivery_after_the_release_is_an_error_in_the_log_and_a_warning_of_the_audit(partner: Partner) -> None:
-    load(an_order())
-    with patch.object(DirectoryTransport, "put", released_meanwhile(partner)), capture_logs() as logs:
-        next(iterate_export(partner))
-    assert [log["event"] for log in logs if log["log_level"] == "error"] == [
-        "interchange delivered after its release: ask the partner, its orders may be sent twice"
-    ]
-    [warning] = audited()["warnings"]
-    assert warning.startswith("interchange 1 of NORTH was delivered after its release")
-
-
-def test_an_operator_whose_copy_is_overtaken_by_a_release_is_told_so(partner: Partner) -> None:
-    claim(partner)
-    let_the_lease_run_out()
-    with (
-        patch.object(DirectoryTransport, "put", released_meanwhile(partner)),
-        pytest.raises(NotPossible, match="was released while it was being sent, and was delivered"),
-    ):
-        resend(partner, 1)
-    assert len(audited()["warnings"]) == 1

@@ -442,10 +442,6 @@ def test_a_partner_without_an_inbox_has_no_turn(partner: Partner, monkeypatch: p
     assert rows("SELECT inbox_read_at FROM partner") == []
 
 
-def let_the_lease_run_out() -> None:
-    rows("UPDATE interchange SET lease_until = now() - interval '1 second' RETURNING id")
-
-
 def test_a_duplicate_of_the_only_copy_is_another_interchange_and_a_rejection_of_ours(partner: Partner) -> None:
     send(partner)
     receive(partner, contrl(1, "4+26"))

@@ -153,7 +153,7 @@ def test_who_writes_to_gorgias_by_chat_is_reported_by_a_colleague(file: DesksFil
     answer_one()
     (comment,) = answers_to(desk, event)
     assert (comment.is_public, comment.to) == (False, None)
-    assert f"he writes by {channel}" in comment.text
+    assert f"the customer writes by {channel}" in comment.text
     assert " ".join(request(event)["advice"].split()) in " ".join(comment.text.split())
     assert (standing(event).state, try_again()) == ("done", False)
 

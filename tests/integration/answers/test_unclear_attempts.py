@@ -138,8 +138,8 @@ def test_an_answer_of_another_shape_is_reported_with_its_call_and_what_to_look_a
     # The last one asks whose the key is: the desk works, and this ticket alone does not.
     call = next(path for path in reversed(desk.paths[:-1]) if path.startswith("GET "))
     error = standing(event).error.removeprefix("this ticket alone: ")
-    assert error.startswith("the answer to GET /")
-    assert error.partition(" is not what ")[0].removeprefix("the answer to GET ") in call
+    assert error.startswith("the response to GET /")
+    assert error.partition(" is not what ")[0].removeprefix("the response to GET ") in call
     assert f" is not what {desk.kind}'s API describes (" in error
     assert error.endswith("; is `url` right?")
     # No traceback.
@@ -177,7 +177,7 @@ def test_a_look_that_fails_leaves_open_what_became_of_the_first_try(desk: FakeDe
         desk.next("look", fault)
         try_again()
         assert (standing(event).state, standing(event).delivery_state) == ("pending", "sending")
-        assert "could not look" in standing(event).error
+        assert "could not check whether the answer is on the ticket" in standing(event).error
     try_again()
     assert_answered_once(desk, event)
 

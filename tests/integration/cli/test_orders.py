@@ -218,6 +218,7 @@ def test_a_file_may_be_a_pipe(countermand: Countermand, tmp_path: Path) -> None:
     assert [json.loads(one)["outcome"] for one in ended.out.splitlines()] == ["applied"] * 300
 
 
+@pytest.mark.usefixtures("system")
 def test_the_complete_lines_of_a_file_that_breaks_off_are_loaded_and_reported(
     countermand: Countermand, tmp_path: Path
 ) -> None:

@@ -208,7 +208,7 @@ def test_requests_that_no_intake_has_taken_are_counted_on_the_broker(
 
 @pytest.mark.usefixtures("system")
 def test_the_examples_end_as_getting_started_shows_it(countermand: Countermand) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     page, examples = (root / "docs/getting-started.md").read_text("utf-8"), root / "docs" / "examples"
     submitted = countermand("requests", "submit", str(examples / "requests.ndjson"))
     deliver(*(examples / "requests.ndjson").read_bytes().splitlines())

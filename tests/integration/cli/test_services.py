@@ -9,29 +9,12 @@ import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 
 from configuration.settings import settings
-from database import transactions
 from database.migrate import alembic_config
 from tests.builders import an_order, load
 from tests.commands import AWAY, REDIS_AWAY, Countermand, error_line
 from tests.databases import working_on
 from workers.discovery import announced
 from workers.embedded import Services
-
-
-@pytest.fixture
-def no_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An environment that names nothing, and a home in which nothing runs."""
-    for name in ("DATABASE_URL", "BROKER_URL"):
-        # Set before it is deleted, for the commands put what they find into the environment.
-        monkeypatch.setenv(f"COUNTERMAND_{name}", "")
-        monkeypatch.delenv(f"COUNTERMAND_{name}")
-    monkeypatch.setenv("COUNTERMAND_HOME", str(tmp_path))
-    settings.cache_clear()
-    transactions.engine.cache_clear()
-    yield tmp_path
-    settings.cache_clear()
-    transactions.engine.cache_clear()
-
 
 NEED_SERVICES = [
     ["migrate"],
@@ -251,6 +234,7 @@ def test_a_database_that_is_not_in_utf8_is_refused_before_anything_is_in_it(
     assert refused.startswith(f"the database {name} is in {encoding}, which cannot write every name and address")
 
 
+@pytest.mark.usefixtures("system")
 def test_a_command_that_only_reads_needs_no_broker(countermand: Countermand, monkeypatch: pytest.MonkeyPatch) -> None:
     load(an_order())
     monkeypatch.delenv("COUNTERMAND_BROKER_URL")
