@@ -448,7 +448,7 @@ def test_a_template_whose_fields_are_not_named_yet_is_a_problem_and_not_printed(
     assert (ended.code, as_json["ok"], as_json["desks"][0]["webhook_url"][-len(name) :]) == (1, False, name)
     missing = "order" if fields else "order and kind"
     (problem,) = as_json["problems"]
-    assert problem.startswith(f"desk {name}: `fields` must name the desk's own fields for {missing}: make them")
+    assert problem.startswith(f"desk {name}: `fields` must name the desk's own fields for {missing}: add them")
     assert "{{" not in ended.out
     assert "payload      will be printed here once `fields` is filled in\n" in ended.out
 
