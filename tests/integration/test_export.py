@@ -25,8 +25,6 @@ from orders.audit import audit
 from orders.views import as_utc
 from tasks.export import Exported, iterate_export
 from tasks.partners import partners
-from tasks.receipts import read_inbox
-from tests.acknowledgements import contrl, put
 from tests.builders import (
     a_request,
     an_address,
@@ -549,17 +547,3 @@ def test_the_export_command_tries_an_order_that_was_held_back_again(
     assert rows("SELECT edi_state, export_error FROM orders") == [("not_sent", "it does not fit")]
     assert countermand("export").code == 0
     assert rows("SELECT edi_state, export_error FROM orders") == [("sent", None)]
-
-
-def test_an_answer_that_comes_before_our_own_confirmation_is_no_failure(partner: Partner) -> None:
-    load(an_order())
-    deliver = DirectoryTransport.put
-
-    def put_and_be_answered(transport: DirectoryTransport, filename: str, content: bytes) -> None:
-        deliver(transport, filename, content)
-        put(partner, "a.edi", contrl(1))
-        read_inbox(partner)
-
-    with patch.object(DirectoryTransport, "put", put_and_be_answered):
-        step = next(iterate_export(partner))
-    assert (step.state, step.error) == ("acknowledged", None)

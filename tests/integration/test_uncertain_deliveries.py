@@ -12,7 +12,8 @@ from edi.operator_actions import NotPossible
 from edi.partners import Partner
 from edi.transports.directory import DirectoryTransport
 from tasks.export import iterate_export, release, resend
-from tests.acknowledgements import audited, claim, folder_of, let_the_lease_run_out
+from tasks.receipts import read_inbox
+from tests.acknowledgements import audited, claim, contrl, folder_of, let_the_lease_run_out, put
 from tests.builders import an_order, load
 
 pytestmark = pytest.mark.usefixtures("system")
@@ -60,3 +61,17 @@ def test_an_operator_whose_copy_is_overtaken_by_a_release_is_told_so(partner: Pa
     ):
         resend(partner, 1)
     assert len(audited()["warnings"]) == 1
+
+
+def test_an_answer_that_comes_before_our_own_confirmation_is_no_failure(partner: Partner) -> None:
+    load(an_order())
+    deliver = DirectoryTransport.put
+
+    def put_and_be_answered(transport: DirectoryTransport, filename: str, content: bytes) -> None:
+        deliver(transport, filename, content)
+        put(partner, "a.edi", contrl(1))
+        read_inbox(partner)
+
+    with patch.object(DirectoryTransport, "put", put_and_be_answered):
+        step = next(iterate_export(partner))
+    assert (step.state, step.error) == ("acknowledged", None)
