@@ -44,8 +44,7 @@ from sqlalchemy import text as sql
 from database import next_delivery
 from database.exportable import IS_DUE, Exportable
 from database.planner import FORCE_INDEX_PLANS, force_index_plans
-from database.queries import AnyRow as AnyRow
-from database.queries import is_one_of
+from database.queries import AnyRow, is_one_of
 from database.tables import (
     EffectState,
     NoteState,

@@ -206,14 +206,14 @@ class Desk(ABC):
 
         Raises DeliveryError, Ignored if the kind is blank, and Unusable if the form cannot be a request.
         """
-        raise NotImplementedError(f"{self.kind} has no API that reads tickets")
+        raise Refused(f"{self.kind} has no API that reads tickets")
 
     def list_changed(self, api: Api, since: datetime, cursor: str | None) -> Changed:
         """Returns one page of the tickets that have changed since a moment and may ask for something.
 
         `cursor` comes from the page before, None for the first. Raises DeliveryError.
         """
-        raise NotImplementedError(f"{self.kind} has no API that lists tickets")
+        raise Refused(f"{self.kind} has no API that lists tickets")
 
     # Out
 

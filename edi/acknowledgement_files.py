@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from database import locks
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import AcknowledgementState, InterchangeState, Verdict, acknowledgement, interchange, partner_file
 from edi import outcomes
 from edi.acknowledgements.standards import Acknowledgement, Reading, UnreadableAcknowledgement, read_acknowledgements

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, func, select, update
 
 from database import locks
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import InterchangeState, interchange, orders
 from edi import interchanges, outcomes, partner_state
 from edi.interchanges import InFlight

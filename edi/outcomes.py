@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, TextClause, func, select, text, update
 
 from database import locks
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import InterchangeState, interchange
 from database.tables import partner as partner_table
 from delivery.leases import expect_fence

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from database import locks
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.tables import InterchangeState, constant, interchange
 from database.tables import partner as partner_table
 from delivery.backoff import PARTNER, WORKS

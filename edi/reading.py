@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from database.locks import AnyRow, interchange_of_number
+from database.locks import interchange_of_number
+from database.queries import AnyRow
 from database.tables import acknowledgement, interchange, orders, partner_file
 from database.tables import partner as partner_table
 from orders.views import as_utc

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Update, func, text, update
 
-from database.locks import AnyRow, claim_delivery, lock_answer, lock_note
+from database.locks import claim_delivery, lock_answer, lock_note
+from database.queries import AnyRow
 from database.tables import EffectState, NoteState, NotificationState, effect, notification, ticket_note
 from delivery.backoff import ITEM
 from delivery.leases import MAX_ATTEMPTS, expect_fence, lease_end

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from database.locks import AnyRow, claim_ticket_to_read, lock_desk_progress, lock_ticket_to_read
+from database.locks import claim_ticket_to_read, lock_desk_progress, lock_ticket_to_read
+from database.queries import AnyRow
 from database.tables import desk_progress, ticket_to_read
 from delivery.backoff import DESTINATION, ITEM, WORKS
 from delivery.leases import MAX_ATTEMPTS, LostFence, expect_fence, lease_end

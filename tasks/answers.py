@@ -5,7 +5,7 @@ import time
 import structlog
 
 from configuration import ConfigurationError
-from database.locks import AnyRow
+from database.queries import AnyRow
 from database.transactions import in_transaction
 from delivery.leases import LostFence
 from delivery.outcomes import DeliveryError, Failure

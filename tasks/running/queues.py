@@ -63,7 +63,7 @@ def _shown(value: Any) -> str:
 
 
 class WakeUpQueue(kombu.Queue):  # type: ignore[misc]  # kombu is untyped
-    """A RabbitMQ queue for wake-ups: an existing one is used as it is, whoever declared it."""
+    """A RabbitMQ queue for wake-ups: an existing one is used as it is."""
 
     def queue_declare(self, nowait: bool = False, passive: bool = False, channel: Any = None) -> Any:
         """Declares the queue unless it exists; returns RabbitMQ's counts of its messages and consumers."""
